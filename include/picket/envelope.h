@@ -1,0 +1,84 @@
+/* Frame headers of the sensor protocol (docs/PROTOCOL.md s3): a msgpack array, positional, only ever appended to.
+ *
+ * A message is [header] or [header, body]. Encoding cannot fail for values in range; decoding believes nothing. */
+#ifndef PICKET_ENVELOPE_H
+#define PICKET_ENVELOPE_H
+
+#include "picket/bytes.h"
+#include "picket/hash.h"
+
+enum { PK_PROTO_MAGIC = 0x5001, PK_PROTO_MINOR = 0, PK_BOOT_ID_BYTES = 16, PK_MAX_ACK_RANGES = 16 };
+
+enum pk_frame_type {
+    PK_FRAME_HELLO = 1, PK_FRAME_WELCOME = 2, PK_FRAME_BATCH = 3, PK_FRAME_ACK = 4, PK_FRAME_CREDIT = 5,
+    PK_FRAME_HEARTBEAT = 6, PK_FRAME_CONFIG = 7, PK_FRAME_CONFIG_ACK = 8, PK_FRAME_BYE = 9, PK_FRAME_ERROR = 10,
+    PK_FRAME_ROTATE = 11, PK_FRAME_ENROL = 20, PK_FRAME_ENROLLED = 21,
+};
+
+enum pk_frame_error { /* codes of ERROR, docs/PROTOCOL.md s6 */
+    PK_FRAME_ERR_FRAMING = 1, PK_FRAME_ERR_VERSION = 2, PK_FRAME_ERR_UNSUPPORTED = 3, PK_FRAME_ERR_NO_SESSION = 4,
+    PK_FRAME_ERR_TOO_LARGE = 5, PK_FRAME_ERR_CREDIT = 6, PK_FRAME_ERR_CORRUPT = 7, PK_FRAME_ERR_MALFORMED = 8,
+    PK_FRAME_ERR_EPOCH_CONFLICT = 9, PK_FRAME_ERR_CLONE = 10, PK_FRAME_ERR_REVOKED = 11, PK_FRAME_ERR_OVERLOADED = 12,
+};
+const char *pk_frame_error_str(enum pk_frame_error code);
+
+enum pk_bye_reason { PK_BYE_SHUTDOWN = 1, PK_BYE_IDLE = 2, PK_BYE_MOVED = 3, PK_BYE_REVOKED = 4 };
+enum pk_codec { PK_CODEC_PLAIN = 0, PK_CODEC_ZSTD = 1 };
+
+struct pk_frame_batch {
+    uint64_t epoch, seq;
+    uint8_t codec; /* enum pk_codec */
+    uint8_t kind;  /* enum pk_batch_kind */
+    uint32_t body_len, raw_len, rows;
+    int64_t first_us, last_us;
+    uint8_t digest[PK_DIGEST_BYTES]; /* BLAKE2b-128 of the body as sent */
+};
+
+struct pk_frame {
+    enum pk_frame_type type;
+    uint64_t session; /* 0 in HELLO */
+    union {
+        struct { uint8_t minor; uint8_t boot_id[PK_BOOT_ID_BYTES]; uint64_t mono_ns; } hello;
+        struct { uint8_t minor; int64_t wall_us; uint64_t echo_mono_ns; } welcome;
+        struct pk_frame_batch batch;
+        struct { uint64_t epoch, upto; uint32_t n_ranges; struct { uint64_t from, to; } ranges[PK_MAX_ACK_RANGES];
+                 uint16_t credit_batches; uint32_t credit_bytes; } ack;
+        struct { uint16_t credit_batches; uint32_t credit_bytes; uint8_t reason; } credit;
+        struct { uint64_t mono_ns; int64_t wall_us; uint64_t echo_mono_ns; uint64_t queued; } heartbeat;
+        struct { uint32_t version; } config;
+        struct { uint32_t version; uint8_t status; } config_ack;
+        struct { uint8_t reason; uint32_t retry_after_s; } bye;
+        struct { uint16_t code; uint64_t epoch, seq; uint8_t fatal; } error;
+    } u;
+};
+
+/* Appends the header to out. */
+pk_err pk_frame_encode(const struct pk_frame *frame, struct pk_bytes *out);
+/* PK_ERR_VERSION: another major version; PK_ERR_UNSUPPORTED: a type this program does not know (frame->type and session are
+ * set); PK_ERR_MALFORMED, PK_ERR_TRUNCATED, PK_ERR_LIMIT. Extra trailing elements are ignored. */
+pk_err pk_frame_decode(const uint8_t *header, size_t len, struct pk_frame *out_frame);
+
+/* Bodies that are maps with small integer keys; unknown keys are skipped, absent ones leave the default. */
+struct pk_hello_body {
+    char sensor[65], software[33];
+    uint64_t capabilities; /* PK_CAP_* */
+    uint8_t vantage, privacy;
+    uint64_t spool_epoch, spool_oldest_seq, spool_newest_seq, spool_bytes;
+    int64_t wall_us;
+};
+enum { PK_CAP_ZSTD = 1 << 0, PK_CAP_SPOOL = 1 << 1 /* survives a restart */ };
+struct pk_welcome_body {
+    uint32_t sensor_id;
+    uint32_t max_body_bytes, max_unpacked_bytes;
+    uint16_t credit_batches;
+    uint32_t credit_bytes, ack_timeout_ms, heartbeat_ms;
+    uint64_t resume_epoch, resume_seq; /* all of that epoch up to here is durable */
+    uint32_t config_version;
+    uint64_t capabilities;
+};
+pk_err pk_hello_body_encode(const struct pk_hello_body *body, struct pk_bytes *out);
+pk_err pk_hello_body_decode(const uint8_t *data, size_t len, struct pk_hello_body *out_body);
+pk_err pk_welcome_body_encode(const struct pk_welcome_body *body, struct pk_bytes *out);
+pk_err pk_welcome_body_decode(const uint8_t *data, size_t len, struct pk_welcome_body *out_body);
+
+#endif

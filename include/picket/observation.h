@@ -1,0 +1,192 @@
+/* What a sensor says it saw: four kinds of rows, as plain values.
+ *
+ * Names are in lower case, uncompressed wire form. Slices are borrowed: from the batch they were read from, or from
+ * the caller until the builder has copied them. */
+#ifndef PICKET_OBSERVATION_H
+#define PICKET_OBSERVATION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "picket/addr.h"
+
+struct pk_slice {
+    const uint8_t *data;
+    uint32_t len;
+};
+
+/* Who asked. Outside addresses travel in clear, inside clients as a keyed pseudonym with their configured prefix. */
+enum pk_client_kind {
+    PK_CLIENT_NONE,
+    PK_CLIENT_OUTSIDE,   /* addr */
+    PK_CLIENT_INSIDE,    /* addr: only in files written without a scope */
+    PK_CLIENT_PSEUDONYM, /* pseudonym, prefix */
+};
+struct pk_client {
+    enum pk_client_kind kind;
+    struct pk_addr addr;
+    uint8_t pseudonym[8];    /* BLAKE2b under the tenant's client key */
+    struct pk_prefix prefix; /* of a pseudonym: the configured network it is in */
+};
+
+/* Where the capture stood (design, "--vantage"). */
+enum pk_vantage {
+    PK_VANTAGE_UNKNOWN,
+    PK_VANTAGE_AUTHORITATIVE, /* beside an authoritative server: clients are outside resolvers and actors */
+    PK_VANTAGE_RESOLVER,      /* between inside clients and their resolver */
+    PK_N_VANTAGES,
+};
+
+enum pk_transport {
+    PK_TRANSPORT_UDP,
+    PK_TRANSPORT_TCP,
+    PK_N_TRANSPORTS,
+};
+
+/* What came back. */
+enum pk_answer_kind {
+    PK_ANSWER_NONE,      /* no response in time */
+    PK_ANSWER_DATA,      /* NOERROR with the asked type, or a chain to it, in the answer section */
+    PK_ANSWER_NODATA,    /* NOERROR, empty answer, not a referral (RFC 2308 s2.2) */
+    PK_ANSWER_REFERRAL,  /* NOERROR, empty answer, NS of a zone cut in authority, not AA */
+    PK_ANSWER_NXDOMAIN,  /* RFC 8020 */
+    PK_ANSWER_ERROR,     /* any other RCODE */
+    PK_ANSWER_TRUNCATED, /* TC: the client will ask again over TCP */
+    PK_ANSWER_TRANSFER,  /* AXFR or IXFR with records */
+    PK_N_ANSWER_KINDS,
+};
+
+enum { PK_RCODE_NO_RESPONSE = 0xffff };
+
+/* Response header bits kept, and the query's. */
+enum {
+    PK_SIG_AA = 1 << 0,
+    PK_SIG_TC = 1 << 1,
+    PK_SIG_RA = 1 << 2,
+    PK_SIG_QUERY_RD = 1 << 3,
+    PK_SIG_QUERY_AD = 1 << 4,
+    PK_SIG_QUERY_CD = 1 << 5,
+    PK_SIG_QUERY_EDNS = 1 << 6,
+    PK_SIG_QUERY_DO = 1 << 7,
+    PK_SIG_QUERY_COOKIE = 1 << 8,
+    PK_SIG_QUERY_ECS = 1 << 9,
+    PK_SIG_QUERY_NSID = 1 << 10,
+};
+
+/* What many transactions of a window have in common (RFC 8618 "query signature"). */
+struct pk_signature {
+    struct pk_addr server;
+    uint16_t server_port;
+    uint8_t transport; /* enum pk_transport */
+    uint8_t vantage;   /* enum pk_vantage, per server */
+    uint8_t opcode;
+    uint8_t answer; /* enum pk_answer_kind */
+    uint16_t qtype;
+    uint16_t qclass;
+    uint16_t rcode; /* PK_RCODE_NO_RESPONSE when none came */
+    uint16_t flags; /* PK_SIG_* */
+    uint16_t edns_udp_size; /* of the query, rounded down to 512, 1232, 1400, 4096 or the rest to 0 and 65535 */
+};
+
+/* In-scope transactions of one client, name and signature within a window. */
+struct pk_activity {
+    struct pk_client client;
+    struct pk_slice name;
+    struct pk_signature signature;
+    int64_t first_us; /* time of the first query */
+    uint32_t span_us; /* last minus first */
+    uint32_t count;   /* transactions, >= 1 */
+    uint32_t latency_min_us, latency_max_us; /* 0 when unanswered */
+    uint32_t response_bytes_max;
+    uint64_t answer_digest; /* of the answer section's (type, RDATA) set without owner and TTL; 0: none. Equal answers of
+                               different names are how a wildcard shows */
+    uint32_t min_ttl_s;
+    uint32_t retransmissions;
+    uint32_t transfer_records; /* AXFR, IXFR: resource records seen */
+    uint16_t transfer_soas;
+    uint8_t case_mixed; /* queries with 0x20 case patterns (RFC draft-vixie-dnsext-dns0x20), saturating */
+};
+
+/* How far an RRset may be believed; part of its identity in history, never merged across (design, 7). */
+enum pk_trust {
+    PK_TRUST_AUTHORITATIVE, /* answer section, AA */
+    PK_TRUST_RESOLVER,      /* answer section, no AA: a cache said it */
+    PK_TRUST_REFERRAL,      /* NS in authority, parent side */
+    PK_TRUST_GLUE,          /* additional address of a name in such an NS set */
+    PK_N_TRUSTS,
+};
+
+enum {
+    PK_RRSET_SIGNED = 1 << 0, /* an RRSIG covering it came along */
+};
+
+struct pk_rrset {
+    struct pk_slice owner;
+    uint16_t type;
+    uint16_t class;
+    const struct pk_slice *rdata; /* canonical RDATA, sorted by bytes, distinct */
+    uint32_t n_rdata;             /* >= 1 */
+    struct pk_slice bailiwick;
+    uint8_t trust; /* enum pk_trust */
+    uint8_t flags; /* PK_RRSET_* */
+    uint32_t count;
+    int64_t first_us, last_us;
+    uint32_t ttl_min_s, ttl_max_s;
+    struct pk_addr server; /* one that said it; family 0 when not kept */
+};
+
+/* Answers without data, out of scope or in: no client. */
+struct pk_negative {
+    struct pk_slice name;
+    uint16_t type;
+    uint16_t class;
+    uint16_t rcode; /* PK_RCODE_NO_RESPONSE: unanswered */
+    uint32_t count;
+    int64_t first_us, last_us;
+};
+
+/* Counters since the last health batch (deltas). The number of each is its key on the wire (96 + index) and never changes. */
+enum pk_health_key {
+    PK_HEALTH_INTERVAL_MS,
+    PK_HEALTH_PACKETS,          /* handed over by libpcap */
+    PK_HEALTH_KERNEL_DROPPED,   /* ring full: libpcap ps_drop */
+    PK_HEALTH_IFACE_DROPPED,    /* libpcap ps_ifdrop */
+    PK_HEALTH_NOT_DNS,          /* other ports, protocols, link types */
+    PK_HEALTH_SNAPPED,          /* cut by the snap length inside the message */
+    PK_HEALTH_BAD_PACKET,       /* link, IP, UDP or TCP header damaged */
+    PK_HEALTH_FRAGMENTS,        /* IP fragments not used */
+    PK_HEALTH_TCP_SEGMENTS,
+    PK_HEALTH_TCP_SHED,         /* stream bytes dropped: gaps, caps */
+    PK_HEALTH_MESSAGES,         /* DNS messages, malformed ones included */
+    PK_HEALTH_MALFORMED,
+    PK_HEALTH_QUERIES,
+    PK_HEALTH_RESPONSES,
+    PK_HEALTH_TRANSACTIONS,     /* answered + unanswered */
+    PK_HEALTH_ANSWERED,
+    PK_HEALTH_UNANSWERED,
+    PK_HEALTH_RETRANSMISSIONS,
+    PK_HEALTH_UNSOLICITED,
+    PK_HEALTH_PAIRING_EVICTED,  /* open queries closed early: reported as unanswered too */
+    PK_HEALTH_IN_SCOPE,         /* transactions in activity rows */
+    PK_HEALTH_NEGATIVE,         /* transactions in negative rows */
+    PK_HEALTH_POSITIVE,         /* out-of-scope transactions with data: only their RRsets travel */
+    PK_HEALTH_MERGE_SHED,       /* transactions lost because a window table was full */
+    PK_HEALTH_RRSETS,           /* RRset sightings before merging */
+    PK_HEALTH_RRSETS_SHED,
+    PK_HEALTH_RRSETS_REFUSED,   /* out of bailiwick, unsolicited: not history */
+    PK_HEALTH_ROWS,             /* rows sealed into batches */
+    PK_HEALTH_SPOOL_BYTES,      /* gauge */
+    PK_HEALTH_SPOOL_LOST_ROWS,
+    PK_HEALTH_BATCHES_SENT,
+    PK_HEALTH_BATCHES_RESENT,
+    PK_HEALTH_RECONNECTS,
+    PK_N_HEALTH_KEYS,
+};
+const char *pk_health_key_str(enum pk_health_key key); /* "packets", "kernel_dropped", ... */
+
+struct pk_health {
+    uint64_t v[PK_N_HEALTH_KEYS];
+};
+
+#endif

@@ -1,0 +1,37 @@
+/* Segments: the file form of batches. A sensor's spool is a folder of them, a .psp file is one (docs/PROTOCOL.md s5).
+ *
+ * 64-byte header, then records [len | crc32c | seq | kind | codec | rows | first | last | body], each padded to eight bytes. */
+#ifndef PICKET_SEGMENT_H
+#define PICKET_SEGMENT_H
+
+#include "picket/bytes.h"
+#include "picket/envelope.h"
+
+enum { PK_SEGMENT_HEADER_BYTES = 64, PK_SEGMENT_VERSION = 1 };
+
+struct pk_segment_header {
+    uint64_t epoch;
+    uint64_t first_seq;
+    int64_t created_us;
+    uint32_t flags;
+};
+
+struct pk_segment_record {
+    uint64_t seq;
+    uint8_t kind, codec;
+    uint32_t rows;
+    int64_t first_us, last_us;
+    const uint8_t *body; /* borrowed from the bytes read */
+    uint32_t body_len;
+};
+
+void pk_segment_header_encode(const struct pk_segment_header *header, uint8_t out[PK_SEGMENT_HEADER_BYTES]);
+/* PK_ERR_TRUNCATED, PK_ERR_MALFORMED (not a segment, bad checksum), PK_ERR_VERSION. */
+pk_err pk_segment_header_decode(const uint8_t *data, size_t len, struct pk_segment_header *out_header);
+void pk_segment_record_encode(const struct pk_segment_record *record, struct pk_bytes *out);
+/* The record at *pos of data; on success *pos is after it. PK_ERR_TRUNCATED: the bytes end inside it (a torn tail);
+ * PK_ERR_MALFORMED: length, checksum or padding is wrong. At the end of data (*pos == len) call no more. */
+pk_err pk_segment_record_decode(const uint8_t *data, size_t len, size_t *pos, struct pk_segment_record *out_record);
+uint32_t pk_crc32c(const void *data, size_t len);
+
+#endif
