@@ -1,0 +1,58 @@
+/* What flows through the sensor's core: packets become messages, messages become transactions. */
+#ifndef SENSOR_TRANSACTION_H
+#define SENSOR_TRANSACTION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "picket/addr.h"
+#include "picket/dnsmsg.h"
+#include "picket/observation.h"
+
+/* One DNS message as it was seen. `dns` and what it borrows is good only during the call that hands it over. */
+struct pk_message {
+    int64_t ts_us;
+    uint64_t frame; /* number of the packet that completed it, from 1 over all files read */
+    struct pk_addr src, dst;
+    uint16_t sport, dport;
+    uint8_t transport; /* enum pk_transport */
+    const char *via;   /* encapsulation, outermost first ("vlan"), or NULL */
+    struct pk_dnsmsg dns;
+};
+
+/* The question side, kept by value while a query is open. */
+struct pk_query {
+    int64_t ts_us;
+    struct pk_addr client, server;
+    uint16_t client_port, server_port;
+    uint16_t id;
+    uint8_t transport; /* enum pk_transport */
+    uint8_t opcode;
+    uint16_t flags; /* PK_SIG_QUERY_* */
+    uint16_t edns_udp_size; /* as asked, 0 without EDNS */
+    bool has_question;
+    bool is_case_mixed;
+    struct pk_question question; /* name as first asked, case kept */
+    uint32_t retransmissions;
+};
+
+enum pk_outcome {
+    PK_OUTCOME_ANSWERED,
+    PK_OUTCOME_UNANSWERED,  /* timed out, evicted or open at the end of input */
+    PK_OUTCOME_UNSOLICITED, /* a response nobody asked for: evidence, never history */
+    PK_N_OUTCOMES,
+};
+
+/* A transfer in progress spans several messages: they are summed and one transaction is reported at its end. */
+struct pk_transaction {
+    enum pk_outcome outcome;
+    struct pk_query query;             /* of UNSOLICITED: the addresses and question of the response, ts of the response */
+    const struct pk_message *response; /* NULL when unanswered; of a transfer the first message */
+    int64_t response_ts_us;
+    uint32_t response_bytes;
+    uint32_t transfer_records;
+    uint16_t transfer_soas;
+    uint32_t transfer_messages;
+};
+
+#endif
