@@ -1,0 +1,41 @@
+# shellcheck shell=bash
+# Debian packages Picket needs, and how to install the missing ones. Sourced by ./quickstart and ./tests/run.
+
+packages_build=(
+    build-essential cmake ninja-build pkg-config ccache
+    libzmq3-dev libsodium-dev libmsgpack-dev libpq-dev libpcap-dev libmicrohttpd-dev libjansson-dev libyaml-dev
+    libcurl4-openssl-dev libpsl-dev libseccomp-dev zlib1g-dev liblzma-dev libzstd-dev libcmocka-dev
+)
+packages_run=(postgresql publicsuffix ca-certificates)
+packages_test=(
+    clang clang-format shellcheck valgrind iproute2 procps dnsdbq
+    python3 python3-pytest python3-zmq python3-msgpack python3-psycopg python3-dnspython
+)
+
+# packages_need PACKAGE...: installs those that are missing; says what to type when it may not.
+packages_need() {
+    local missing=() package sudo=()
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+    done
+    ((${#missing[@]} == 0)) && return 0
+    if ! command -v apt-get >/dev/null; then
+        echo "missing packages, and this is not a Debian: ${missing[*]}" >&2
+        return 1
+    fi
+    if ((EUID != 0)); then
+        if ! command -v sudo >/dev/null; then
+            printf 'these packages are missing; as root:\n    apt-get install -y %s\n' "${missing[*]}" >&2
+            return 1
+        fi
+        sudo=(sudo)
+    fi
+    echo "installing ${#missing[@]} packages: ${missing[*]}"
+    local apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=580 -o Acquire::Retries=3)
+    # A cluster of the distribution is not wanted: Picket starts private ones.
+    if [[ " ${missing[*]} " == *" postgresql "* && ! -e /etc/postgresql-common/createcluster.conf ]]; then
+        "${sudo[@]}" mkdir -p /etc/postgresql-common
+        echo 'create_main_cluster = false' | "${sudo[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
+    fi
+    "${apt[@]}" update >/dev/null && "${apt[@]}" install --no-install-recommends "${missing[@]}" >/dev/null
+}
