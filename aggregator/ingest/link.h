@@ -1,0 +1,100 @@
+/* The socket pair between the aggregator's core and its ingest child: whole messages, both ways, bounded.
+ *
+ * The two ends are always the same program on the same machine, so structures cross as they are in memory. Even so the core
+ * treats what the child says as input: the child is the process that faces hostile peers. Lengths and types are checked. */
+#ifndef AGGREGATOR_INGEST_LINK_H
+#define AGGREGATOR_INGEST_LINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "picket/bytes.h"
+#include "picket/envelope.h"
+#include "picket/err.h"
+#include "picket/key.h"
+#include "picket/limits.h"
+
+enum pk_link_type {
+    /* core to child */
+    PK_LINK_SETUP = 1, /* struct pk_link_setup: once, first */
+    PK_LINK_KEYS,      /* array of struct pk_link_key: the whole table; replaces the old one */
+    PK_LINK_RESUME,    /* struct pk_link_resume: answer to HELLO */
+    PK_LINK_DONE,      /* struct pk_link_done: a batch is durable, or refused for good */
+    PK_LINK_STOP,      /* say BYE to everybody and end */
+    /* child to core */
+    PK_LINK_READY = 32, /* text: the endpoint that was bound */
+    PK_LINK_FAILED,     /* text: why the child cannot start */
+    PK_LINK_HELLO,      /* struct pk_link_hello */
+    PK_LINK_BATCH,      /* struct pk_link_batch, then the body */
+    PK_LINK_REFUSED,    /* struct pk_link_batch with reason, then the body: for the quarantine */
+    PK_LINK_STATS,      /* struct pk_link_stats, each second */
+};
+
+enum { PK_LINK_MAX_MESSAGE = 4 << 20, PK_LINK_TEXT_SIZE = 160, PK_LINK_ENDPOINT_SIZE = 256 };
+
+struct pk_link_setup {
+    char endpoint[PK_LINK_ENDPOINT_SIZE]; /* as zmq_bind takes it */
+    struct pk_keypair server;
+    uint64_t outstanding_budget_bytes; /* of all sessions together: what may wait for a commit */
+    uint8_t io_threads;
+};
+struct pk_link_key {
+    uint8_t pubkey[PK_KEY_BYTES];
+    uint32_t sensor, tenant;
+};
+struct pk_link_hello {
+    uint32_t sensor;
+    uint64_t session;
+    struct pk_hello_body body;
+    char address[64]; /* Peer-Address as libzmq gives it */
+};
+struct pk_link_resume {
+    uint32_t sensor;
+    uint64_t session, epoch, seq;
+};
+struct pk_link_batch {
+    uint32_t sensor;
+    uint64_t session;
+    struct pk_frame_batch frame;
+    char reason[PK_LINK_TEXT_SIZE]; /* REFUSED only */
+};
+struct pk_link_done {
+    uint32_t sensor;
+    uint64_t session, epoch, seq;
+    uint64_t upto;      /* all of the epoch up to here is durable */
+    uint32_t body_len;  /* returns as credit */
+    uint16_t error;     /* 0: durable, else enum pk_frame_error */
+    bool is_fatal;
+};
+/* Counters since the child started. */
+struct pk_link_stats {
+    uint64_t sessions, hellos, batches, batch_bytes, duplicates_in_flight;
+    uint64_t refused_keys, refused_frames, refused_batches, refused_credit;
+    uint64_t outstanding_bytes;
+};
+
+struct pk_link {
+    int fd; /* non-blocking, close-on-exec, owned */
+    struct pk_bytes in;
+    size_t in_pos;
+    struct pk_bytes out;
+    size_t out_pos;
+    bool is_closed;
+};
+
+/* Takes the descriptor. max_queued bounds what waits to be written. */
+pk_err pk_link_init(struct pk_link *link, int fd, size_t max_queued_bytes);
+void pk_link_done(struct pk_link *link);
+/* Queues a message of two parts (second may be NULL) and writes what the socket takes. PK_ERR_LIMIT: the queue is full,
+ * nothing was queued. PK_ERR_IO: the other end is gone. */
+pk_err pk_link_send(struct pk_link *link, enum pk_link_type type, const void *head, size_t head_len, const void *body, size_t body_len);
+/* Writes more of the queue; call when the descriptor is writable. */
+pk_err pk_link_flush(struct pk_link *link);
+bool pk_link_wants_write(const struct pk_link *link);
+/* Reads what is there without blocking; PK_ERR_IO at the end of the stream. */
+pk_err pk_link_fill(struct pk_link *link);
+/* The next whole message, borrowed until the next call of fill; false when there is none yet. A bad length sets is_closed. */
+bool pk_link_next(struct pk_link *link, enum pk_link_type *out_type, const uint8_t **out_data, size_t *out_len);
+
+#endif

@@ -1,0 +1,241 @@
+/* ZAP handler thread.
+ *
+ * The user id of an accepted peer is its sensor id in decimal: it travels with every payload frame, so a frame names its sender by what the key table
+ * says and by nothing the sender says. An unknown key gets 400 (libzmq then gives up on that socket; the sensor's monitor rebuilds it after its
+ * back-off), anything malformed 500. */
+#include "zap.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <zmq.h>
+
+#define ZAP_ENDPOINT "inproc://zeromq.zap.01" /* fixed by RFC 27 */
+#define STOP_ENDPOINT "inproc://picket.zap.stop"
+
+enum { MAX_PARTS = 8, PART_SIZE = 256, ZAP_PARTS = 7 }; /* RFC 27: version, id, domain, address, routing id, mechanism, key */
+
+struct table {
+    struct pk_link_key *keys; /* sorted by pubkey */
+    uint32_t *sensors;        /* sorted */
+    size_t n;
+};
+
+struct pk_zap {
+    void *rep;
+    void *stop_in, *stop_out;
+    pthread_t thread;
+    pthread_mutex_t mutex; /* guards table */
+    struct table table;
+    bool has_table;
+    atomic_uint_fast64_t refused;
+};
+
+struct part {
+    uint8_t data[PART_SIZE];
+    size_t len;
+};
+
+static int compare_keys(const void *a, const void *b)
+{
+    return memcmp(((const struct pk_link_key *)a)->pubkey, ((const struct pk_link_key *)b)->pubkey, PK_KEY_BYTES);
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Receives a whole multipart request; returns the number of parts, parts beyond MAX_PARTS are read and thrown away. */
+static int receive(void *socket, struct part parts[MAX_PARTS])
+{
+    int n = 0;
+    int more = 1;
+    while (more) {
+        uint8_t scrap[PART_SIZE];
+        struct part *part = n < MAX_PARTS ? &parts[n] : NULL;
+        int len = zmq_recv(socket, part ? part->data : scrap, PART_SIZE, 0);
+        if (len < 0) {
+            return -1;
+        }
+        if (part) {
+            part->len = len > PART_SIZE ? PART_SIZE : (size_t)len;
+        }
+        n++;
+        size_t size = sizeof more;
+        if (zmq_getsockopt(socket, ZMQ_RCVMORE, &more, &size) != 0) {
+            return -1;
+        }
+    }
+    return n;
+}
+
+static bool is_text(const struct part *part, const char *text)
+{
+    return part->len == strlen(text) && memcmp(part->data, text, part->len) == 0;
+}
+
+/* Looks the key up; the answer's status code, and the user id when it is 200. */
+static const char *judge(struct pk_zap *zap, const struct part parts[MAX_PARTS], int n, char user_id[16])
+{
+    user_id[0] = '\0';
+    if (n != ZAP_PARTS || !is_text(&parts[0], "1.0")) {
+        return "500";
+    }
+    if (!is_text(&parts[2], PK_ZAP_DOMAIN) || !is_text(&parts[5], "CURVE") || parts[6].len != PK_KEY_BYTES) {
+        return "400";
+    }
+    struct pk_link_key wanted = { 0 };
+    memcpy(wanted.pubkey, parts[6].data, PK_KEY_BYTES);
+    const char *status = "300";
+    pthread_mutex_lock(&zap->mutex);
+    if (zap->has_table) {
+        const struct pk_link_key *found =
+            zap->table.n ? bsearch(&wanted, zap->table.keys, zap->table.n, sizeof wanted, compare_keys) : NULL;
+        status = found ? "200" : "400";
+        if (found) {
+            snprintf(user_id, 16, "%u", found->sensor);
+        }
+    }
+    pthread_mutex_unlock(&zap->mutex);
+    return status;
+}
+
+static void answer(struct pk_zap *zap, const struct part *id, const char *status, const char *user_id)
+{
+    static const char *const texts[] = { "OK", "try again", "unknown key", "bad request" };
+    const char *text = texts[status[0] == '2' ? 0 : status[0] == '3' ? 1 : status[0] == '4' ? 2 : 3];
+    zmq_send(zap->rep, "1.0", 3, ZMQ_SNDMORE);
+    zmq_send(zap->rep, id->data, id->len, ZMQ_SNDMORE);
+    zmq_send(zap->rep, status, 3, ZMQ_SNDMORE);
+    zmq_send(zap->rep, text, strlen(text), ZMQ_SNDMORE);
+    zmq_send(zap->rep, user_id, strlen(user_id), ZMQ_SNDMORE);
+    zmq_send(zap->rep, "", 0, 0);
+}
+
+static void *handler_thread(void *arg)
+{
+    struct pk_zap *zap = arg;
+    for (;;) {
+        zmq_pollitem_t items[] = {
+            { .socket = zap->rep, .events = ZMQ_POLLIN },
+            { .socket = zap->stop_out, .events = ZMQ_POLLIN },
+        };
+        if (zmq_poll(items, 2, -1) < 0) {
+            if (zmq_errno() == EINTR) {
+                continue;
+            }
+            break;
+        }
+        if (items[1].revents) {
+            break;
+        }
+        struct part parts[MAX_PARTS];
+        int n = receive(zap->rep, parts);
+        if (n < 2) {
+            break;
+        }
+        char user_id[16];
+        const char *status = judge(zap, parts, n, user_id);
+        if (status[0] != '2') {
+            atomic_fetch_add(&zap->refused, 1);
+        }
+        answer(zap, &parts[1], status, user_id);
+    }
+    zmq_close(zap->rep);
+    zmq_close(zap->stop_out);
+    return NULL;
+}
+
+static void *socket_open(void *context, int type, const char *endpoint, bool binds)
+{
+    void *socket = zmq_socket(context, type);
+    int linger = 0;
+    if (socket && (zmq_setsockopt(socket, ZMQ_LINGER, &linger, sizeof linger) != 0 ||
+                      (binds ? zmq_bind(socket, endpoint) : zmq_connect(socket, endpoint)) != 0)) {
+        zmq_close(socket);
+        socket = NULL;
+    }
+    return socket;
+}
+
+pk_err pk_zap_start(void *zmq_context, struct pk_zap **out_zap)
+{
+    struct pk_zap *zap = calloc(1, sizeof *zap);
+    if (!zap) {
+        return PK_ERR_NOMEM;
+    }
+    pthread_mutex_init(&zap->mutex, NULL);
+    zap->rep = socket_open(zmq_context, ZMQ_REP, ZAP_ENDPOINT, true);
+    zap->stop_out = socket_open(zmq_context, ZMQ_PAIR, STOP_ENDPOINT, true);
+    zap->stop_in = socket_open(zmq_context, ZMQ_PAIR, STOP_ENDPOINT, false);
+    if (zap->rep && zap->stop_out && zap->stop_in && pthread_create(&zap->thread, NULL, handler_thread, zap) == 0) {
+        *out_zap = zap;
+        return PK_OK;
+    }
+    void *sockets[] = { zap->rep, zap->stop_in, zap->stop_out };
+    for (size_t i = 0; i < 3; i++) {
+        if (sockets[i]) {
+            zmq_close(sockets[i]);
+        }
+    }
+    pthread_mutex_destroy(&zap->mutex);
+    free(zap);
+    return PK_ERR_IO;
+}
+
+void pk_zap_stop(struct pk_zap *zap)
+{
+    if (!zap) {
+        return;
+    }
+    zmq_send(zap->stop_in, "", 0, 0);
+    pthread_join(zap->thread, NULL);
+    zmq_close(zap->stop_in);
+    pthread_mutex_destroy(&zap->mutex);
+    free(zap->table.keys);
+    free(zap->table.sensors);
+    free(zap);
+}
+
+pk_err pk_zap_set_keys(struct pk_zap *zap, const struct pk_link_key *keys, size_t n)
+{
+    struct table table = { .keys = calloc(n + 1, sizeof *table.keys), .sensors = calloc(n + 1, sizeof *table.sensors), .n = n };
+    if (!table.keys || !table.sensors) {
+        free(table.keys);
+        free(table.sensors);
+        return PK_ERR_NOMEM;
+    }
+    for (size_t i = 0; i < n; i++) {
+        table.keys[i] = keys[i];
+        table.sensors[i] = keys[i].sensor;
+    }
+    qsort(table.keys, n, sizeof *table.keys, compare_keys);
+    qsort(table.sensors, n, sizeof *table.sensors, compare_ids);
+
+    pthread_mutex_lock(&zap->mutex);
+    struct table old = zap->table;
+    zap->table = table;
+    zap->has_table = true;
+    pthread_mutex_unlock(&zap->mutex);
+    free(old.keys);
+    free(old.sensors);
+    return PK_OK;
+}
+
+bool pk_zap_knows(struct pk_zap *zap, uint32_t sensor)
+{
+    pthread_mutex_lock(&zap->mutex);
+    bool knows = zap->table.n && bsearch(&sensor, zap->table.sensors, zap->table.n, sizeof sensor, compare_ids);
+    pthread_mutex_unlock(&zap->mutex);
+    return knows;
+}
+
+uint64_t pk_zap_refused(struct pk_zap *zap)
+{
+    return atomic_load(&zap->refused);
+}

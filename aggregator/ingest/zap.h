@@ -1,0 +1,28 @@
+/* The ZeroMQ authentication handler (ZAP, RFC 27): a CURVE key is in the table or the door stays shut.
+ *
+ * One thread in the ingest child. It answers from memory only, because libzmq serialises all handshakes through it; the table is replaced
+ * whole by the control side. Before the first table, and while shutting down, it answers 300, after which clients retry by themselves. */
+#ifndef AGGREGATOR_INGEST_ZAP_H
+#define AGGREGATOR_INGEST_ZAP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "link.h"
+
+struct pk_zap;
+
+#define PK_ZAP_DOMAIN "picket"
+
+/* Binds the handler's endpoint in this context and starts the thread; must succeed before any public bind. PK_ERR_IO, PK_ERR_NOMEM. */
+pk_err pk_zap_start(void *zmq_context, struct pk_zap **out_zap);
+/* Ends the thread; before the context is ended. */
+void pk_zap_stop(struct pk_zap *zap);
+/* Replaces the table; keys is copied. */
+pk_err pk_zap_set_keys(struct pk_zap *zap, const struct pk_link_key *keys, size_t n);
+/* Whether a sensor id is in the present table: frames of a revoked key are dropped on arrival. */
+bool pk_zap_knows(struct pk_zap *zap, uint32_t sensor);
+uint64_t pk_zap_refused(struct pk_zap *zap);
+
+#endif
