@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # used by those who source it
 # Debian packages Picket needs, and how to install the missing ones. Sourced by ./quickstart and ./tests/run.
 
 packages_build=(
