@@ -5,6 +5,7 @@
 #ifndef PICKET_BYTES_H
 #define PICKET_BYTES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 

@@ -5,6 +5,7 @@
 #ifndef PICKET_LOG_H
 #define PICKET_LOG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 

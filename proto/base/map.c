@@ -1,0 +1,83 @@
+/* Linear probing with backward-shift removal (Knuth 6.4 R). */
+#include "picket/map.h"
+
+#include <stdlib.h>
+
+pk_err pk_map_init(struct pk_map *map, size_t max_entries, pk_map_equal equal)
+{
+    *map = (struct pk_map){ .max_entries = max_entries, .equal = equal };
+    size_t n_slots = 8;
+    while (n_slots < 2 * max_entries) {
+        n_slots *= 2;
+    }
+    map->slots = malloc(n_slots * sizeof *map->slots);
+    if (!map->slots) {
+        return PK_ERR_NOMEM;
+    }
+    map->mask = n_slots - 1;
+    pk_map_clear(map);
+    return PK_OK;
+}
+
+void pk_map_done(struct pk_map *map)
+{
+    free(map->slots);
+    *map = (struct pk_map){ 0 };
+}
+
+void pk_map_clear(struct pk_map *map)
+{
+    for (size_t i = 0; i <= map->mask; i++) {
+        map->slots[i].entry = PK_MAP_NONE;
+    }
+    map->n = 0;
+}
+
+uint32_t pk_map_find(const struct pk_map *map, uint64_t hash, const void *entries, const void *key)
+{
+    for (size_t i = hash & map->mask;; i = (i + 1) & map->mask) {
+        const struct pk_map_slot *slot = &map->slots[i];
+        if (slot->entry == PK_MAP_NONE) {
+            return PK_MAP_NONE;
+        }
+        if (slot->hash == hash && map->equal(entries, slot->entry, key)) {
+            return slot->entry;
+        }
+    }
+}
+
+bool pk_map_add(struct pk_map *map, uint64_t hash, uint32_t entry)
+{
+    if (map->n == map->max_entries) {
+        return false;
+    }
+    size_t i = hash & map->mask;
+    while (map->slots[i].entry != PK_MAP_NONE) {
+        i = (i + 1) & map->mask;
+    }
+    map->slots[i] = (struct pk_map_slot){ .hash = hash, .entry = entry };
+    map->n++;
+    return true;
+}
+
+bool pk_map_remove(struct pk_map *map, uint64_t hash, uint32_t entry)
+{
+    size_t i = hash & map->mask;
+    while (map->slots[i].entry != entry || map->slots[i].hash != hash) {
+        if (map->slots[i].entry == PK_MAP_NONE) {
+            return false;
+        }
+        i = (i + 1) & map->mask;
+    }
+    /* Move back every later pair of the run whose home is not between the gap and itself. */
+    for (size_t j = (i + 1) & map->mask; map->slots[j].entry != PK_MAP_NONE; j = (j + 1) & map->mask) {
+        size_t home = map->slots[j].hash & map->mask;
+        if (((j - home) & map->mask) >= ((j - i) & map->mask)) {
+            map->slots[i] = map->slots[j];
+            i = j;
+        }
+    }
+    map->slots[i].entry = PK_MAP_NONE;
+    map->n--;
+    return true;
+}

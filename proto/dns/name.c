@@ -1,0 +1,379 @@
+/* Names: parsing, presentation, order.
+ *
+ * A parsed name is checked once and trusted from then on. Parsing copies label by label with memcpy and does no work a byte; case is folded only
+ * where two names are compared. */
+#include "picket/name.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "picket/addr.h"
+#include "picket/hash.h"
+
+enum { POINTER_TAG = 0xc0 };
+
+static uint8_t fold(uint8_t c)
+{
+    return c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c;
+}
+
+/* Walks the labels of a name, giving each to the caller's copy when out is not NULL. Pointers must go before the first byte of the run of labels they
+ * end, so each jump lowers the bound and the walk ends. */
+static pk_err walk(const uint8_t *msg, size_t msg_len, size_t *pos, struct pk_name *out)
+{
+    size_t at = *pos, bound = *pos, len = 0;
+    size_t after = 0; /* where the name ends at its original place; 0: no pointer yet */
+    unsigned n_labels = 0;
+    for (;;) {
+        if (at >= msg_len) {
+            return PK_ERR_TRUNCATED;
+        }
+        uint8_t c = msg[at];
+        if ((c & POINTER_TAG) == POINTER_TAG) {
+            if (at + 1 >= msg_len) {
+                return PK_ERR_TRUNCATED;
+            }
+            size_t target = (size_t)(c & 0x3f) << 8 | msg[at + 1];
+            if (target >= bound) {
+                return PK_ERR_MALFORMED;
+            }
+            after = after ? after : at + 2;
+            at = bound = target;
+            continue;
+        }
+        if (c & POINTER_TAG) { /* label types 01 and 10: RFC 6891 s5 retired them */
+            return PK_ERR_MALFORMED;
+        }
+        if (c >= msg_len - at) {
+            return PK_ERR_TRUNCATED;
+        }
+        if (len + c + 1 > PK_NAME_MAX) {
+            return PK_ERR_MALFORMED;
+        }
+        if (out) {
+            memcpy(out->wire + len, msg + at, (size_t)c + 1);
+        }
+        len += (size_t)c + 1;
+        at += (size_t)c + 1;
+        if (c == 0) {
+            break;
+        }
+        n_labels++;
+    }
+    *pos = after ? after : at;
+    if (out) {
+        out->len = (uint8_t)len;
+        out->n_labels = (uint8_t)n_labels;
+    }
+    return PK_OK;
+}
+
+pk_err pk_name_parse(const uint8_t *msg, size_t msg_len, size_t *pos, struct pk_name *out_name)
+{
+    return walk(msg, msg_len, pos, out_name);
+}
+
+pk_err pk_name_skip(const uint8_t *msg, size_t msg_len, size_t *pos)
+{
+    return walk(msg, msg_len, pos, NULL);
+}
+
+pk_err pk_name_from_wire(const uint8_t *wire, size_t len, struct pk_name *out_name)
+{
+    size_t at = 0;
+    unsigned n_labels = 0;
+    if (len == 0 || len > PK_NAME_MAX) {
+        return PK_ERR_MALFORMED;
+    }
+    while (at < len && wire[at] != 0) {
+        if (wire[at] > PK_LABEL_MAX) {
+            return PK_ERR_MALFORMED;
+        }
+        at += (size_t)wire[at] + 1;
+        n_labels++;
+    }
+    if (at + 1 != len) { /* no root label, or bytes after it */
+        return PK_ERR_MALFORMED;
+    }
+    memcpy(out_name->wire, wire, len);
+    out_name->len = (uint8_t)len;
+    out_name->n_labels = (uint8_t)n_labels;
+    return PK_OK;
+}
+
+/* One character of presentation form; advances *text. -1: bad escape. */
+static int text_byte(const char **text)
+{
+    const unsigned char *p = (const unsigned char *)*text;
+    if (*p != '\\') {
+        *text += 1;
+        return *p;
+    }
+    if (p[1] >= '0' && p[1] <= '9') {
+        if (p[2] < '0' || p[2] > '9' || p[3] < '0' || p[3] > '9') {
+            return -1;
+        }
+        int v = (p[1] - '0') * 100 + (p[2] - '0') * 10 + (p[3] - '0');
+        *text += 4;
+        return v <= 255 ? v : -1;
+    }
+    if (p[1] == '\0') {
+        return -1;
+    }
+    *text += 2;
+    return p[1];
+}
+
+pk_err pk_name_from_text(const char *text, struct pk_name *out_name)
+{
+    struct pk_name name;
+    size_t len = 0, label = 0; /* label: where the length byte of the open label is */
+    unsigned n_labels = 0;
+    if (strcmp(text, ".") == 0) {
+        text++;
+    } else if (*text == '\0' || *text == '.') {
+        return PK_ERR_MALFORMED;
+    }
+    while (*text != '\0') {
+        label = len++;
+        while (*text != '\0' && *text != '.') {
+            int c = text_byte(&text);
+            if (c < 0 || len - label > PK_LABEL_MAX || len >= PK_NAME_MAX - 1) {
+                return PK_ERR_MALFORMED;
+            }
+            name.wire[len++] = (uint8_t)c;
+        }
+        if (len - label == 1) { /* an empty label inside */
+            return PK_ERR_MALFORMED;
+        }
+        name.wire[label] = (uint8_t)(len - label - 1);
+        n_labels++;
+        text += *text == '.';
+        if (len >= PK_NAME_MAX) {
+            return PK_ERR_MALFORMED;
+        }
+    }
+    name.wire[len++] = 0;
+    memcpy(out_name->wire, name.wire, len);
+    out_name->len = (uint8_t)len;
+    out_name->n_labels = (uint8_t)n_labels;
+    return PK_OK;
+}
+
+const char *pk_name_text(const struct pk_name *name, char out_text[PK_NAME_TEXT_SIZE])
+{
+    char *p = out_text;
+    size_t at = 0;
+    while (name->wire[at] != 0) {
+        size_t end = at + 1 + name->wire[at];
+        for (at++; at < end; at++) {
+            uint8_t c = name->wire[at];
+            if (c <= 0x20 || c >= 0x7f) {
+                *p++ = '\\';
+                *p++ = (char)('0' + c / 100);
+                *p++ = (char)('0' + c / 10 % 10);
+                *p++ = (char)('0' + c % 10);
+            } else {
+                if (strchr(".\\\"();@$", c)) { /* what a master file reads as its own */
+                    *p++ = '\\';
+                }
+                *p++ = (char)c;
+            }
+        }
+        *p++ = '.';
+    }
+    if (p == out_text) {
+        *p++ = '.';
+    }
+    *p = '\0';
+    return out_text;
+}
+
+void pk_name_lower(struct pk_name *name)
+{
+    for (size_t i = 0; i < name->len; i++) {
+        name->wire[i] = fold(name->wire[i]); /* length bytes are below 'A' */
+    }
+}
+
+/* ASCII case folding of eight bytes at once, for comparing. Length bytes (0..63) are not letters. */
+static bool equal_folded(const uint8_t *a, const uint8_t *b, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (a[i] != b[i] && fold(a[i]) != fold(b[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool pk_name_equal(const struct pk_name *a, const struct pk_name *b)
+{
+    return a->len == b->len && equal_folded(a->wire, b->wire, a->len);
+}
+
+uint64_t pk_name_hash(const struct pk_name *name)
+{
+    uint8_t folded[PK_NAME_MAX];
+    for (size_t i = 0; i < name->len; i++) {
+        folded[i] = fold(name->wire[i]);
+    }
+    return pk_hash(folded, name->len);
+}
+
+/* Offsets of the labels from the left; returns how many. */
+static unsigned label_offsets(const struct pk_name *name, uint8_t out_offsets[PK_NAME_MAX_LABELS])
+{
+    unsigned n = 0;
+    for (size_t at = 0; name->wire[at] != 0; at += (size_t)name->wire[at] + 1) {
+        out_offsets[n++] = (uint8_t)at;
+    }
+    return n;
+}
+
+int pk_name_compare(const struct pk_name *a, const struct pk_name *b)
+{
+    uint8_t at_a[PK_NAME_MAX_LABELS], at_b[PK_NAME_MAX_LABELS];
+    unsigned n_a = label_offsets(a, at_a), n_b = label_offsets(b, at_b);
+    while (n_a > 0 && n_b > 0) {
+        const uint8_t *x = a->wire + at_a[--n_a], *y = b->wire + at_b[--n_b];
+        unsigned shorter = *x < *y ? *x : *y;
+        for (unsigned i = 1; i <= shorter; i++) {
+            int difference = fold(x[i]) - fold(y[i]);
+            if (difference != 0) {
+                return difference;
+            }
+        }
+        if (*x != *y) {
+            return *x - *y;
+        }
+    }
+    return (int)n_a - (int)n_b;
+}
+
+bool pk_name_is_within(const struct pk_name *name, const struct pk_name *ancestor)
+{
+    if (name->n_labels < ancestor->n_labels || name->len < ancestor->len) {
+        return false;
+    }
+    size_t at = 0;
+    for (unsigned skip = name->n_labels - ancestor->n_labels; skip > 0; skip--) {
+        at += (size_t)name->wire[at] + 1;
+    }
+    return name->len - at == ancestor->len && equal_folded(name->wire + at, ancestor->wire, ancestor->len);
+}
+
+void pk_name_strip(const struct pk_name *name, unsigned n, struct pk_name *out_name)
+{
+    size_t at = 0;
+    for (unsigned i = 0; i < n; i++) {
+        at += (size_t)name->wire[at] + 1;
+    }
+    uint8_t n_labels = (uint8_t)(name->n_labels - n);
+    uint8_t len = (uint8_t)(name->len - at);
+    memmove(out_name->wire, name->wire + at, len);
+    out_name->len = len;
+    out_name->n_labels = n_labels;
+}
+
+const uint8_t *pk_name_label(const struct pk_name *name, unsigned index, uint8_t *out_len)
+{
+    size_t at = 0;
+    for (unsigned i = 0; i < index; i++) {
+        at += (size_t)name->wire[at] + 1;
+    }
+    *out_len = name->wire[at];
+    return name->wire + at + 1;
+}
+
+bool pk_name_is_root(const struct pk_name *name)
+{
+    return name->n_labels == 0;
+}
+
+size_t pk_name_sort_key(const struct pk_name *name, uint8_t out_key[2 * PK_NAME_MAX])
+{
+    uint8_t at[PK_NAME_MAX_LABELS];
+    size_t len = 0;
+    for (unsigned n = label_offsets(name, at); n-- > 0;) {
+        const uint8_t *label = name->wire + at[n];
+        for (unsigned i = 1; i <= *label; i++) {
+            uint8_t c = fold(label[i]);
+            if (c <= 1) {
+                out_key[len++] = 1;
+                out_key[len++] = (uint8_t)(c + 1);
+            } else {
+                out_key[len++] = c;
+            }
+        }
+        out_key[len++] = 0;
+    }
+    return len;
+}
+
+static int hex_digit(uint8_t c)
+{
+    c = fold(c);
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The decimal octet of a label without leading zeros; -1 when it is not one. */
+static int octet(const uint8_t *label, uint8_t len)
+{
+    int v = 0;
+    if (len == 0 || len > 3 || (len > 1 && label[0] == '0')) {
+        return -1;
+    }
+    for (uint8_t i = 0; i < len; i++) {
+        if (label[i] < '0' || label[i] > '9') {
+            return -1;
+        }
+        v = v * 10 + (label[i] - '0');
+    }
+    return v <= 255 ? v : -1;
+}
+
+static const struct pk_name in_addr_arpa = { .len = 14, .n_labels = 2, .wire = "\7in-addr\4arpa" };
+static const struct pk_name ip6_arpa = { .len = 10, .n_labels = 2, .wire = "\3ip6\4arpa" };
+
+bool pk_name_reverse_addr(const struct pk_name *name, struct pk_addr *out_addr)
+{
+    uint8_t bytes[16] = { 0 };
+    bool is_v4 = name->n_labels == 6 && pk_name_is_within(name, &in_addr_arpa);
+    if (!is_v4 && (name->n_labels != 34 || !pk_name_is_within(name, &ip6_arpa))) {
+        return false;
+    }
+    const uint8_t *label = name->wire;
+    for (unsigned i = 0; i < (is_v4 ? 4u : 32u); i++, label += *label + 1) {
+        int v = is_v4 ? octet(label + 1, *label) : *label == 1 ? hex_digit(label[1]) : -1;
+        if (v < 0) {
+            return false;
+        }
+        if (is_v4) {
+            bytes[3 - i] = (uint8_t)v;
+        } else {
+            bytes[15 - i / 2] |= (uint8_t)(v << 4 * (i % 2));
+        }
+    }
+    *out_addr = is_v4 ? pk_addr_v4(bytes) : pk_addr_v6(bytes);
+    return true;
+}
+
+void pk_name_of_prefix(const struct pk_prefix *prefix, struct pk_name *out_name)
+{
+    char text[80];
+    size_t len = 0;
+    if (prefix->addr.family == 4) {
+        for (unsigned i = prefix->len / 8u; i-- > 0;) {
+            len += (size_t)snprintf(text + len, sizeof text - len, "%u.", prefix->addr.bytes[i]);
+        }
+        snprintf(text + len, sizeof text - len, "in-addr.arpa.");
+    } else {
+        for (unsigned i = prefix->len / 4u; i-- > 0;) {
+            unsigned nibble = prefix->addr.bytes[i / 2] >> (i % 2 ? 0 : 4) & 0xf;
+            len += (size_t)snprintf(text + len, sizeof text - len, "%x.", nibble);
+        }
+        snprintf(text + len, sizeof text - len, "ip6.arpa.");
+    }
+    (void)pk_name_from_text(text, out_name); /* our own text is a name */
+}
