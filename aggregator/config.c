@@ -1,0 +1,103 @@
+/* Reading aggregator.yaml. Every key can be overridden by the environment (PICKET_ and the key in capitals, dots as underscores), because that is how
+ * containers are configured. */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *path, *variable;
+} overrides[] = {
+    { "database", "PICKET_DATABASE" },
+    { "role", "PICKET_ROLE" },
+    { "listen", "PICKET_LISTEN" },
+    { "key_file", "PICKET_KEY_FILE" },
+    { "metrics.address", "PICKET_METRICS_ADDRESS" },
+    { "metrics.port", "PICKET_METRICS_PORT" },
+    { "ingest.memory_mb", "PICKET_INGEST_MEMORY_MB" },
+    { "ingest.budget_mb", "PICKET_INGEST_BUDGET_MB" },
+    { "detection.state_interval_s", "PICKET_DETECTION_STATE_INTERVAL_S" },
+    { "log_level", "PICKET_LOG_LEVEL" },
+};
+
+static void read_all(struct pk_conf *file, struct pk_aggregator_config *config)
+{
+    const struct pk_conf_node *root = pk_conf_root(file);
+    int64_t port = config->metrics_port, memory_mb = 2048, budget_mb = 256, interval_s = config->state_interval_s;
+
+    const struct pk_conf_node *database = pk_conf_get(file, root, "database");
+    pk_conf_need(file, root, database, "database");
+    pk_conf_text(file, database, &config->database);
+    pk_conf_text(file, pk_conf_get(file, root, "role"), &config->role);
+    pk_conf_text(file, pk_conf_get(file, root, "listen"), &config->listen);
+    const struct pk_conf_node *key_file = pk_conf_get(file, root, "key_file");
+    pk_conf_need(file, root, key_file, "key_file");
+    pk_conf_text(file, key_file, &config->key_file);
+    const struct pk_conf_node *level = pk_conf_get(file, root, "log_level");
+    pk_conf_text(file, level, &config->log_level);
+    if (level && strcmp(config->log_level, "debug") && strcmp(config->log_level, "info") && strcmp(config->log_level, "warning") &&
+        strcmp(config->log_level, "error")) {
+        pk_conf_fail(file, level, "must be debug, info, warning or error");
+    }
+    const struct pk_conf_node *metrics = pk_conf_get(file, root, "metrics");
+    if (metrics) {
+        pk_conf_text(file, pk_conf_get(file, metrics, "address"), &config->metrics_address);
+        pk_conf_int(file, pk_conf_get(file, metrics, "port"), 0, 65535, &port);
+        pk_conf_finish_map(file, metrics);
+    }
+    const struct pk_conf_node *ingest = pk_conf_get(file, root, "ingest");
+    if (ingest) {
+        pk_conf_int(file, pk_conf_get(file, ingest, "memory_mb"), 512, 1 << 20, &memory_mb);
+        pk_conf_int(file, pk_conf_get(file, ingest, "budget_mb"), 16, 1 << 16, &budget_mb);
+        pk_conf_finish_map(file, ingest);
+    }
+    const struct pk_conf_node *detection = pk_conf_get(file, root, "detection");
+    if (detection) {
+        pk_conf_int(file, pk_conf_get(file, detection, "state_interval_s"), 1, 3600, &interval_s);
+        pk_conf_finish_map(file, detection);
+    }
+    pk_conf_finish_map(file, root);
+    config->metrics_port = (uint16_t)port;
+    config->ingest_memory_bytes = (uint64_t)memory_mb << 20;
+    config->ingest_budget_bytes = (uint64_t)budget_mb << 20;
+    config->state_interval_s = (uint32_t)interval_s;
+}
+
+pk_err pk_aggregator_config_load(const char *path, struct pk_aggregator_config *out_config, char out_error[PK_CONF_ERROR_SIZE])
+{
+    struct pk_aggregator_config config = {
+        .listen = "tcp://*:7353",
+        .metrics_address = "127.0.0.1",
+        .metrics_port = 8354,
+        .state_interval_s = 10,
+        .log_level = "info",
+    };
+    pk_err err = path ? pk_conf_load(path, &config.file, out_error) : pk_conf_parse("environment", "", 0, &config.file, out_error);
+    if (err != PK_OK) {
+        return err;
+    }
+    for (size_t i = 0; i < sizeof overrides / sizeof *overrides; i++) {
+        const char *value = getenv(overrides[i].variable);
+        if (value && err == PK_OK) {
+            err = pk_conf_override(config.file, overrides[i].path, overrides[i].variable, value);
+        }
+    }
+    if (err == PK_OK) {
+        read_all(config.file, &config);
+    }
+    const char *wrong = pk_conf_error(config.file);
+    if (err != PK_OK || wrong) {
+        strncpy(out_error, wrong ? wrong : pk_err_str(err), PK_CONF_ERROR_SIZE - 1);
+        out_error[PK_CONF_ERROR_SIZE - 1] = '\0';
+        pk_conf_free(config.file);
+        return err != PK_OK ? err : PK_ERR_CONFIG;
+    }
+    *out_config = config;
+    return PK_OK;
+}
+
+void pk_aggregator_config_done(struct pk_aggregator_config *config)
+{
+    pk_conf_free(config->file);
+    config->file = NULL;
+}

@@ -1,0 +1,333 @@
+/* Engines by tenant.
+ *
+ * A finding is rendered the moment the engine reports it and waits as text until the next save: the engine's own memory of it may move on. Findings
+ * are saved before the state that contains them or together with it, never after; a crash in between makes the engine report the same revisions
+ * again, which the store ignores. */
+#include "detection.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "picket/log.h"
+
+#include "detect/engine.h"
+#include "detect/finding.h"
+
+enum { MAX_STATE_BYTES = 1 << 30, MAX_FINDING_BYTES = 256 << 10 };
+
+struct waiting {
+    char id[PK_FINDING_ID_SIZE];
+    uint32_t revision;
+    char detector[8];
+    uint8_t severity;
+    int64_t first_us, last_us;
+    char *json; /* owned */
+};
+
+struct tenant {
+    struct pk_tenant_id id;
+    struct pk_engine *engine;
+    uint64_t at_seq; /* ingest sequence of the last row seen */
+    bool is_dirty;   /* rows since the last saved state */
+    struct waiting *waiting;
+    size_t n_waiting, cap_waiting;
+    pk_err err; /* of a callback */
+};
+
+struct pk_detection {
+    struct tenant **tenants;
+    size_t n_tenants;
+};
+
+pk_err pk_detection_new(struct pk_detection **out_detection)
+{
+    *out_detection = calloc(1, sizeof **out_detection);
+    return *out_detection ? PK_OK : PK_ERR_NOMEM;
+}
+
+static void drop_waiting(struct tenant *tenant)
+{
+    for (size_t i = 0; i < tenant->n_waiting; i++) {
+        free(tenant->waiting[i].json);
+    }
+    tenant->n_waiting = 0;
+}
+
+static void tenant_free(struct tenant *tenant)
+{
+    if (tenant) {
+        drop_waiting(tenant);
+        free(tenant->waiting);
+        pk_engine_free(tenant->engine);
+        free(tenant);
+    }
+}
+
+void pk_detection_free(struct pk_detection *detection)
+{
+    for (size_t i = 0; detection && i < detection->n_tenants; i++) {
+        tenant_free(detection->tenants[i]);
+    }
+    if (detection) {
+        free(detection->tenants);
+    }
+    free(detection);
+}
+
+static pk_err keep(struct tenant *tenant, const struct pk_finding *finding)
+{
+    if (tenant->n_waiting == tenant->cap_waiting) {
+        size_t cap = tenant->cap_waiting ? 2 * tenant->cap_waiting : 16;
+        struct waiting *grown = realloc(tenant->waiting, cap * sizeof *grown);
+        if (!grown) {
+            return PK_ERR_NOMEM;
+        }
+        tenant->waiting = grown;
+        tenant->cap_waiting = cap;
+    }
+    struct pk_bytes json;
+    pk_bytes_init(&json, MAX_FINDING_BYTES);
+    pk_err err = pk_finding_json(finding, &json);
+    const char *text = err == PK_OK ? pk_bytes_text(&json) : NULL;
+    char *copy = text ? strdup(text) : NULL;
+    pk_bytes_done(&json);
+    if (!copy) {
+        return err != PK_OK ? err : PK_ERR_NOMEM;
+    }
+    struct waiting *waiting = &tenant->waiting[tenant->n_waiting++];
+    *waiting = (struct waiting){
+        .revision = finding->revision,
+        .severity = finding->severity,
+        .first_us = finding->first_us,
+        .last_us = finding->last_us,
+        .json = copy,
+    };
+    memcpy(waiting->id, finding->id, sizeof waiting->id);
+    strncpy(waiting->detector, finding->detector, sizeof waiting->detector - 1);
+    return PK_OK;
+}
+
+static void on_finding(void *arg, const struct pk_finding *finding)
+{
+    struct tenant *tenant = arg;
+    pk_err err = keep(tenant, finding);
+    if (err != PK_OK && tenant->err == PK_OK) {
+        tenant->err = err;
+    }
+    pk_info("detect", "finding=%s revision=%" PRIu32 " detector=%s severity=%u tenant=%s actor=%s", finding->id, finding->revision,
+        finding->detector, finding->severity, finding->tenant, finding->actor_key);
+}
+
+static struct tenant *find(const struct pk_detection *detection, struct pk_tenant_id id)
+{
+    for (size_t i = 0; i < detection->n_tenants; i++) {
+        if (detection->tenants[i]->id.v == id.v) {
+            return detection->tenants[i];
+        }
+    }
+    return NULL;
+}
+
+static pk_err observe(struct tenant *tenant, const struct pk_registry *registry, struct pk_site_id site, struct pk_sensor_id sensor,
+    const struct pk_activity *row)
+{
+    const char *site_name = pk_registry_site_name(registry, tenant->id, site);
+    const struct pk_store_sensor *known = pk_registry_sensor(registry, sensor.v);
+    struct pk_engine_origin origin = { .site = site_name ? site_name : "unknown", .sensor = known ? known->name : "unknown" };
+    pk_err err = pk_engine_observe(tenant->engine, &origin, row);
+    return err != PK_OK ? err : tenant->err;
+}
+
+struct catch_up {
+    struct tenant *tenant;
+    const struct pk_registry *registry;
+    uint64_t rows;
+    pk_err err;
+};
+
+static bool on_stored_row(void *arg, const struct pk_store_activity *stored)
+{
+    struct catch_up *work = arg;
+    work->err = observe(work->tenant, work->registry, stored->site, stored->sensor, &stored->activity);
+    work->tenant->at_seq = stored->ingest_seq;
+    work->tenant->is_dirty = true;
+    if (++work->rows % 1000000 == 0) {
+        pk_info("detect", "catching up: rows=%" PRIu64 " ingest_seq=%" PRIu64, work->rows, stored->ingest_seq);
+    }
+    return work->err == PK_OK;
+}
+
+/* The saved state, then what was stored after it. A state of another version is no error: the activity is still there. */
+static pk_err restore(struct tenant *tenant, const struct pk_registry *registry, struct pk_store *store)
+{
+    uint8_t *state = NULL;
+    size_t len = 0;
+    uint32_t version = 0;
+    uint64_t seq = 0;
+    pk_err err = pk_store_load_state(store, tenant->id, &state, &len, &version, &seq);
+    if (err != PK_OK) {
+        return err;
+    }
+    if (state && version == PK_ENGINE_STATE_VERSION && pk_engine_load(tenant->engine, state, len) == PK_OK) {
+        tenant->at_seq = seq;
+    } else if (state) {
+        pk_warn("detect", "tenant=%u the saved state (version %u) is not usable here, reading all stored activity instead", tenant->id.v,
+            version);
+    }
+    free(state);
+    struct catch_up work = { .tenant = tenant, .registry = registry };
+    err = pk_store_read_activity(store, tenant->id, tenant->at_seq, on_stored_row, &work);
+    if (err == PK_OK) {
+        err = work.err;
+    }
+    if (err == PK_OK) {
+        pk_info("detect", "tenant=%u state_seq=%" PRIu64 " replayed_rows=%" PRIu64 " now_seq=%" PRIu64, tenant->id.v, seq, work.rows,
+            tenant->at_seq);
+    }
+    return err;
+}
+
+static pk_err add_tenant(struct pk_detection *detection, struct pk_tenant_id id, const struct pk_scope_tenant *scope,
+    const struct pk_registry *registry, struct pk_store *store)
+{
+    struct tenant **grown = realloc(detection->tenants, (detection->n_tenants + 1) * sizeof(struct tenant *));
+    if (!grown) {
+        return PK_ERR_NOMEM;
+    }
+    detection->tenants = grown;
+    struct tenant *tenant = calloc(1, sizeof *tenant);
+    if (!tenant) {
+        return PK_ERR_NOMEM;
+    }
+    tenant->id = id;
+    struct pk_engine_options options = { .tenant = scope };
+    pk_err err = pk_engine_new(&options, on_finding, tenant, &tenant->engine);
+    if (err == PK_OK) {
+        err = restore(tenant, registry, store);
+    }
+    if (err != PK_OK) {
+        tenant_free(tenant);
+        return err;
+    }
+    detection->tenants[detection->n_tenants++] = tenant;
+    return PK_OK;
+}
+
+pk_err pk_detection_sync(struct pk_detection *detection, const struct pk_registry *registry, struct pk_store *store)
+{
+    /* An engine borrows its scope: one whose tenant left the scope must go before the old registry does. Its state is in the store. */
+    for (size_t i = detection->n_tenants; i-- > 0;) {
+        if (!pk_registry_scope(registry, detection->tenants[i]->id)) {
+            tenant_free(detection->tenants[i]);
+            detection->tenants[i] = detection->tenants[--detection->n_tenants];
+        }
+    }
+    for (size_t i = 0; i < registry->rows.n_tenants; i++) {
+        struct pk_tenant_id id = registry->rows.tenants[i].tenant;
+        const struct pk_scope_tenant *scope = pk_registry_scope(registry, id);
+        struct tenant *tenant = find(detection, id);
+        if (tenant) {
+            pk_engine_set_scope(tenant->engine, scope);
+        } else if (scope) {
+            pk_err err = add_tenant(detection, id, scope, registry, store);
+            if (err != PK_OK) {
+                return err;
+            }
+        }
+    }
+    return PK_OK;
+}
+
+pk_err pk_detection_observe(struct pk_detection *detection, const struct pk_registry *registry, const struct pk_store_batch *batch, uint64_t ingest_seq)
+{
+    struct tenant *tenant = find(detection, batch->tenant);
+    if (!tenant || pk_batch_info(batch->batch)->kind != PK_BATCH_ACTIVITY) {
+        return PK_OK;
+    }
+    size_t n = pk_batch_rows(batch->batch);
+    for (size_t i = 0; i < n; i++) {
+        struct pk_activity row;
+        pk_batch_activity(batch->batch, i, &row);
+        pk_err err = observe(tenant, registry, batch->site, batch->sensor, &row);
+        if (err != PK_OK) {
+            return err;
+        }
+    }
+    tenant->at_seq = ingest_seq;
+    tenant->is_dirty = true;
+    return PK_OK;
+}
+
+static pk_err save_tenant(struct tenant *tenant, struct pk_store *store, bool with_state)
+{
+    struct pk_bytes state;
+    pk_bytes_init(&state, MAX_STATE_BYTES);
+    pk_err err = with_state ? pk_engine_save(tenant->engine, &state) : PK_OK;
+    struct pk_store_finding *findings = calloc(tenant->n_waiting + 1, sizeof *findings);
+    if (!findings && err == PK_OK) {
+        err = PK_ERR_NOMEM;
+    }
+    if (err == PK_OK) {
+        for (size_t i = 0; i < tenant->n_waiting; i++) {
+            const struct waiting *waiting = &tenant->waiting[i];
+            findings[i] = (struct pk_store_finding){
+                .id = waiting->id,
+                .revision = waiting->revision,
+                .detector = waiting->detector,
+                .severity = waiting->severity,
+                .first_us = waiting->first_us,
+                .last_us = waiting->last_us,
+                .json = waiting->json,
+            };
+        }
+        struct pk_slice slice = { .data = state.data, .len = (uint32_t)state.len };
+        err = pk_store_save_detection(store, tenant->id, findings, tenant->n_waiting, with_state ? &slice : NULL, PK_ENGINE_STATE_VERSION,
+            tenant->at_seq);
+    }
+    if (err == PK_OK) {
+        drop_waiting(tenant);
+        tenant->is_dirty = tenant->is_dirty && !with_state;
+    }
+    free(findings);
+    pk_bytes_done(&state);
+    return err;
+}
+
+pk_err pk_detection_save(struct pk_detection *detection, struct pk_store *store, bool with_state)
+{
+    for (size_t i = 0; i < detection->n_tenants; i++) {
+        struct tenant *tenant = detection->tenants[i];
+        bool saves_state = with_state && tenant->is_dirty;
+        if (tenant->n_waiting == 0 && !saves_state) {
+            continue;
+        }
+        pk_err err = save_tenant(tenant, store, saves_state);
+        if (err != PK_OK) {
+            return err;
+        }
+    }
+    return PK_OK;
+}
+
+bool pk_detection_has_findings(const struct pk_detection *detection)
+{
+    for (size_t i = 0; i < detection->n_tenants; i++) {
+        if (detection->tenants[i]->n_waiting > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void pk_detection_totals(const struct pk_detection *detection, struct pk_detection_totals *out_totals)
+{
+    *out_totals = (struct pk_detection_totals){ 0 };
+    for (size_t i = 0; i < detection->n_tenants; i++) {
+        struct pk_engine_stats stats;
+        pk_engine_stats(detection->tenants[i]->engine, &stats);
+        out_totals->rows += stats.rows;
+        out_totals->trials += stats.trials;
+        out_totals->findings += stats.findings;
+    }
+}

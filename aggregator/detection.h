@@ -1,0 +1,33 @@
+/* Detection beside the store: one engine a tenant, fed in ingest order, its state and findings saved.
+ *
+ * On start each engine loads its saved state and reads the stored activity after it, so that a restart ends where an undisturbed run would.
+ * Pure bookkeeping around aggregator/detect and aggregator/store; runs on the core's thread. */
+#ifndef AGGREGATOR_DETECTION_H
+#define AGGREGATOR_DETECTION_H
+
+#include "picket/batch.h"
+#include "picket/err.h"
+
+#include "registry.h"
+#include "store/store.h"
+
+struct pk_detection;
+
+pk_err pk_detection_new(struct pk_detection **out_detection);
+void pk_detection_free(struct pk_detection *detection);
+
+/* After every registry change, before the old registry is freed: makes engines for new tenants (loading and catching up from the store), hands
+ * the new scope to the others. PK_ERR_IO: the store is away, call again. */
+pk_err pk_detection_sync(struct pk_detection *detection, const struct pk_registry *registry, struct pk_store *store);
+/* One committed batch of activity, in ingest order. */
+pk_err pk_detection_observe(struct pk_detection *detection, const struct pk_registry *registry, const struct pk_store_batch *batch, uint64_t ingest_seq);
+/* Writes findings that are waiting, and the state of tenants that changed when with_state. PK_ERR_IO: nothing is lost, call again. */
+pk_err pk_detection_save(struct pk_detection *detection, struct pk_store *store, bool with_state);
+bool pk_detection_has_findings(const struct pk_detection *detection);
+
+struct pk_detection_totals {
+    uint64_t rows, trials, findings;
+};
+void pk_detection_totals(const struct pk_detection *detection, struct pk_detection_totals *out_totals);
+
+#endif

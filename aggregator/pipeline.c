@@ -1,0 +1,674 @@
+/* The core loop.
+ *
+ * Everything that may fail for a while (the database, the child) is a step that reports PK_ERR_IO and is done again after a back-off; in
+ * between nothing is read from the link. So the bound of the queue holds without a rule of its own, and the order of batches is never
+ * disturbed: what waits in front is committed first. */
+#include "pipeline.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "picket/batch.h"
+#include "picket/clock.h"
+#include "picket/hash.h"
+#include "picket/key.h"
+#include "picket/log.h"
+#include "picket/map.h"
+
+#include "detection.h"
+#include "ingest/ingest.h"
+#include "registry.h"
+#include "store/store.h"
+
+enum {
+    MAX_QUEUE = 512,           /* batches between link and commit */
+    MAX_QUEUE_BYTES = 32 << 20,
+    MAX_COMMIT = 64,           /* batches in one transaction */
+    POLL_MS = 1000,
+    RETRY_FIRST_MS = 200,
+    RETRY_MAX_MS = 10000,
+    START_WAIT_MS = 15000,
+    MAX_SENSORS = 20000,
+};
+
+/* A batch on its way to the commit. */
+struct pending {
+    struct pk_link_batch head;
+    struct pk_batch *batch; /* owned; NULL: refused by the child, for the quarantine */
+    uint8_t *body;          /* owned; only when batch is NULL */
+    int64_t received_us;
+};
+
+/* How far a sensor's present epoch is durable without a gap, for the ACK. */
+struct progress {
+    uint32_t sensor;
+    uint64_t epoch, upto;
+};
+
+struct pk_pipeline {
+    const struct pk_aggregator_config *config;
+    struct pk_store *store;
+    struct pk_registry registry;
+    struct pk_detection *detection;
+    struct pk_link_setup setup;
+    struct pk_ingest ingest;
+    struct pending queue[MAX_QUEUE]; /* first in, first out; compacted after each commit */
+    size_t n_queue;
+    size_t queue_bytes;
+    struct progress *progress; /* by map */
+    size_t n_progress;
+    struct pk_map progress_by_sensor;
+    int64_t retry_at_ms; /* nothing touches the store before */
+    int64_t retry_ms;
+    int64_t next_control_ms, next_state_ms, next_child_ms;
+    struct pk_pipeline_counters counters;
+};
+
+static bool is_sensor(const void *entries, uint32_t entry, const void *key)
+{
+    return ((const struct progress *)entries)[entry].sensor == *(const uint32_t *)key;
+}
+
+static struct progress *progress_of(struct pk_pipeline *pipeline, uint32_t sensor)
+{
+    uint64_t hash = pk_hash(&sensor, sizeof sensor);
+    uint32_t entry = pk_map_find(&pipeline->progress_by_sensor, hash, pipeline->progress, &sensor);
+    if (entry == PK_MAP_NONE) {
+        if (pipeline->n_progress == MAX_SENSORS || !pk_map_add(&pipeline->progress_by_sensor, hash, (uint32_t)pipeline->n_progress)) {
+            return NULL;
+        }
+        entry = (uint32_t)pipeline->n_progress++;
+        pipeline->progress[entry] = (struct progress){ .sensor = sensor };
+    }
+    return &pipeline->progress[entry];
+}
+
+/* --- trouble with the store --- */
+
+/* Jitter keeps several aggregators from coming back in step. */
+static void store_failed(struct pk_pipeline *pipeline, const char *doing)
+{
+    int64_t now_ms = pk_clock_mono_ms();
+    int64_t noise = (int64_t)(pk_hash(&now_ms, sizeof now_ms) & 0xff); /* under a random key: differs from process to process */
+    pipeline->retry_ms = pipeline->retry_ms ? pipeline->retry_ms * 2 : RETRY_FIRST_MS;
+    if (pipeline->retry_ms > RETRY_MAX_MS) {
+        pipeline->retry_ms = RETRY_MAX_MS;
+    }
+    pipeline->retry_at_ms = now_ms + pipeline->retry_ms / 2 + pipeline->retry_ms * noise / 512;
+    atomic_fetch_add(&pipeline->counters.store_failures, 1);
+    atomic_store(&pipeline->counters.is_ready, false);
+    char text[256];
+    const char *why = pk_store_error(pipeline->store);
+    pk_warn("store", "doing=\"%s\" failed=\"%s\" retry_ms=%" PRId64, doing, pk_log_escape(why, strlen(why), text, sizeof text),
+        pipeline->retry_at_ms - now_ms);
+}
+
+static void store_worked(struct pk_pipeline *pipeline)
+{
+    if (pipeline->retry_ms) {
+        pk_info("store", "connected again");
+    }
+    pipeline->retry_ms = 0;
+    atomic_store(&pipeline->counters.is_ready, pipeline->ingest.pid > 0);
+}
+
+/* True when the store may be used now. */
+static bool store_ready(struct pk_pipeline *pipeline)
+{
+    if (pipeline->retry_ms == 0) {
+        return true;
+    }
+    if (pk_clock_mono_ms() < pipeline->retry_at_ms) {
+        return false;
+    }
+    if (pk_store_reconnect(pipeline->store) != PK_OK) {
+        store_failed(pipeline, "connect");
+        return false;
+    }
+    store_worked(pipeline);
+    return true;
+}
+
+/* --- control --- */
+
+static pk_err send_keys(struct pk_pipeline *pipeline)
+{
+    const struct pk_store_registry *rows = &pipeline->registry.rows;
+    struct pk_link_key *keys = calloc(rows->n_sensors + 1, sizeof *keys);
+    if (!keys) {
+        return PK_ERR_NOMEM;
+    }
+    size_t n = 0;
+    for (size_t i = 0; i < rows->n_sensors; i++) {
+        if (rows->sensors[i].is_active) {
+            keys[n].sensor = rows->sensors[i].sensor.v;
+            keys[n].tenant = rows->sensors[i].tenant.v;
+            memcpy(keys[n++].pubkey, rows->sensors[i].pubkey, PK_KEY_BYTES);
+        }
+    }
+    pk_err err = pk_link_send(&pipeline->ingest.link, PK_LINK_KEYS, keys, n * sizeof *keys, NULL, 0);
+    free(keys);
+    return err;
+}
+
+/* Reads registry and scope from the store and hands them to those who use them. The old registry stays when anything fails. */
+static pk_err reload(struct pk_pipeline *pipeline)
+{
+    struct pk_store_registry rows = { 0 };
+    pk_err err = pk_store_load_registry(pipeline->store, &rows);
+    if (err != PK_OK) {
+        return err;
+    }
+    struct pk_registry fresh;
+    char error[PK_CONF_ERROR_SIZE];
+    uint64_t version = rows.control_version;
+    err = pk_registry_init(&fresh, &rows, error);
+    if (err != PK_OK) {
+        pk_error("registry", "control_version=%" PRIu64 " keeping the old one: %s", version, error);
+        pk_registry_done(&fresh);
+        pipeline->registry.rows.control_version = version; /* do not try this version again each second */
+        return PK_OK;
+    }
+    err = pk_detection_sync(pipeline->detection, &fresh, pipeline->store);
+    if (err != PK_OK) {
+        /* Engines may borrow from either scope now: give them back the old one, so that the fresh one can go. */
+        (void)pk_detection_sync(pipeline->detection, &pipeline->registry, pipeline->store);
+        pk_registry_done(&fresh);
+        return err;
+    }
+    pk_registry_done(&pipeline->registry);
+    pipeline->registry = fresh;
+    pk_info("registry", "control_version=%" PRIu64 " tenants=%zu sites=%zu sensors=%zu", version, fresh.rows.n_tenants, fresh.rows.n_sites,
+        fresh.rows.n_sensors);
+    return pipeline->ingest.pid > 0 ? send_keys(pipeline) : PK_OK;
+}
+
+static void poll_control(struct pk_pipeline *pipeline, int64_t now_ms)
+{
+    if (now_ms < pipeline->next_control_ms || !store_ready(pipeline)) {
+        return;
+    }
+    pipeline->next_control_ms = now_ms + POLL_MS;
+    uint64_t version = 0;
+    pk_err err = pk_store_control_version(pipeline->store, &version);
+    if (err == PK_OK && version != pipeline->registry.rows.control_version) {
+        err = reload(pipeline);
+    }
+    if (err != PK_OK) {
+        store_failed(pipeline, "read control tables");
+    }
+}
+
+/* --- the queue --- */
+
+static void pending_done(struct pending *pending)
+{
+    pk_batch_free(pending->batch);
+    free(pending->body);
+}
+
+static void answer(struct pk_pipeline *pipeline, const struct pending *pending, uint16_t error)
+{
+    const struct pk_frame_batch *frame = &pending->head.frame;
+    struct progress *progress = progress_of(pipeline, pending->head.sensor);
+    uint64_t upto = 0;
+    if (progress) {
+        if (progress->epoch != frame->epoch) {
+            *progress = (struct progress){ .sensor = progress->sensor, .epoch = frame->epoch };
+        }
+        if (frame->seq == progress->upto + 1) {
+            progress->upto++;
+        }
+        upto = progress->upto;
+    }
+    struct pk_link_done done = {
+        .sensor = pending->head.sensor,
+        .session = pending->head.session,
+        .epoch = frame->epoch,
+        .seq = frame->seq,
+        .upto = upto,
+        .body_len = frame->body_len,
+        .error = error,
+    };
+    (void)pk_link_send(&pipeline->ingest.link, PK_LINK_DONE, &done, sizeof done, NULL, 0); /* a dead child is noticed elsewhere */
+}
+
+/* Removes the first n of the queue. */
+static void pop(struct pk_pipeline *pipeline, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        pipeline->queue_bytes -= pipeline->queue[i].head.frame.body_len;
+        pending_done(&pipeline->queue[i]);
+    }
+    pipeline->n_queue -= n;
+    memmove(pipeline->queue, pipeline->queue + n, pipeline->n_queue * sizeof *pipeline->queue);
+    atomic_store(&pipeline->counters.queue_batches, pipeline->n_queue);
+    atomic_store(&pipeline->counters.queue_bytes, pipeline->queue_bytes);
+}
+
+static struct pk_store_batch store_batch(const struct pk_pipeline *pipeline, const struct pending *pending, const struct pk_store_sensor *sensor)
+{
+    return (struct pk_store_batch){
+        .tenant = sensor->tenant,
+        .sensor = sensor->sensor,
+        .site = pk_registry_site_at(&pipeline->registry, sensor->sensor, pk_batch_info(pending->batch)->window_start_us),
+        .frame = &pending->head.frame,
+        .batch = pending->batch,
+        .received_us = pending->received_us,
+    };
+}
+
+/* The first of the queue cannot be stored: keep its bytes with the reason, tell the sensor, go on. */
+static pk_err quarantine_first(struct pk_pipeline *pipeline, const struct pk_store_sensor *sensor, const char *reason, uint16_t code)
+{
+    struct pending *pending = &pipeline->queue[0];
+    pk_err err = pk_store_quarantine(pipeline->store, sensor->tenant, sensor->sensor, &pending->head.frame, pending->body,
+        pending->body ? pending->head.frame.body_len : 0, reason);
+    if (err != PK_OK) {
+        return err;
+    }
+    char text[256];
+    pk_warn("ingest", "sensor=%s epoch=%" PRIu64 " seq=%" PRIu64 " quarantined=\"%s\"", sensor->name, pending->head.frame.epoch,
+        pending->head.frame.seq, pk_log_escape(reason, strlen(reason), text, sizeof text));
+    atomic_fetch_add(&pipeline->counters.batches_quarantined, 1);
+    answer(pipeline, pending, code);
+    pop(pipeline, 1);
+    return PK_OK;
+}
+
+static void count_commit(struct pk_pipeline *pipeline, const struct pending *pending, enum pk_store_commit result)
+{
+    struct pk_pipeline_counters *counters = &pipeline->counters;
+    if (result == PK_STORE_COMMITTED) {
+        atomic_fetch_add(&counters->batches_committed, 1);
+        atomic_fetch_add(&counters->rows_committed, pending->head.frame.rows);
+    } else if (result == PK_STORE_DUPLICATE) {
+        atomic_fetch_add(&counters->batches_duplicate, 1);
+    } else {
+        atomic_fetch_add(&counters->batches_conflict, 1);
+        pk_warn("ingest", "sensor_id=%u epoch=%" PRIu64 " seq=%" PRIu64 " the same sequence came with other content: a restored spool, or a copied key",
+            pending->head.sensor, pending->head.frame.epoch, pending->head.frame.seq);
+    }
+}
+
+/* Commits the first n of the queue, which are of one tenant, answers, and feeds the engine in the order of the ingest sequence. */
+static pk_err commit_run(struct pk_pipeline *pipeline, struct pk_store_batch *batches, size_t n)
+{
+    enum pk_store_commit results[MAX_COMMIT];
+    uint64_t seqs[MAX_COMMIT];
+    int64_t start_ms = pk_clock_mono_ms();
+    pk_err err = pk_store_commit(pipeline->store, batches, n, results, seqs);
+    if (err != PK_OK) {
+        return err;
+    }
+    atomic_fetch_add(&pipeline->counters.commits, 1);
+    atomic_fetch_add(&pipeline->counters.commit_us, (uint64_t)(pk_clock_mono_ms() - start_ms) * 1000);
+    for (size_t i = 0; i < n; i++) {
+        count_commit(pipeline, &pipeline->queue[i], results[i]);
+        answer(pipeline, &pipeline->queue[i], results[i] == PK_STORE_CONFLICT ? PK_FRAME_ERR_EPOCH_CONFLICT : 0);
+        if (results[i] == PK_STORE_COMMITTED) {
+            err = pk_detection_observe(pipeline->detection, &pipeline->registry, &batches[i], seqs[i]);
+            if (err != PK_OK) {
+                pk_error("detect", "ingest_seq=%" PRIu64 " failed=\"%s\"", seqs[i], pk_err_str(err));
+            }
+        }
+    }
+    pop(pipeline, n);
+    return PK_OK;
+}
+
+/* Takes the longest run of one tenant from the front of the queue. A batch the child refused, or of a sensor that is gone, is dealt with alone. */
+static pk_err commit_front(struct pk_pipeline *pipeline)
+{
+    struct pk_store_batch batches[MAX_COMMIT];
+    size_t n = 0;
+    while (n < pipeline->n_queue && n < MAX_COMMIT) {
+        struct pending *pending = &pipeline->queue[n];
+        const struct pk_store_sensor *sensor = pk_registry_sensor(&pipeline->registry, pending->head.sensor);
+        if (!sensor || !pending->batch || (n > 0 && sensor->tenant.v != batches[0].tenant.v)) {
+            break;
+        }
+        batches[n++] = store_batch(pipeline, pending, sensor);
+    }
+    if (n > 0) {
+        pk_err err = commit_run(pipeline, batches, n);
+        if (err == PK_ERR_MALFORMED && n > 1) {
+            err = commit_run(pipeline, batches, 1); /* find the one the database refuses */
+        }
+        if (err == PK_ERR_MALFORMED) {
+            char reason[256];
+            strncpy(reason, pk_store_error(pipeline->store), sizeof reason - 1);
+            reason[sizeof reason - 1] = '\0';
+            err = quarantine_first(pipeline, pk_registry_sensor(&pipeline->registry, pipeline->queue[0].head.sensor), reason,
+                PK_FRAME_ERR_MALFORMED);
+        }
+        return err;
+    }
+    const struct pk_store_sensor *sensor = pk_registry_sensor(&pipeline->registry, pipeline->queue[0].head.sensor);
+    if (!sensor) {
+        answer(pipeline, &pipeline->queue[0], PK_FRAME_ERR_REVOKED);
+        pop(pipeline, 1);
+        return PK_OK;
+    }
+    return quarantine_first(pipeline, sensor, pipeline->queue[0].head.reason, PK_FRAME_ERR_MALFORMED);
+}
+
+static void commit_all(struct pk_pipeline *pipeline)
+{
+    while (pipeline->n_queue > 0 && store_ready(pipeline)) {
+        pk_err err = commit_front(pipeline);
+        if (err == PK_OK && pk_detection_has_findings(pipeline->detection)) {
+            err = pk_detection_save(pipeline->detection, pipeline->store, false);
+        }
+        if (err != PK_OK) {
+            store_failed(pipeline, "commit");
+            return;
+        }
+    }
+}
+
+static void save_state(struct pk_pipeline *pipeline, int64_t now_ms)
+{
+    if (now_ms < pipeline->next_state_ms || !store_ready(pipeline)) {
+        return;
+    }
+    pipeline->next_state_ms = now_ms + (int64_t)pipeline->config->state_interval_s * 1000;
+    if (pk_detection_save(pipeline->detection, pipeline->store, true) != PK_OK) {
+        store_failed(pipeline, "save detection state");
+    }
+    struct pk_detection_totals totals;
+    pk_detection_totals(pipeline->detection, &totals);
+    atomic_store(&pipeline->counters.engine_rows, totals.rows);
+    atomic_store(&pipeline->counters.trials, totals.trials);
+    atomic_store(&pipeline->counters.findings, totals.findings);
+}
+
+/* --- from the child --- */
+
+static void on_hello(struct pk_pipeline *pipeline, const uint8_t *data, size_t len)
+{
+    struct pk_link_hello hello;
+    if (len != sizeof hello) {
+        return;
+    }
+    memcpy(&hello, data, sizeof hello);
+    const struct pk_store_sensor *sensor = pk_registry_sensor(&pipeline->registry, hello.sensor);
+    struct progress *progress = progress_of(pipeline, hello.sensor);
+    if (!sensor || !progress || !store_ready(pipeline)) {
+        return; /* no WELCOME: the sensor asks again */
+    }
+    struct pk_link_resume resume = { .sensor = hello.sensor, .session = hello.session, .epoch = hello.body.spool_epoch };
+    pk_err err = pk_store_resume_point(pipeline->store, sensor->tenant, sensor->sensor, resume.epoch, &resume.seq);
+    if (err != PK_OK) {
+        store_failed(pipeline, "read resume point");
+        return;
+    }
+    *progress = (struct progress){ .sensor = hello.sensor, .epoch = resume.epoch, .upto = resume.seq };
+    (void)pk_link_send(&pipeline->ingest.link, PK_LINK_RESUME, &resume, sizeof resume, NULL, 0);
+    char name[128], address[128];
+    hello.body.software[sizeof hello.body.software - 1] = '\0';
+    hello.address[sizeof hello.address - 1] = '\0';
+    pk_info("ingest", "hello sensor=%s software=\"%s\" address=%s epoch=%" PRIu64 " resume_seq=%" PRIu64, sensor->name,
+        pk_log_escape(hello.body.software, strlen(hello.body.software), name, sizeof name),
+        pk_log_escape(hello.address, strlen(hello.address), address, sizeof address), resume.epoch, resume.seq);
+}
+
+static void on_batch(struct pk_pipeline *pipeline, const uint8_t *data, size_t len, bool is_refused)
+{
+    struct pending *pending = &pipeline->queue[pipeline->n_queue];
+    if (len <= sizeof pending->head || len - sizeof pending->head > PK_MAX_BODY_BYTES) {
+        return;
+    }
+    *pending = (struct pending){ .received_us = pk_clock_wall_us() };
+    memcpy(&pending->head, data, sizeof pending->head);
+    pending->head.reason[PK_LINK_TEXT_SIZE - 1] = '\0';
+    pending->head.frame.body_len = (uint32_t)(len - sizeof pending->head);
+    const uint8_t *body = data + sizeof pending->head;
+    struct pk_batch_fault fault;
+    /* The child decoded it already; it is the process that may have been subverted. */
+    if (!is_refused && pk_batch_decode(body, pending->head.frame.body_len, &pending->batch, &fault) != PK_OK) {
+        strncpy(pending->head.reason, fault.what, PK_LINK_TEXT_SIZE - 1);
+    }
+    if (!pending->batch) {
+        pending->body = malloc(pending->head.frame.body_len);
+        if (!pending->body) {
+            return; /* unanswered: it comes again */
+        }
+        memcpy(pending->body, body, pending->head.frame.body_len);
+    }
+    pipeline->n_queue++;
+    pipeline->queue_bytes += pending->head.frame.body_len;
+}
+
+static void on_stats(struct pk_pipeline *pipeline, const uint8_t *data, size_t len)
+{
+    struct pk_link_stats stats;
+    if (len == sizeof stats) {
+        memcpy(&stats, data, sizeof stats);
+        atomic_store(&pipeline->counters.sessions, stats.sessions);
+        atomic_store(&pipeline->counters.ingest_bytes, stats.batch_bytes);
+        atomic_store(&pipeline->counters.refused_keys, stats.refused_keys);
+        atomic_store(&pipeline->counters.refused_frames, stats.refused_frames);
+        atomic_store(&pipeline->counters.refused_batches, stats.refused_batches);
+        atomic_store(&pipeline->counters.refused_credit, stats.refused_credit);
+    }
+}
+
+static void on_child(struct pk_pipeline *pipeline, enum pk_link_type type, const uint8_t *data, size_t len)
+{
+    char text[PK_LINK_ENDPOINT_SIZE];
+    if (type == PK_LINK_HELLO) {
+        on_hello(pipeline, data, len);
+    } else if (type == PK_LINK_BATCH || type == PK_LINK_REFUSED) {
+        on_batch(pipeline, data, len, type == PK_LINK_REFUSED);
+    } else if (type == PK_LINK_STATS) {
+        on_stats(pipeline, data, len);
+    } else if (type == PK_LINK_READY) {
+        pk_info("ingest", "listening endpoint=%s", pk_log_escape((const char *)data, strnlen((const char *)data, len), text, sizeof text));
+        atomic_store(&pipeline->counters.is_ready, pipeline->retry_ms == 0);
+    } else if (type == PK_LINK_FAILED) {
+        pk_error("ingest", "cannot listen: %s", pk_log_escape((const char *)data, len, text, sizeof text));
+    }
+}
+
+static bool queue_has_room(const struct pk_pipeline *pipeline)
+{
+    return pipeline->n_queue < MAX_QUEUE && pipeline->queue_bytes < MAX_QUEUE_BYTES;
+}
+
+/* Deals with whole messages that were read already, as far as the queue has room. */
+static void take_messages(struct pk_pipeline *pipeline)
+{
+    enum pk_link_type type;
+    const uint8_t *data;
+    size_t len;
+    while (queue_has_room(pipeline) && pk_link_next(&pipeline->ingest.link, &type, &data, &len)) {
+        on_child(pipeline, type, data, len);
+    }
+}
+
+static void read_link(struct pk_pipeline *pipeline)
+{
+    (void)pk_link_fill(&pipeline->ingest.link); /* an end shows as is_closed; what came before it still counts */
+    take_messages(pipeline);
+}
+
+/* --- the child's life --- */
+
+static pk_err start_child(struct pk_pipeline *pipeline)
+{
+    pk_err err = pk_ingest_start(&pipeline->setup, pipeline->config->ingest_memory_bytes, &pipeline->ingest);
+    return err == PK_OK ? send_keys(pipeline) : err;
+}
+
+/* A child that died is started again; its sessions come back by themselves. What it had handed over is in the queue and is committed. */
+static void mind_child(struct pk_pipeline *pipeline, int64_t now_ms)
+{
+    if (pipeline->ingest.pid > 0 && pipeline->ingest.link.is_closed) {
+        pk_error("ingest", "the ingest child is gone, starting another");
+        atomic_store(&pipeline->counters.is_ready, false);
+        pk_ingest_stop(&pipeline->ingest);
+        atomic_fetch_add(&pipeline->counters.child_restarts, 1);
+        pipeline->next_child_ms = now_ms + POLL_MS;
+    }
+    if (pipeline->ingest.pid == 0 && now_ms >= pipeline->next_child_ms) {
+        pipeline->next_child_ms = now_ms + POLL_MS;
+        if (start_child(pipeline) != PK_OK) {
+            pk_error("ingest", "cannot start the ingest child");
+        }
+    }
+}
+
+/* Waits until the child says READY or FAILED; at start a port that is taken must be an error, not a log line. */
+static pk_err await_listening(struct pk_pipeline *pipeline)
+{
+    int64_t deadline_ms = pk_clock_mono_ms() + START_WAIT_MS;
+    while (!atomic_load(&pipeline->counters.is_ready)) {
+        int64_t left_ms = deadline_ms - pk_clock_mono_ms();
+        struct pollfd item = { .fd = pipeline->ingest.link.fd, .events = POLLIN };
+        if (left_ms <= 0 || pipeline->ingest.link.is_closed) {
+            return PK_ERR_IO;
+        }
+        if (poll(&item, 1, (int)left_ms) > 0) {
+            read_link(pipeline);
+        }
+    }
+    return PK_OK;
+}
+
+/* --- life --- */
+
+static pk_err load_key(const struct pk_aggregator_config *config, struct pk_keypair *out_pair)
+{
+    char error[PK_KEY_ERROR_SIZE];
+    pk_err err = pk_keypair_load(config->key_file, out_pair, error);
+    if (err != PK_OK) {
+        pk_error("key", "%s", error);
+        return err;
+    }
+    char text[PK_KEY_TEXT_SIZE], fingerprint[PK_FINGERPRINT_SIZE];
+    pk_info("key", "server_pubkey=\"%s\" fingerprint=\"%s\"", pk_key_text(out_pair->pubkey, text), pk_key_fingerprint(out_pair->pubkey, fingerprint));
+    return PK_OK;
+}
+
+pk_err pk_pipeline_open(const struct pk_aggregator_config *config, struct pk_pipeline **out_pipeline)
+{
+    struct pk_pipeline *pipeline = calloc(1, sizeof *pipeline);
+    if (!pipeline) {
+        return PK_ERR_NOMEM;
+    }
+    pipeline->config = config;
+    pipeline->setup = (struct pk_link_setup){ .outstanding_budget_bytes = config->ingest_budget_bytes, .io_threads = 1 };
+    strncpy(pipeline->setup.endpoint, config->listen, sizeof pipeline->setup.endpoint - 1);
+    struct pk_store_options options = { .conninfo = config->database, .role = config->role, .application = "picket-aggregator" };
+    const char *doing = NULL;
+    pk_err err = load_key(config, &pipeline->setup.server);
+    if (err != PK_OK) {
+        goto fail;
+    }
+    err = PK_ERR_NOMEM;
+    pipeline->progress = calloc(MAX_SENSORS, sizeof *pipeline->progress);
+    if (!pipeline->progress || pk_map_init(&pipeline->progress_by_sensor, MAX_SENSORS, is_sensor) != PK_OK ||
+        pk_detection_new(&pipeline->detection) != PK_OK) {
+        goto fail;
+    }
+    doing = "connect to the database";
+    err = pk_store_open(&options, &pipeline->store);
+    if (err != PK_OK) {
+        goto fail;
+    }
+    doing = "load the registry";
+    err = reload(pipeline);
+    if (err != PK_OK) {
+        goto fail;
+    }
+    doing = NULL;
+    err = start_child(pipeline);
+    if (err == PK_OK) {
+        err = await_listening(pipeline);
+    }
+    if (err == PK_OK) {
+        *out_pipeline = pipeline;
+        return PK_OK;
+    }
+fail:
+    if (doing) {
+        char text[512];
+        const char *why = pipeline->store ? pk_store_error(pipeline->store) : pk_err_str(err);
+        pk_error("store", "cannot %s: %s", doing, pk_log_escape(why, strlen(why), text, sizeof text));
+    }
+    pk_pipeline_close(pipeline);
+    return err;
+}
+
+pk_err pk_pipeline_run(struct pk_pipeline *pipeline, int stop_fd)
+{
+    for (;;) {
+        bool reads = pipeline->ingest.pid > 0 && queue_has_room(pipeline) && pipeline->retry_ms == 0;
+        short link_events = (short)((reads ? POLLIN : 0) |
+                                    (pipeline->ingest.pid > 0 && pk_link_wants_write(&pipeline->ingest.link) ? POLLOUT : 0));
+        struct pollfd items[] = {
+            { .fd = stop_fd, .events = POLLIN },
+            { .fd = pipeline->ingest.pid > 0 ? pipeline->ingest.link.fd : -1, .events = link_events },
+            { .fd = pk_store_socket(pipeline->store), .events = pipeline->retry_ms ? 0 : POLLIN },
+        };
+        int64_t now_ms = pk_clock_mono_ms();
+        int64_t wait_ms = pipeline->retry_ms ? pipeline->retry_at_ms - now_ms : POLL_MS;
+        if (poll(items, 3, wait_ms < 0 ? 0 : wait_ms > POLL_MS ? POLL_MS : (int)wait_ms) < 0 && errno != EINTR) {
+            return PK_ERR_IO;
+        }
+        if (items[0].revents) {
+            return PK_OK;
+        }
+        if (items[1].revents & POLLOUT) {
+            (void)pk_link_flush(&pipeline->ingest.link);
+        }
+        if (items[1].revents & (POLLIN | POLLHUP | POLLERR)) {
+            read_link(pipeline);
+        }
+        if (items[2].revents) {
+            pipeline->next_control_ms = 0; /* a notification, or the connection broke: poll_control finds out */
+        }
+        now_ms = pk_clock_mono_ms();
+        mind_child(pipeline, now_ms);
+        poll_control(pipeline, now_ms);
+        do { /* until nothing that was read already is left behind a full queue */
+            commit_all(pipeline);
+            if (pipeline->ingest.pid > 0) {
+                take_messages(pipeline);
+            }
+        } while (pipeline->n_queue > 0 && pipeline->retry_ms == 0);
+        save_state(pipeline, now_ms);
+    }
+}
+
+void pk_pipeline_close(struct pk_pipeline *pipeline)
+{
+    if (!pipeline) {
+        return;
+    }
+    if (pipeline->store && pipeline->ingest.pid > 0) {
+        commit_all(pipeline);
+        if (store_ready(pipeline) && pk_detection_save(pipeline->detection, pipeline->store, true) != PK_OK) {
+            pk_warn("detect", "state not saved, the next start reads the stored activity again");
+        }
+    }
+    pk_ingest_stop(&pipeline->ingest);
+    pop(pipeline, pipeline->n_queue);
+    pk_detection_free(pipeline->detection);
+    pk_registry_done(&pipeline->registry);
+    pk_store_close(pipeline->store);
+    pk_keypair_wipe(&pipeline->setup.server);
+    pk_map_done(&pipeline->progress_by_sensor);
+    free(pipeline->progress);
+    free(pipeline);
+}
+
+struct pk_pipeline_counters *pk_pipeline_counters(struct pk_pipeline *pipeline)
+{
+    return &pipeline->counters;
+}
