@@ -46,6 +46,7 @@ struct pk_scope_tenant {
     uint32_t activity_days; /* default 30 */
     uint32_t history_days;  /* default 3650 */
     double budget;          /* false alerts a day over all detectors; default 1 */
+    struct pk_scope_index *index; /* zones, reverse zones and watched names by hash; private */
 };
 
 struct pk_scope {

@@ -4,6 +4,9 @@
 #ifndef PICKET_SEGMENT_H
 #define PICKET_SEGMENT_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "picket/bytes.h"
 #include "picket/envelope.h"
 

@@ -1,0 +1,20 @@
+/* The builder's inside, shared by batch_build.c and batch_encode.c. Private. */
+#ifndef WIRE_BATCH_BUILDER_H
+#define WIRE_BATCH_BUILDER_H
+
+#include "batch_schema.h"
+#include "dictionary.h"
+
+struct pk_batch_builder {
+    struct pk_batch_info info;
+    const struct schema *schema; /* of info.kind; NULL for health and origin */
+    size_t n_rows, max_rows;
+    uint64_t *columns[MAX_COLUMNS]; /* max_rows values each */
+    int64_t first_us, last_us;      /* over all rows */
+    struct dictionary names, addrs, clients, signatures, rdata, sets, answers;
+    uint32_t *scratch; /* rdata indexes of a set being added */
+    struct pk_health health;
+    struct pk_origin origin;
+};
+
+#endif

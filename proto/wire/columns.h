@@ -1,0 +1,23 @@
+/* Columns: one bin each, a leading byte that names the encoding, then the values of all rows (docs/PROTOCOL.md s4.3). Private to proto/wire. */
+#ifndef WIRE_COLUMNS_H
+#define WIRE_COLUMNS_H
+
+#include "picket/bytes.h"
+#include "picket/observation.h"
+
+enum pk_column_encoding {
+    COLUMN_VARINT = 0,   /* unsigned LEB128 */
+    COLUMN_DELTA = 1,    /* zigzag LEB128 of the difference to the row before (the first: to 0) */
+    COLUMN_BYTES = 2,    /* one byte a value */
+    COLUMN_RUNS = 3,     /* (value, length) pairs, both LEB128 */
+    COLUMN_CONSTANT = 4, /* one LEB128 for all rows */
+};
+
+/* Appends the shortest encoding of n >= 1 values; ties go to the lower number, so equal columns give equal bytes. */
+void pk_column_encode(const uint64_t *values, size_t n, struct pk_bytes *out);
+/* Whether all values are zero: such a column is left out. */
+bool pk_column_is_zero(const uint64_t *values, size_t n);
+/* Reads exactly n values, none above max. PK_ERR_MALFORMED, PK_ERR_TRUNCATED, PK_ERR_LIMIT. */
+pk_err pk_column_decode(struct pk_slice column, size_t n, uint64_t max, uint64_t *out_values);
+
+#endif

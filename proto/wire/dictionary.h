@@ -1,0 +1,23 @@
+/* Interning for the batch builder: byte strings to small numbers, in order of arrival. Private to proto/wire. */
+#ifndef WIRE_DICTIONARY_H
+#define WIRE_DICTIONARY_H
+
+#include "picket/bytes.h"
+#include "picket/map.h"
+#include "picket/observation.h"
+
+struct dictionary {
+    struct pk_bytes blob;
+    uint32_t *ends; /* of each entry in blob */
+    uint32_t n, max;
+    struct pk_map map;
+};
+
+pk_err dictionary_init(struct dictionary *dictionary, uint32_t max_entries);
+void dictionary_done(struct dictionary *dictionary);
+void dictionary_clear(struct dictionary *dictionary);
+/* PK_ERR_LIMIT when it is full; then nothing was added. */
+pk_err dictionary_intern(struct dictionary *dictionary, const void *data, size_t len, uint32_t *out_index);
+struct pk_slice dictionary_at(const struct dictionary *dictionary, uint32_t index);
+
+#endif

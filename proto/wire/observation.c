@@ -1,0 +1,61 @@
+/* Names of what is counted. */
+#include "picket/observation.h"
+
+#include "picket/batch.h"
+
+const char *pk_health_key_str(enum pk_health_key key)
+{
+    static const char *const names[PK_N_HEALTH_KEYS] = {
+        [PK_HEALTH_INTERVAL_MS] = "interval_ms",
+        [PK_HEALTH_PACKETS] = "packets",
+        [PK_HEALTH_KERNEL_DROPPED] = "kernel_dropped",
+        [PK_HEALTH_IFACE_DROPPED] = "iface_dropped",
+        [PK_HEALTH_NOT_DNS] = "not_dns",
+        [PK_HEALTH_SNAPPED] = "snapped",
+        [PK_HEALTH_BAD_PACKET] = "bad_packet",
+        [PK_HEALTH_FRAGMENTS] = "fragments",
+        [PK_HEALTH_TCP_SEGMENTS] = "tcp_segments",
+        [PK_HEALTH_TCP_SHED] = "tcp_shed",
+        [PK_HEALTH_MESSAGES] = "messages",
+        [PK_HEALTH_MALFORMED] = "malformed",
+        [PK_HEALTH_QUERIES] = "queries",
+        [PK_HEALTH_RESPONSES] = "responses",
+        [PK_HEALTH_TRANSACTIONS] = "transactions",
+        [PK_HEALTH_ANSWERED] = "answered",
+        [PK_HEALTH_UNANSWERED] = "unanswered",
+        [PK_HEALTH_RETRANSMISSIONS] = "retransmissions",
+        [PK_HEALTH_UNSOLICITED] = "unsolicited",
+        [PK_HEALTH_PAIRING_EVICTED] = "pairing_evicted",
+        [PK_HEALTH_IN_SCOPE] = "in_scope",
+        [PK_HEALTH_NEGATIVE] = "negative",
+        [PK_HEALTH_POSITIVE] = "positive",
+        [PK_HEALTH_MERGE_SHED] = "merge_shed",
+        [PK_HEALTH_RRSETS] = "rrsets",
+        [PK_HEALTH_RRSETS_SHED] = "rrsets_shed",
+        [PK_HEALTH_RRSETS_REFUSED] = "rrsets_refused",
+        [PK_HEALTH_ROWS] = "rows",
+        [PK_HEALTH_SPOOL_BYTES] = "spool_bytes",
+        [PK_HEALTH_SPOOL_LOST_ROWS] = "spool_lost_rows",
+        [PK_HEALTH_BATCHES_SENT] = "batches_sent",
+        [PK_HEALTH_BATCHES_RESENT] = "batches_resent",
+        [PK_HEALTH_RECONNECTS] = "reconnects",
+    };
+    return (unsigned)key < PK_N_HEALTH_KEYS ? names[key] : "unknown";
+}
+
+const char *pk_batch_kind_str(enum pk_batch_kind kind)
+{
+    switch (kind) {
+    case PK_BATCH_ORIGIN:
+        return "origin";
+    case PK_BATCH_ACTIVITY:
+        return "activity";
+    case PK_BATCH_RRSET:
+        return "rrset";
+    case PK_BATCH_NEGATIVE:
+        return "negative";
+    case PK_BATCH_HEALTH:
+        return "health";
+    }
+    return "unknown";
+}
