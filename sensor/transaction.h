@@ -43,11 +43,11 @@ enum pk_outcome {
     PK_N_OUTCOMES,
 };
 
-/* A transfer in progress spans several messages: they are summed and one transaction is reported at its end. */
+/* A zone transfer spans several messages: they are summed and one transaction is reported at its end. */
 struct pk_transaction {
     enum pk_outcome outcome;
     struct pk_query query;             /* of UNSOLICITED: the addresses and question of the response, ts of the response */
-    const struct pk_message *response; /* NULL when unanswered; of a transfer the first message */
+    const struct pk_message *response; /* NULL when unanswered; of a transfer the message that ended it, NULL when none did */
     int64_t response_ts_us;
     uint32_t response_bytes;
     uint32_t transfer_records;

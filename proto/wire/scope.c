@@ -378,6 +378,11 @@ pk_err pk_scope_find_site(const struct pk_scope *scope, const char *path, const 
 
 static bool is_internal(const struct pk_name *name)
 {
+    uint8_t len;
+    const uint8_t *top = name->n_labels ? pk_name_label(name, name->n_labels - 1u, &len) : NULL;
+    if (!top || (len == 3 && (top[0] | 0x20) == 'c')) { /* com, by far the most common: not worth nine comparisons */
+        return false;
+    }
     for (size_t i = 0; i < sizeof internal_suffixes / sizeof *internal_suffixes; i++) {
         struct pk_name suffix;
         (void)pk_name_from_text(internal_suffixes[i], &suffix);
@@ -397,6 +402,11 @@ enum pk_scope_reason pk_scope_match(const struct pk_scope_tenant *tenant, const 
     for (unsigned strip = 0; index && strip < name->n_labels; strip++) {
         pk_name_strip(name, strip, &suffix);
         uint32_t found = pk_map_find(&index->map, pk_name_hash(&suffix), index->entries, &suffix);
+        struct pk_addr addr;
+        if (found != PK_MAP_NONE && index->entries[found].reason == PK_SCOPE_REVERSE && pk_name_reverse_addr(name, &addr) &&
+            !pk_scope_is_in(tenant->networks, tenant->n_networks, &addr)) {
+            continue; /* the zone is wider than the network: a /22 lives in the reverse zone of its /16 */
+        }
         if (found != PK_MAP_NONE) {
             if (out_zone) {
                 *out_zone = *index->entries[found].name;

@@ -1,0 +1,155 @@
+/* Counters as JSON and as a health row. */
+#include "stats.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+const char *pk_disposition_str(enum pk_disposition disposition)
+{
+    static const char *const names[PK_N_DISPOSITIONS] = {
+        [PK_PACKET_DNS] = "dns",
+        [PK_PACKET_TCP] = "tcp",
+        [PK_PACKET_NOT_DNS] = "not_dns",
+        [PK_PACKET_FRAGMENT] = "fragment",
+        [PK_PACKET_SNAPPED] = "snapped",
+        [PK_PACKET_BAD_LINK] = "bad_link",
+        [PK_PACKET_BAD_IP] = "bad_ip",
+        [PK_PACKET_BAD_TRANSPORT] = "bad_transport",
+        [PK_PACKET_EMPTY] = "empty",
+    };
+    return names[disposition];
+}
+
+static uint64_t sum(const uint64_t *values, size_t n)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < n; i++) {
+        total += values[i];
+    }
+    return total;
+}
+
+const char *pk_stats_check(const struct pk_stats *s)
+{
+    if (s->packets != sum(s->dispositions, PK_N_DISPOSITIONS)) {
+        return "packets != sum of dispositions";
+    }
+    if (s->messages_udp != s->dispositions[PK_PACKET_DNS]) {
+        return "UDP messages != packets with DNS";
+    }
+    if (s->messages_udp + s->messages_tcp != sum(s->faults, PK_N_DNS_FAULTS)) {
+        return "messages != sum of parse results";
+    }
+    if (s->messages_udp + s->messages_tcp != s->unusable + s->queries + s->responses + s->ignored) {
+        return "messages != unusable + queries + responses + ignored";
+    }
+    if (s->queries != s->opened + s->retransmissions) {
+        return "queries != opened + retransmissions";
+    }
+    if (s->responses != s->matched + s->unsolicited + s->transfer_more) {
+        return "responses != matched + unsolicited + transfer_more";
+    }
+    if (s->opened != s->answered + s->unanswered || s->answered != s->matched) {
+        return "opened != answered + unanswered, or answered != matched";
+    }
+    return NULL;
+}
+
+static json_t *u64(uint64_t v)
+{
+    return json_integer((json_int_t)v);
+}
+
+static void set(json_t *object, const char *key, uint64_t v)
+{
+    json_object_set_new(object, key, u64(v));
+}
+
+pk_err pk_stats_json(const struct pk_stats *s, struct pk_bytes *out)
+{
+    json_t *root = json_object(), *packets = json_object(), *faults = json_object();
+    const char *wrong = pk_stats_check(s);
+    const struct {
+        const char *key;
+        uint64_t v;
+    } plain[] = {
+        { "messages", s->messages_udp + s->messages_tcp }, { "messages_udp", s->messages_udp }, { "messages_tcp", s->messages_tcp },
+        { "unusable", s->unusable }, { "queries", s->queries }, { "responses", s->responses }, { "ignored", s->ignored },
+        { "opened", s->opened }, { "retransmissions", s->retransmissions }, { "matched", s->matched }, { "unsolicited", s->unsolicited },
+        { "transfer_more", s->transfer_more }, { "transactions", s->answered + s->unanswered }, { "answered", s->answered },
+        { "unanswered", s->unanswered }, { "evicted", s->evicted }, { "held_shed", s->held_shed }, { "tcp_segments", s->tcp_segments },
+        { "tcp_duplicate", s->tcp_duplicate }, { "tcp_gaps", s->tcp_gaps }, { "tcp_shed_bytes", s->tcp_shed_bytes },
+        { "tcp_streams", s->tcp_streams }, { "tcp_streams_shed", s->tcp_streams_shed }, { "tcp_bad_length", s->tcp_bad_length },
+        { "rrsets", s->rrsets }, { "rrsets_refused", s->rrsets_refused }, { "rrsets_shed", s->rrsets_shed }, { "in_scope", s->in_scope },
+        { "negative", s->negative }, { "positive", s->positive }, { "merge_shed", s->merge_shed }, { "rows", s->rows },
+        { "batches", s->batches }, { "kernel_dropped", s->kernel_dropped }, { "iface_dropped", s->iface_dropped },
+        { "spool_lost_rows", s->spool_lost_rows }, { "batches_sent", s->batches_sent }, { "batches_resent", s->batches_resent },
+        { "reconnects", s->reconnects },
+    };
+    set(root, "packets", s->packets);
+    for (int i = 0; i < PK_N_DISPOSITIONS; i++) {
+        set(packets, pk_disposition_str((enum pk_disposition)i), s->dispositions[i]);
+    }
+    json_object_set_new(root, "dispositions", packets);
+    for (int i = 0; i < PK_N_DNS_FAULTS; i++) {
+        set(faults, pk_dns_fault_str((enum pk_dns_fault)i), s->faults[i]);
+    }
+    json_object_set_new(root, "parsed", faults);
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
+        set(root, plain[i].key, plain[i].v);
+    }
+    json_object_set_new(root, "balanced", wrong ? json_string(wrong) : json_true());
+    char *text = json_dumps(root, JSON_COMPACT);
+    json_decref(root);
+    if (!text) {
+        return PK_ERR_NOMEM;
+    }
+    pk_bytes_put(out, text, strlen(text));
+    free(text);
+    return out->err;
+}
+
+void pk_stats_health(const struct pk_stats *now, const struct pk_stats *before, uint32_t interval_ms, struct pk_health *out_health)
+{
+#define DELTA(field) (now->field - before->field)
+    const struct pk_health health = { .v = {
+        [PK_HEALTH_INTERVAL_MS] = interval_ms,
+        [PK_HEALTH_PACKETS] = DELTA(packets),
+        [PK_HEALTH_KERNEL_DROPPED] = DELTA(kernel_dropped),
+        [PK_HEALTH_IFACE_DROPPED] = DELTA(iface_dropped),
+        [PK_HEALTH_NOT_DNS] = DELTA(dispositions[PK_PACKET_NOT_DNS]) + DELTA(dispositions[PK_PACKET_EMPTY]),
+        [PK_HEALTH_SNAPPED] = DELTA(dispositions[PK_PACKET_SNAPPED]),
+        [PK_HEALTH_BAD_PACKET] = DELTA(dispositions[PK_PACKET_BAD_LINK]) + DELTA(dispositions[PK_PACKET_BAD_IP]) +
+                                 DELTA(dispositions[PK_PACKET_BAD_TRANSPORT]),
+        [PK_HEALTH_FRAGMENTS] = DELTA(dispositions[PK_PACKET_FRAGMENT]),
+        [PK_HEALTH_TCP_SEGMENTS] = DELTA(tcp_segments),
+        [PK_HEALTH_TCP_SHED] = DELTA(tcp_shed_bytes),
+        [PK_HEALTH_MESSAGES] = DELTA(messages_udp) + DELTA(messages_tcp),
+        [PK_HEALTH_MALFORMED] = DELTA(unusable),
+        [PK_HEALTH_QUERIES] = DELTA(queries),
+        [PK_HEALTH_RESPONSES] = DELTA(responses),
+        [PK_HEALTH_TRANSACTIONS] = DELTA(answered) + DELTA(unanswered),
+        [PK_HEALTH_ANSWERED] = DELTA(answered),
+        [PK_HEALTH_UNANSWERED] = DELTA(unanswered),
+        [PK_HEALTH_RETRANSMISSIONS] = DELTA(retransmissions),
+        [PK_HEALTH_UNSOLICITED] = DELTA(unsolicited),
+        [PK_HEALTH_PAIRING_EVICTED] = DELTA(evicted),
+        [PK_HEALTH_IN_SCOPE] = DELTA(in_scope),
+        [PK_HEALTH_NEGATIVE] = DELTA(negative),
+        [PK_HEALTH_POSITIVE] = DELTA(positive),
+        [PK_HEALTH_MERGE_SHED] = DELTA(merge_shed),
+        [PK_HEALTH_RRSETS] = DELTA(rrsets),
+        [PK_HEALTH_RRSETS_SHED] = DELTA(rrsets_shed),
+        [PK_HEALTH_RRSETS_REFUSED] = DELTA(rrsets_refused),
+        [PK_HEALTH_ROWS] = DELTA(rows),
+        [PK_HEALTH_SPOOL_BYTES] = now->spool_bytes,
+        [PK_HEALTH_SPOOL_LOST_ROWS] = DELTA(spool_lost_rows),
+        [PK_HEALTH_BATCHES_SENT] = DELTA(batches_sent),
+        [PK_HEALTH_BATCHES_RESENT] = DELTA(batches_resent),
+        [PK_HEALTH_RECONNECTS] = DELTA(reconnects),
+    } };
+#undef DELTA
+    *out_health = health;
+}
