@@ -20,6 +20,9 @@ uint64_t pk_hash(const void *data, size_t len);
 /* Mixes two hashes into one (for composite keys). */
 uint64_t pk_hash_mix(uint64_t a, uint64_t b);
 
+/* SipHash under a fixed, public key: quick content identity that is the same on every machine. Not for tables. */
+uint64_t pk_hash_fixed(const void *data, size_t len);
+
 /* BLAKE2b-128 of data: the same on every machine, for content identity (digests, derived ids). */
 void pk_digest(const void *data, size_t len, uint8_t out_digest[PK_DIGEST_BYTES]);
 

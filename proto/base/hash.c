@@ -21,13 +21,26 @@ void pk_hash_set_key(const uint8_t key[16])
     memcpy(process_key, key, sizeof process_key);
 }
 
-uint64_t pk_hash(const void *data, size_t len)
+static uint64_t siphash(const void *data, size_t len, const uint8_t *key)
 {
     uint8_t raw[crypto_shorthash_siphash24_BYTES];
-    uint64_t v;
-    (void)crypto_shorthash_siphash24(raw, data, len, process_key); /* cannot fail */
-    memcpy(&v, raw, sizeof v);
+    (void)crypto_shorthash_siphash24(raw, data, len, key); /* cannot fail */
+    uint64_t v = 0;
+    for (unsigned i = sizeof raw; i-- > 0;) { /* little-endian on every machine */
+        v = v << 8 | raw[i];
+    }
     return v;
+}
+
+uint64_t pk_hash(const void *data, size_t len)
+{
+    return siphash(data, len, process_key);
+}
+
+uint64_t pk_hash_fixed(const void *data, size_t len)
+{
+    static const uint8_t zero[crypto_shorthash_siphash24_KEYBYTES];
+    return siphash(data, len, zero);
 }
 
 uint64_t pk_hash_mix(uint64_t a, uint64_t b)

@@ -1,0 +1,354 @@
+/* RRsets out of responses. The rules stand in the header, because they are the product's promise.
+ *
+ * The registrable domain is asked from libpsl, which takes text; a small cache from name to "labels to strip" keeps that off the path of the few
+ * thousand names that make up most traffic. */
+#include "history.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <libpsl.h>
+
+#include "picket/hash.h"
+#include "picket/rdata.h"
+
+enum { CACHE_SLOTS = 4096, SCRATCH_BYTES = 1 << 20 };
+
+struct cached {
+    uint64_t hash; /* of the lower-cased name; 0: empty */
+    uint8_t strip;
+};
+
+struct record {
+    struct pk_rr rr;
+    struct pk_name owner; /* lower case */
+    uint32_t rdata_start, rdata_len; /* in scratch */
+    bool is_done;
+};
+
+struct pk_history {
+    struct pk_stats *stats;
+    pk_history_cb on_rrset;
+    void *arg;
+    psl_ctx_t *psl; /* owned; NULL: no list on this machine, names fall to their last two labels */
+    struct cached cache[CACHE_SLOTS];
+    struct record records[PK_HISTORY_MAX_RECORDS];
+    struct pk_slice rdata[PK_HISTORY_MAX_RECORDS];
+    struct pk_bytes scratch;
+};
+
+pk_err pk_history_new(struct pk_stats *stats, pk_history_cb on_rrset, void *arg, struct pk_history **out_history)
+{
+    struct pk_history *history = calloc(1, sizeof *history);
+    if (!history) {
+        return PK_ERR_NOMEM;
+    }
+    history->stats = stats;
+    history->on_rrset = on_rrset;
+    history->arg = arg;
+    history->psl = psl_latest(NULL);
+    pk_bytes_init(&history->scratch, SCRATCH_BYTES);
+    *out_history = history;
+    return PK_OK;
+}
+
+void pk_history_free(struct pk_history *history)
+{
+    if (history) {
+        psl_free(history->psl);
+        pk_bytes_done(&history->scratch);
+        free(history);
+    }
+}
+
+/* --- the registrable domain --- */
+
+static uint8_t labels_in(const char *text)
+{
+    uint8_t n = 1;
+    for (; *text; text++) {
+        n += *text == '.';
+    }
+    return n;
+}
+
+/* How many labels stand left of the registrable domain. Names with bytes a host name cannot have are looked at from their last such label on. */
+static uint8_t strip_of(struct pk_history *history, const struct pk_name *name)
+{
+    char text[PK_NAME_TEXT_SIZE];
+    pk_name_text(name, text);
+    size_t len = strlen(text);
+    if (len < 2 || !history->psl) {
+        return name->n_labels > 2 ? (uint8_t)(name->n_labels - 2) : 0;
+    }
+    text[len - 1] = '\0'; /* libpsl wants no last dot */
+    const char *escape = strrchr(text, '\\');
+    const char *start = escape ? strchr(escape, '.') : text;
+    const char *domain = start ? psl_registrable_domain(history->psl, escape ? start + 1 : text) : NULL;
+    return domain ? (uint8_t)(name->n_labels - labels_in(domain)) : 0;
+}
+
+static void registrable(struct pk_history *history, const struct pk_name *name, struct pk_name *out_domain)
+{
+    uint64_t hash = pk_name_hash(name) | 1;
+    struct cached *cached = &history->cache[hash >> 8 & (CACHE_SLOTS - 1)];
+    if (cached->hash != hash || cached->strip > name->n_labels) {
+        *cached = (struct cached){ .hash = hash, .strip = strip_of(history, name) };
+    }
+    pk_name_strip(name, cached->strip, out_domain);
+}
+
+/* --- what kind of answer --- */
+
+static bool is_cut_for(const struct pk_dnsmsg *msg, const struct pk_rr *rr, const struct pk_name *qname)
+{
+    struct pk_name owner;
+    pk_rr_owner(msg, rr, &owner);
+    return pk_name_is_within(qname, &owner);
+}
+
+enum pk_answer_kind pk_history_answer_kind(const struct pk_transaction *transaction)
+{
+    if (transaction->transfer_records > 1 || (transaction->outcome == PK_OUTCOME_ANSWERED && !transaction->response)) {
+        return PK_ANSWER_TRANSFER;
+    }
+    if (!transaction->response) {
+        return PK_ANSWER_NONE;
+    }
+    const struct pk_dnsmsg *msg = &transaction->response->dns;
+    if (msg->rcode == PK_RCODE_NXDOMAIN) {
+        return PK_ANSWER_NXDOMAIN;
+    }
+    if (msg->rcode != PK_RCODE_NOERROR) {
+        return PK_ANSWER_ERROR;
+    }
+    if (msg->tc) {
+        return PK_ANSWER_TRUNCATED;
+    }
+    struct pk_rr_iter iter;
+    struct pk_rr rr;
+    bool has_cut = false;
+    pk_rr_iter_init(&iter, msg);
+    while (pk_rr_next(&iter, &rr) && rr.section != PK_SECTION_ADDITIONAL) {
+        if (rr.section == PK_SECTION_ANSWER) {
+            return PK_ANSWER_DATA;
+        }
+        if (rr.type == PK_TYPE_SOA) {
+            return PK_ANSWER_NODATA;
+        }
+        has_cut = has_cut || (rr.type == PK_TYPE_NS && transaction->query.has_question && is_cut_for(msg, &rr, &transaction->query.question.name));
+    }
+    return has_cut && !msg->aa ? PK_ANSWER_REFERRAL : PK_ANSWER_NODATA;
+}
+
+uint64_t pk_history_answer_digest(struct pk_history *history, const struct pk_message *response, uint32_t *out_min_ttl_s)
+{
+    struct pk_rr_iter iter;
+    struct pk_rr rr;
+    uint64_t digest = 0;
+    uint32_t min_ttl_s = UINT32_MAX;
+    pk_rr_iter_init(&iter, &response->dns);
+    while (pk_rr_next(&iter, &rr) && rr.section == PK_SECTION_ANSWER) {
+        pk_bytes_clear(&history->scratch);
+        pk_bytes_put_be16(&history->scratch, rr.type);
+        pk_rdata_expand(&response->dns, &rr, true, &history->scratch);
+        digest += pk_hash_fixed(history->scratch.data, history->scratch.len); /* a sum: the order of records is the server's whim */
+        min_ttl_s = rr.ttl_s < min_ttl_s ? rr.ttl_s : min_ttl_s;
+    }
+    bool is_empty = min_ttl_s == UINT32_MAX && digest == 0;
+    *out_min_ttl_s = is_empty ? 0 : min_ttl_s;
+    return digest;
+}
+
+/* --- RRsets --- */
+
+static bool is_meta(uint16_t type)
+{
+    return type == PK_TYPE_OPT || type == PK_TYPE_SIG || (type >= 249 && type <= 255);
+}
+
+/* Copies the good records of class IN with their canonical RDATA; returns how many. */
+static size_t collect(struct pk_history *history, const struct pk_dnsmsg *msg)
+{
+    struct pk_rr_iter iter;
+    struct pk_rr rr;
+    size_t n = 0;
+    pk_bytes_clear(&history->scratch);
+    pk_rr_iter_init(&iter, msg);
+    while (pk_rr_next(&iter, &rr)) {
+        if (is_meta(rr.type) || rr.class != PK_CLASS_IN) {
+            continue;
+        }
+        if (n == PK_HISTORY_MAX_RECORDS) {
+            history->stats->rrsets_shed++;
+            break;
+        }
+        struct record *record = &history->records[n];
+        record->rr = rr;
+        record->is_done = false;
+        record->rdata_start = (uint32_t)history->scratch.len;
+        pk_rr_owner(msg, &rr, &record->owner);
+        pk_name_lower(&record->owner);
+        pk_rdata_expand(msg, &rr, true, &history->scratch);
+        record->rdata_len = (uint32_t)history->scratch.len - record->rdata_start;
+        n++;
+    }
+    return history->scratch.err == PK_OK ? n : 0;
+}
+
+static int compare_slices(const void *a, const void *b)
+{
+    const struct pk_slice *x = a, *y = b;
+    uint32_t shorter = x->len < y->len ? x->len : y->len;
+    int order = shorter ? memcmp(x->data, y->data, shorter) : 0;
+    return order ? order : x->len < y->len ? -1 : x->len > y->len;
+}
+
+static uint32_t sort_unique(struct pk_slice *items, uint32_t n)
+{
+    if (n > 1) {
+        qsort(items, n, sizeof *items, compare_slices);
+    }
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (kept == 0 || compare_slices(&items[kept - 1], &items[i]) != 0) {
+            items[kept++] = items[i];
+        }
+    }
+    return kept;
+}
+
+/* Reports the RRset that begins with record `first`, taking in its fellows. */
+static void report(struct pk_history *history, const struct pk_transaction *transaction, size_t first, size_t n, enum pk_trust trust,
+    const struct pk_name *bailiwick)
+{
+    const struct record *head = &history->records[first];
+    struct pk_rrset rrset = {
+        .owner = { head->owner.wire, head->owner.len },
+        .type = head->rr.type,
+        .class = head->rr.class,
+        .rdata = history->rdata,
+        .bailiwick = { bailiwick->wire, bailiwick->len },
+        .trust = (uint8_t)trust,
+        .count = 1,
+        .first_us = transaction->response_ts_us,
+        .last_us = transaction->response_ts_us,
+        .ttl_min_s = UINT32_MAX,
+        .server = transaction->query.server,
+    };
+    for (size_t i = first; i < n; i++) {
+        struct record *record = &history->records[i];
+        bool is_fellow = !record->is_done && record->rr.section == head->rr.section && record->rr.type == head->rr.type &&
+                         (i == first || pk_name_equal(&record->owner, &head->owner));
+        if (is_fellow) {
+            record->is_done = true;
+            history->rdata[rrset.n_rdata++] = (struct pk_slice){ history->scratch.data + record->rdata_start, record->rdata_len };
+            rrset.ttl_min_s = record->rr.ttl_s < rrset.ttl_min_s ? record->rr.ttl_s : rrset.ttl_min_s;
+            rrset.ttl_max_s = record->rr.ttl_s > rrset.ttl_max_s ? record->rr.ttl_s : rrset.ttl_max_s;
+        } else if (record->rr.type == PK_TYPE_RRSIG && record->rr.section == head->rr.section && record->rdata_len >= 2 &&
+                   pk_name_equal(&record->owner, &head->owner)) {
+            const uint8_t *covered = history->scratch.data + record->rdata_start;
+            rrset.flags |= (covered[0] << 8 | covered[1]) == head->rr.type ? PK_RRSET_SIGNED : 0;
+        }
+    }
+    rrset.n_rdata = sort_unique(history->rdata, rrset.n_rdata);
+    history->stats->rrsets++;
+    history->on_rrset(history->arg, &rrset);
+}
+
+/* The zone the authority section names for an authoritative answer; false when it names none that encloses the QNAME. */
+static bool zone_from_authority(const struct pk_history *history, size_t n, const struct pk_name *qname, struct pk_name *out_zone)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct record *record = &history->records[i];
+        if (record->rr.section == PK_SECTION_AUTHORITY && (record->rr.type == PK_TYPE_SOA || record->rr.type == PK_TYPE_NS) &&
+            pk_name_is_within(qname, &record->owner)) {
+            *out_zone = record->owner;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void report_answer(struct pk_history *history, const struct pk_transaction *transaction, size_t n, const struct pk_name *qname)
+{
+    const struct pk_dnsmsg *msg = &transaction->response->dns;
+    enum pk_trust trust = msg->aa ? PK_TRUST_AUTHORITATIVE : PK_TRUST_RESOLVER;
+    struct pk_name bailiwick, own;
+    if (!msg->aa || !zone_from_authority(history, n, qname, &bailiwick)) {
+        registrable(history, qname, &bailiwick);
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct record *record = &history->records[i];
+        if (record->rr.section != PK_SECTION_ANSWER || record->is_done) {
+            continue;
+        }
+        if (pk_name_is_within(&record->owner, &bailiwick)) {
+            report(history, transaction, i, n, trust, &bailiwick);
+        } else if (!msg->aa) {
+            registrable(history, &record->owner, &own);
+            report(history, transaction, i, n, trust, &own);
+        } else {
+            history->stats->rrsets_refused++;
+        }
+    }
+}
+
+/* Whether name is a target of one of the NS records of the cut. */
+static bool is_server_of(const struct pk_history *history, size_t n, const struct pk_name *cut, const struct pk_name *name)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct record *record = &history->records[i];
+        if (record->rr.section == PK_SECTION_AUTHORITY && record->rr.type == PK_TYPE_NS && pk_name_equal(&record->owner, cut) &&
+            record->rdata_len == name->len && memcmp(history->scratch.data + record->rdata_start, name->wire, name->len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void report_referral(struct pk_history *history, const struct pk_transaction *transaction, size_t n, const struct pk_name *qname)
+{
+    struct pk_name cut, parent;
+    bool has_cut = false;
+    for (size_t i = 0; i < n; i++) {
+        struct record *record = &history->records[i];
+        if (record->rr.section == PK_SECTION_AUTHORITY && record->rr.type == PK_TYPE_NS && !record->is_done && !has_cut &&
+            pk_name_is_within(qname, &record->owner) && !pk_name_is_root(&record->owner)) {
+            cut = record->owner;
+            has_cut = true;
+            pk_name_strip(&cut, 1, &parent);
+            report(history, transaction, i, n, PK_TRUST_REFERRAL, &parent);
+        }
+    }
+    for (size_t i = 0; has_cut && i < n; i++) {
+        struct record *record = &history->records[i];
+        bool is_address = record->rr.type == PK_TYPE_A || record->rr.type == PK_TYPE_AAAA;
+        if (record->rr.section != PK_SECTION_ADDITIONAL || record->is_done || !is_address) {
+            continue;
+        }
+        if (pk_name_is_within(&record->owner, &cut) && is_server_of(history, n, &cut, &record->owner)) {
+            report(history, transaction, i, n, PK_TRUST_GLUE, &parent);
+        } else {
+            history->stats->rrsets_refused++;
+        }
+    }
+}
+
+void pk_history_transaction(struct pk_history *history, const struct pk_transaction *transaction)
+{
+    if (transaction->outcome != PK_OUTCOME_ANSWERED || !transaction->response || transaction->query.opcode != PK_OPCODE_QUERY ||
+        !transaction->query.has_question || transaction->query.question.class != PK_CLASS_IN || transaction->transfer_records > 0) {
+        return;
+    }
+    struct pk_name qname = transaction->query.question.name;
+    enum pk_answer_kind kind = pk_history_answer_kind(transaction);
+    const struct pk_dnsmsg *msg = &transaction->response->dns;
+    bool has_chain = kind == PK_ANSWER_NXDOMAIN && msg->n_records[PK_SECTION_ANSWER] > 0; /* a CNAME to a name that does not exist */
+    pk_name_lower(&qname);
+    if (kind == PK_ANSWER_DATA || (has_chain && !msg->tc)) {
+        report_answer(history, transaction, collect(history, msg), &qname);
+    } else if (kind == PK_ANSWER_REFERRAL) {
+        report_referral(history, transaction, collect(history, msg), &qname);
+    }
+}
