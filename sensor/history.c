@@ -67,7 +67,7 @@ static uint8_t labels_in(const char *text)
 {
     uint8_t n = 1;
     for (; *text; text++) {
-        n += *text == '.';
+        n = (uint8_t)(n + (*text == '.'));
     }
     return n;
 }

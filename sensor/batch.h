@@ -1,0 +1,33 @@
+/* From a window's rows to sealed batches: one kind a batch, sealed when the kind changes, when it is full, or when the window ends; each window ends with a
+ * health batch. */
+#ifndef SENSOR_BATCH_H
+#define SENSOR_BATCH_H
+
+#include "picket/batch.h"
+#include "picket/err.h"
+
+#include "merge.h"
+#include "stats.h"
+
+struct pk_batcher;
+
+/* A sealed body; borrowed during the call. */
+struct pk_sealed {
+    enum pk_batch_kind kind;
+    uint32_t rows;
+    int64_t first_us, last_us;
+    const uint8_t *body;
+    size_t body_len;
+};
+typedef pk_err (*pk_sealed_cb)(void *arg, const struct pk_sealed *sealed);
+
+pk_err pk_batcher_new(struct pk_stats *stats, pk_sealed_cb on_sealed, void *arg, struct pk_batcher **out_batcher);
+void pk_batcher_free(struct pk_batcher *batcher);
+/* What to give to pk_merge_new. */
+struct pk_merge_sink pk_batcher_sink(struct pk_batcher *batcher);
+/* Seals a batch that says who wrote the file. */
+pk_err pk_batcher_origin(struct pk_batcher *batcher, const struct pk_origin *origin);
+/* The first failure of sealing or of the callback, PK_OK while all is well. */
+pk_err pk_batcher_err(const struct pk_batcher *batcher);
+
+#endif

@@ -1,0 +1,36 @@
+/* picket-sensor: arguments, then one of the ways to run. */
+#include <stdio.h>
+#include <sysexits.h>
+
+#include "picket/hash.h"
+
+#include "options.h"
+#include "run.h"
+
+int main(int argc, char **argv)
+{
+    struct pk_options options;
+    if (pk_hash_start() != PK_OK) {
+        fputs("picket-sensor: the system gives no random numbers\n", stderr);
+        return EX_OSERR;
+    }
+    int status = pk_options_parse(argc, argv, &options);
+    if (status == PK_OPTIONS_RUN) {
+        switch (options.command) {
+        case PK_COMMAND_CAPTURE:
+            status = pk_run_capture(&options);
+            break;
+        case PK_COMMAND_DAEMON:
+            status = pk_run_daemon(options.config);
+            break;
+        case PK_COMMAND_CHECK_CONFIG:
+            status = pk_run_check_config(options.config);
+            break;
+        case PK_COMMAND_GENKEY:
+            status = pk_run_genkey(options.key_file);
+            break;
+        }
+    }
+    pk_options_done(&options);
+    return status;
+}

@@ -1,0 +1,214 @@
+/* Arguments by getopt_long. */
+#include "options.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+static const char usage[] =
+    "picket-sensor - sees DNS, pairs queries with answers, ships what matters\n"
+    "\n"
+    "  picket-sensor --interface NAME --output MODE         live, on the terminal\n"
+    "  picket-sensor --read FILE... --output MODE           pcap or pcapng, also .gz .xz .zst; - is standard input\n"
+    "  picket-sensor --read FILE... --site S [--scope FILE] --write OUT.psp\n"
+    "  picket-sensor --config FILE                          the daemon: capture, spool, ship to the aggregator\n"
+    "  picket-sensor check-config FILE                      says whether FILE is good\n"
+    "  picket-sensor genkey FILE                            makes a CURVE key pair, prints the public half\n"
+    "\n"
+    "  -o, --output MODE      messages, transactions, rrsets or none (JSON lines; counters on standard error)\n"
+    "  -w, --write FILE       the observations as batches, for picket-aggregator replay\n"
+    "      --site NAME        tenant/site, or the site alone where it is unique in the scope\n"
+    "      --sensor NAME      name of the sensor in the file (default: the site's)\n"
+    "      --scope FILE       which names may carry a source; without it every source stays in clear\n"
+    "      --client-key FILE  key of the pseudonyms of inside clients\n"
+    "      --vantage WHERE    authoritative or resolver; left out, it is inferred for each server\n"
+    "      --window SECONDS   merge equal observations over 1..60 seconds (default 10)\n"
+    "      --port N           DNS port besides 53 (repeatable)\n"
+    "      --user NAME        after opening the interface become this user (default nobody, when root)\n"
+    "      --now              move the times of the files so that the last packet is now\n"
+    "  -h, --help             this text\n"
+    "  -V, --version\n";
+
+enum { OPT_SITE = 256, OPT_SENSOR, OPT_SCOPE, OPT_CLIENT_KEY, OPT_VANTAGE, OPT_WINDOW, OPT_PORT, OPT_USER, OPT_NOW };
+
+static const struct option long_options[] = {
+    { "read", required_argument, NULL, 'r' },
+    { "interface", required_argument, NULL, 'i' },
+    { "output", required_argument, NULL, 'o' },
+    { "write", required_argument, NULL, 'w' },
+    { "config", required_argument, NULL, 'c' },
+    { "site", required_argument, NULL, OPT_SITE },
+    { "sensor", required_argument, NULL, OPT_SENSOR },
+    { "scope", required_argument, NULL, OPT_SCOPE },
+    { "client-key", required_argument, NULL, OPT_CLIENT_KEY },
+    { "vantage", required_argument, NULL, OPT_VANTAGE },
+    { "window", required_argument, NULL, OPT_WINDOW },
+    { "port", required_argument, NULL, OPT_PORT },
+    { "user", required_argument, NULL, OPT_USER },
+    { "now", no_argument, NULL, OPT_NOW },
+    { "help", no_argument, NULL, 'h' },
+    { "version", no_argument, NULL, 'V' },
+    { NULL, 0, NULL, 0 },
+};
+
+static int wrong(const char *what, const char *value, const char *right)
+{
+    fprintf(stderr, "picket-sensor: %s \"%s\": %s; --help shows how\n", what, value, right);
+    return EX_USAGE;
+}
+
+static bool number(const char *text, long min, long max, long *out)
+{
+    char *end;
+    long v = strtol(text, &end, 10);
+    if (*text == '\0' || *end != '\0' || v < min || v > max) {
+        return false;
+    }
+    *out = v;
+    return true;
+}
+
+static int take(struct pk_options *options, int option, const char *value)
+{
+    long v;
+    switch (option) {
+    case 'r':
+        options->reads[options->n_reads++] = value;
+        break;
+    case 'i':
+        options->interface = value;
+        break;
+    case 'o':
+        if (!pk_output_mode_parse(value, &options->output)) {
+            return wrong("--output", value, "messages, transactions, rrsets or none");
+        }
+        break;
+    case 'w':
+        options->write = value;
+        break;
+    case 'c':
+        options->command = PK_COMMAND_DAEMON;
+        options->config = value;
+        break;
+    case OPT_SITE:
+        options->site = value;
+        break;
+    case OPT_SENSOR:
+        options->sensor = value;
+        break;
+    case OPT_SCOPE:
+        options->scope = value;
+        break;
+    case OPT_CLIENT_KEY:
+        options->client_key = value;
+        break;
+    case OPT_VANTAGE:
+        if (strcmp(value, "authoritative") != 0 && strcmp(value, "resolver") != 0) {
+            return wrong("--vantage", value, "authoritative or resolver");
+        }
+        options->vantage = value[0] == 'a' ? PK_VANTAGE_AUTHORITATIVE : PK_VANTAGE_RESOLVER;
+        break;
+    case OPT_WINDOW:
+        if (!number(value, 1, 60, &v)) {
+            return wrong("--window", value, "1 to 60 seconds");
+        }
+        options->window_ms = (uint32_t)v * 1000;
+        break;
+    case OPT_PORT:
+        if (!number(value, 1, 65535, &v) || options->ports.n == sizeof options->ports.v / sizeof *options->ports.v) {
+            return wrong("--port", value, "1 to 65535, at most fifteen of them");
+        }
+        options->ports.v[options->ports.n++] = (uint16_t)v;
+        break;
+    case OPT_USER:
+        options->user = value;
+        break;
+    case OPT_NOW:
+        options->shift_to_now = true;
+        break;
+    case 'V':
+        puts("picket-sensor " PICKET_VERSION);
+        return EX_OK;
+    case 'h':
+        fputs(usage, stdout);
+        return EX_OK;
+    default:
+        fputs("picket-sensor --help shows how\n", stderr);
+        return EX_USAGE;
+    }
+    return PK_OPTIONS_RUN;
+}
+
+static int check(const struct pk_options *options)
+{
+    if (options->command != PK_COMMAND_CAPTURE) {
+        return PK_OPTIONS_RUN;
+    }
+    if (options->n_reads == 0 && !options->interface) {
+        fputs(usage, stderr);
+        return EX_USAGE;
+    }
+    if (options->n_reads > 0 && options->interface) {
+        return wrong("--read and --interface", options->interface, "one or the other");
+    }
+    if (options->write && !options->site) {
+        return wrong("--write", options->write, "needs --site, so that the replay knows where it was seen");
+    }
+    if (options->client_key && !options->scope) {
+        return wrong("--client-key", options->client_key, "without --scope every source stays in clear; give both or neither");
+    }
+    return PK_OPTIONS_RUN;
+}
+
+static int subcommand(int argc, char **argv, struct pk_options *options)
+{
+    static const struct {
+        const char *name;
+        enum pk_command command;
+    } commands[] = { { "check-config", PK_COMMAND_CHECK_CONFIG }, { "genkey", PK_COMMAND_GENKEY } };
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        if (strcmp(argv[1], commands[i].name) == 0) {
+            if (argc != 3) {
+                return wrong(argv[1], argc > 3 ? argv[3] : "", "takes one file name");
+            }
+            options->command = commands[i].command;
+            options->config = options->key_file = argv[2];
+            return PK_OPTIONS_RUN;
+        }
+    }
+    return strcmp(argv[1], "enroll") == 0 ? wrong("enroll", argc > 2 ? argv[2] : "",
+                                                "this release enrols by hand: genkey here, then picketctl sensor add with the public key")
+                                          : wrong("command", argv[1], "unknown");
+}
+
+int pk_options_parse(int argc, char **argv, struct pk_options *out_options)
+{
+    *out_options = (struct pk_options){ .window_ms = 10000, .ports = { .v = { 53 }, .n = 1 } };
+    if (argc > 1 && argv[1][0] != '-') {
+        return subcommand(argc, argv, out_options);
+    }
+    out_options->reads = calloc((size_t)argc + 1, sizeof *out_options->reads);
+    if (!out_options->reads) {
+        fputs("picket-sensor: out of memory\n", stderr);
+        return EX_OSERR;
+    }
+    int option, status = PK_OPTIONS_RUN;
+    while (status == PK_OPTIONS_RUN && (option = getopt_long(argc, argv, "r:i:o:w:c:hV", long_options, NULL)) != -1) {
+        status = take(out_options, option, optarg);
+    }
+    for (; status == PK_OPTIONS_RUN && optind < argc; optind++) {
+        if (out_options->n_reads == 0) {
+            return wrong("argument", argv[optind], "comes without an option");
+        }
+        out_options->reads[out_options->n_reads++] = argv[optind]; /* --read a b c */
+    }
+    return status == PK_OPTIONS_RUN ? check(out_options) : status;
+}
+
+void pk_options_done(struct pk_options *options)
+{
+    free(options->reads);
+    options->reads = NULL;
+}

@@ -1,0 +1,30 @@
+/* One packet's way through the sensor: dissect, reassemble, parse, pair; then output, or history and merging. */
+#ifndef SENSOR_PIPELINE_H
+#define SENSOR_PIPELINE_H
+
+#include "picket/err.h"
+
+#include "capture.h"
+#include "merge.h"
+#include "output.h"
+#include "stats.h"
+
+struct pk_pipeline;
+
+/* Where results go; each may be NULL. All borrowed. */
+struct pk_pipeline_options {
+    struct pk_ports ports;
+    struct pk_output *output;
+    struct pk_merge *merge;
+    bool wants_rrsets; /* for output or merge */
+};
+
+pk_err pk_pipeline_new(const struct pk_pipeline_options *options, struct pk_stats *stats, struct pk_pipeline **out_pipeline);
+void pk_pipeline_free(struct pk_pipeline *pipeline);
+void pk_pipeline_packet(struct pk_pipeline *pipeline, int link_type, const struct pk_raw_packet *packet);
+/* Live capture without packets: time passes all the same. */
+void pk_pipeline_tick(struct pk_pipeline *pipeline, int64_t now_us);
+/* End of input: everything open is closed and given out. */
+void pk_pipeline_flush(struct pk_pipeline *pipeline);
+
+#endif

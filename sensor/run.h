@@ -1,0 +1,16 @@
+/* The two ways a sensor runs: over files, or live until a signal. Edge: files, signals, clock, privileges. */
+#ifndef SENSOR_RUN_H
+#define SENSOR_RUN_H
+
+#include "options.h"
+
+/* `--read` and `--interface`: to the terminal or a .psp file. Exit status (sysexits). */
+int pk_run_capture(const struct pk_options *options);
+/* `--config`: capture, spool, uplink. */
+int pk_run_daemon(const char *config_path);
+/* `check-config`. */
+int pk_run_check_config(const char *config_path);
+/* `genkey`. */
+int pk_run_genkey(const char *path);
+
+#endif
