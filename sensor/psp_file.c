@@ -54,7 +54,7 @@ pk_err pk_psp_file_append(void *arg, const struct pk_sealed *sealed)
 {
     struct pk_psp_file *file = arg;
     struct pk_segment_record record = {
-        .seq = ++file->seq,
+        .seq = sealed->kind == PK_BATCH_ORIGIN ? 0 : ++file->seq, /* says who wrote the file; is never shipped */
         .kind = (uint8_t)sealed->kind,
         .codec = PK_CODEC_PLAIN,
         .rows = sealed->rows,
