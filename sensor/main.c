@@ -23,6 +23,9 @@ int main(int argc, char **argv)
         case PK_COMMAND_DAEMON:
             status = pk_run_daemon(options.config);
             break;
+        case PK_COMMAND_SHIP:
+            status = pk_run_ship(options.config, options.reads, options.n_reads);
+            break;
         case PK_COMMAND_CHECK_CONFIG:
             status = pk_run_check_config(options.config);
             break;

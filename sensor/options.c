@@ -14,6 +14,7 @@ static const char usage[] =
     "  picket-sensor --read FILE... --output MODE           pcap or pcapng, also .gz .xz .zst; - is standard input\n"
     "  picket-sensor --read FILE... --site S [--scope FILE] --write OUT.psp\n"
     "  picket-sensor --config FILE                          the daemon: capture, spool, ship to the aggregator\n"
+    "  picket-sensor --config FILE --ship FILE.psp...       ships files made by --write, then ends\n"
     "  picket-sensor check-config FILE                      says whether FILE is good\n"
     "  picket-sensor genkey FILE                            makes a CURVE key pair, prints the public half\n"
     "\n"
@@ -31,7 +32,7 @@ static const char usage[] =
     "  -h, --help             this text\n"
     "  -V, --version\n";
 
-enum { OPT_SITE = 256, OPT_SENSOR, OPT_SCOPE, OPT_CLIENT_KEY, OPT_VANTAGE, OPT_WINDOW, OPT_PORT, OPT_USER, OPT_NOW };
+enum { OPT_SITE = 256, OPT_SENSOR, OPT_SCOPE, OPT_CLIENT_KEY, OPT_VANTAGE, OPT_WINDOW, OPT_PORT, OPT_USER, OPT_NOW, OPT_SHIP };
 
 static const struct option long_options[] = {
     { "read", required_argument, NULL, 'r' },
@@ -47,6 +48,7 @@ static const struct option long_options[] = {
     { "window", required_argument, NULL, OPT_WINDOW },
     { "port", required_argument, NULL, OPT_PORT },
     { "user", required_argument, NULL, OPT_USER },
+    { "ship", required_argument, NULL, OPT_SHIP },
     { "now", no_argument, NULL, OPT_NOW },
     { "help", no_argument, NULL, 'h' },
     { "version", no_argument, NULL, 'V' },
@@ -89,7 +91,7 @@ static int take(struct pk_options *options, int option, const char *value)
         options->write = value;
         break;
     case 'c':
-        options->command = PK_COMMAND_DAEMON;
+        options->command = options->command == PK_COMMAND_SHIP ? PK_COMMAND_SHIP : PK_COMMAND_DAEMON;
         options->config = value;
         break;
     case OPT_SITE:
@@ -125,6 +127,10 @@ static int take(struct pk_options *options, int option, const char *value)
     case OPT_USER:
         options->user = value;
         break;
+    case OPT_SHIP:
+        options->command = PK_COMMAND_SHIP;
+        options->reads[options->n_reads++] = value;
+        break;
     case OPT_NOW:
         options->shift_to_now = true;
         break;
@@ -143,6 +149,9 @@ static int take(struct pk_options *options, int option, const char *value)
 
 static int check(const struct pk_options *options)
 {
+    if (options->command == PK_COMMAND_SHIP && !options->config) {
+        return wrong("--ship", options->reads[0], "needs --config, which says where the aggregator is");
+    }
     if (options->command != PK_COMMAND_CAPTURE) {
         return PK_OPTIONS_RUN;
     }

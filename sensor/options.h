@@ -14,6 +14,7 @@
 enum pk_command {
     PK_COMMAND_CAPTURE, /* --read or --interface */
     PK_COMMAND_DAEMON,  /* --config FILE */
+    PK_COMMAND_SHIP,   /* --config FILE --ship FILE.psp... */
     PK_COMMAND_CHECK_CONFIG,
     PK_COMMAND_GENKEY,
 };
@@ -21,7 +22,7 @@ enum pk_command {
 struct pk_options {
     enum pk_command command;
     const char **reads; /* borrowed from argv; owned array */
-    size_t n_reads;
+    size_t n_reads; /* of SHIP: the .psp files */
     const char *interface;
     enum pk_output_mode output;
     const char *write;

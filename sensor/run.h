@@ -8,6 +8,8 @@
 int pk_run_capture(const struct pk_options *options);
 /* `--config`: capture, spool, uplink. */
 int pk_run_daemon(const char *config_path);
+/* `--config FILE --ship FILE.psp...`: ships files made by --write, ends when all is acknowledged. */
+int pk_run_ship(const char *config_path, const char *const *paths, size_t n);
 /* `check-config`. */
 int pk_run_check_config(const char *config_path);
 /* `genkey`. */

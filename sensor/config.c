@@ -1,0 +1,165 @@
+/* Reading sensor.yaml; every scalar can be overridden by the environment. */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *path, *variable;
+} overrides[] = {
+    { "sensor", "PICKET_SENSOR" }, { "site", "PICKET_SITE" }, { "scope", "PICKET_SCOPE" }, { "client_key", "PICKET_CLIENT_KEY" },
+    { "key_file", "PICKET_KEY_FILE" }, { "vantage", "PICKET_VANTAGE" }, { "window_s", "PICKET_WINDOW_S" }, { "log_level", "PICKET_LOG_LEVEL" },
+    { "capture.interface", "PICKET_CAPTURE_INTERFACE" }, { "capture.user", "PICKET_CAPTURE_USER" }, { "capture.buffer_mb", "PICKET_CAPTURE_BUFFER_MB" },
+    { "capture.read", "PICKET_CAPTURE_READ" }, { "spool.folder", "PICKET_SPOOL_FOLDER" }, { "spool.max_mb", "PICKET_SPOOL_MAX_MB" },
+    { "aggregator.endpoints", "PICKET_AGGREGATOR_ENDPOINTS" }, { "aggregator.server_key", "PICKET_AGGREGATOR_SERVER_KEY" },
+};
+
+/* A list of texts; one text stands for a list of one, as an environment variable gives it. */
+static size_t read_texts(struct pk_conf *file, const struct pk_conf_node *node, const char **out, size_t max)
+{
+    if (!node) {
+        return 0;
+    }
+    if (pk_conf_is_scalar(node)) {
+        pk_conf_text(file, node, &out[0]);
+        return 1;
+    }
+    size_t n = pk_conf_list_len(node);
+    if (!pk_conf_is_list(node) || n > max) {
+        pk_conf_fail(file, node, "must be a list of at most %zu texts", max);
+        return 0;
+    }
+    for (size_t i = 0; i < n; i++) {
+        pk_conf_text(file, pk_conf_item(node, i), &out[i]);
+    }
+    return n;
+}
+
+static void read_capture(struct pk_conf *file, const struct pk_conf_node *root, struct pk_sensor_config *config)
+{
+    const struct pk_conf_node *capture = pk_conf_get(file, root, "capture");
+    int64_t buffer_mb = 32, port;
+    pk_conf_need(file, root, capture, "capture");
+    if (!capture) {
+        return;
+    }
+    const struct pk_conf_node *read = pk_conf_get(file, capture, "read");
+    pk_conf_text(file, pk_conf_get(file, capture, "interface"), &config->interface);
+    config->n_reads = read_texts(file, read, config->reads, PK_CONFIG_MAX_READS);
+    pk_conf_bool(file, pk_conf_get(file, capture, "shift_to_now"), &config->shift_to_now);
+    pk_conf_text(file, pk_conf_get(file, capture, "user"), &config->user);
+    pk_conf_int(file, pk_conf_get(file, capture, "buffer_mb"), 2, 2048, &buffer_mb);
+    const struct pk_conf_node *ports = pk_conf_get(file, capture, "ports");
+    if (pk_conf_list_len(ports) > sizeof config->ports.v / sizeof *config->ports.v) {
+        pk_conf_fail(file, ports, "more than 16 ports");
+    }
+    if (ports) {
+        config->ports.n = 0;
+    }
+    for (size_t i = 0; i < pk_conf_list_len(ports) && !pk_conf_error(file); i++) {
+        port = 53;
+        pk_conf_int(file, pk_conf_item(ports, i), 1, 65535, &port);
+        config->ports.v[config->ports.n++] = (uint16_t)port;
+    }
+    pk_conf_finish_map(file, capture);
+    if ((config->interface != NULL) == (config->n_reads > 0)) {
+        pk_conf_fail(file, capture, "needs either interface or read");
+    }
+    config->ring_bytes = (uint64_t)buffer_mb << 20;
+}
+
+static void read_aggregator(struct pk_conf *file, const struct pk_conf_node *root, struct pk_sensor_config *config)
+{
+    const struct pk_conf_node *aggregator = pk_conf_get(file, root, "aggregator");
+    pk_conf_need(file, root, aggregator, "aggregator");
+    if (!aggregator) {
+        return;
+    }
+    const struct pk_conf_node *endpoints = pk_conf_get(file, aggregator, "endpoints");
+    const struct pk_conf_node *key = pk_conf_get(file, aggregator, "server_key");
+    const char *text = NULL;
+    pk_conf_need(file, aggregator, endpoints, "endpoints");
+    pk_conf_need(file, aggregator, key, "server_key");
+    config->n_endpoints = read_texts(file, endpoints, config->endpoints, PK_UPLINK_MAX_ENDPOINTS);
+    pk_conf_text(file, key, &text);
+    if (text && !pk_key_parse(text, config->server_pubkey)) {
+        pk_conf_fail(file, key, "must be the aggregator's public key, 40 characters of Z85 in quotes, as it logs at its start");
+    }
+    pk_conf_finish_map(file, aggregator);
+}
+
+static void read_all(struct pk_conf *file, struct pk_sensor_config *config)
+{
+    const struct pk_conf_node *root = pk_conf_root(file);
+    const struct {
+        const char *key;
+        const char **out;
+        bool is_needed;
+    } texts[] = {
+        { "sensor", &config->name, true }, { "site", &config->site, true }, { "scope", &config->scope, true },
+        { "client_key", &config->client_key, false }, { "key_file", &config->key_file, true }, { "log_level", &config->log_level, false },
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        const struct pk_conf_node *node = pk_conf_get(file, root, texts[i].key);
+        if (texts[i].is_needed) {
+            pk_conf_need(file, root, node, texts[i].key);
+        }
+        pk_conf_text(file, node, texts[i].out);
+    }
+    const struct pk_conf_node *vantage = pk_conf_get(file, root, "vantage");
+    const char *where = NULL;
+    pk_conf_text(file, vantage, &where);
+    if (where && strcmp(where, "authoritative") != 0 && strcmp(where, "resolver") != 0) {
+        pk_conf_fail(file, vantage, "must be authoritative or resolver");
+    }
+    config->vantage = !where ? PK_VANTAGE_UNKNOWN : where[0] == 'a' ? PK_VANTAGE_AUTHORITATIVE : PK_VANTAGE_RESOLVER;
+    int64_t window_s = 10, max_mb = 1024;
+    pk_conf_int(file, pk_conf_get(file, root, "window_s"), 1, 60, &window_s);
+    read_capture(file, root, config);
+    const struct pk_conf_node *spool = pk_conf_get(file, root, "spool");
+    pk_conf_need(file, root, spool, "spool");
+    if (spool) {
+        const struct pk_conf_node *folder = pk_conf_get(file, spool, "folder");
+        pk_conf_need(file, spool, folder, "folder");
+        pk_conf_text(file, folder, &config->spool_folder);
+        pk_conf_int(file, pk_conf_get(file, spool, "max_mb"), 16, 1 << 20, &max_mb);
+        pk_conf_finish_map(file, spool);
+    }
+    read_aggregator(file, root, config);
+    pk_conf_finish_map(file, root);
+    config->window_ms = (uint32_t)window_s * 1000;
+    config->spool_max_bytes = (uint64_t)max_mb << 20;
+}
+
+pk_err pk_sensor_config_load(const char *path, struct pk_sensor_config *out_config, char out_error[PK_CONF_ERROR_SIZE])
+{
+    struct pk_sensor_config config = { .log_level = "info", .ports = { .v = { 53 }, .n = 1 } };
+    pk_err err = pk_conf_load(path, &config.file, out_error);
+    if (err != PK_OK) {
+        return err;
+    }
+    for (size_t i = 0; i < sizeof overrides / sizeof *overrides && err == PK_OK; i++) {
+        const char *value = getenv(overrides[i].variable);
+        if (value) {
+            err = pk_conf_override(config.file, overrides[i].path, overrides[i].variable, value);
+        }
+    }
+    if (err == PK_OK) {
+        read_all(config.file, &config);
+    }
+    const char *wrong = pk_conf_error(config.file);
+    if (err != PK_OK || wrong) {
+        snprintf(out_error, PK_CONF_ERROR_SIZE, "%s", wrong ? wrong : pk_err_str(err));
+        pk_conf_free(config.file);
+        return err != PK_OK ? err : PK_ERR_CONFIG;
+    }
+    *out_config = config;
+    return PK_OK;
+}
+
+void pk_sensor_config_done(struct pk_sensor_config *config)
+{
+    pk_conf_free(config->file);
+    config->file = NULL;
+}

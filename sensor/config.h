@@ -1,0 +1,34 @@
+/* sensor.yaml and PICKET_* to a checked struct. Keys, defaults and ranges: docs/OPERATIONS.md. */
+#ifndef SENSOR_CONFIG_H
+#define SENSOR_CONFIG_H
+
+#include "picket/conf.h"
+#include "picket/observation.h"
+
+#include "packet.h"
+#include "uplink.h"
+
+enum { PK_CONFIG_MAX_READS = 64 };
+
+struct pk_sensor_config {
+    struct pk_conf *file; /* owns the texts below */
+    const char *name, *site, *scope, *client_key, *key_file, *user, *log_level;
+    enum pk_vantage vantage;
+    const char *interface; /* live, or */
+    const char *reads[PK_CONFIG_MAX_READS]; /* recorded captures, read once, then the sensor ends */
+    size_t n_reads;
+    bool shift_to_now; /* tell the recorded captures as if they ended now */
+    struct pk_ports ports;
+    uint64_t ring_bytes;
+    uint32_t window_ms;
+    const char *spool_folder;
+    uint64_t spool_max_bytes;
+    const char *endpoints[PK_UPLINK_MAX_ENDPOINTS];
+    size_t n_endpoints;
+    uint8_t server_pubkey[PK_KEY_BYTES];
+};
+
+pk_err pk_sensor_config_load(const char *path, struct pk_sensor_config *out_config, char out_error[PK_CONF_ERROR_SIZE]);
+void pk_sensor_config_done(struct pk_sensor_config *config);
+
+#endif

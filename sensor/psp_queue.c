@@ -1,0 +1,151 @@
+/* The whole file in memory, an array of its records. */
+#include "psp_queue.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "picket/batch.h"
+#include "picket/limits.h"
+
+enum { MAX_FILE = 1 << 30 };
+
+struct pk_psp_queue {
+    struct pk_bytes data;
+    struct pk_segment_header header;
+    struct pk_segment_record *records; /* sequence 1 first */
+    size_t n_records, cap_records;
+    uint64_t acked_seq;
+};
+
+static pk_err read_file(const char *path, struct pk_bytes *out, char out_error[PK_PSP_QUEUE_ERROR_SIZE])
+{
+    FILE *stream = fopen(path, "rbe");
+    if (!stream) {
+        snprintf(out_error, PK_PSP_QUEUE_ERROR_SIZE, "%s: cannot be opened: %s", path, strerror(errno));
+        return PK_ERR_IO;
+    }
+    char chunk[65536];
+    size_t n;
+    while ((n = fread(chunk, 1, sizeof chunk, stream)) > 0) {
+        pk_bytes_put(out, chunk, n);
+    }
+    bool is_bad = ferror(stream);
+    fclose(stream);
+    if (is_bad || out->err != PK_OK) {
+        snprintf(out_error, PK_PSP_QUEUE_ERROR_SIZE, "%s: %s", path, is_bad ? "cannot be read" : pk_err_str(out->err));
+        return is_bad ? PK_ERR_IO : out->err;
+    }
+    return PK_OK;
+}
+
+static bool add_record(struct pk_psp_queue *queue, const struct pk_segment_record *record)
+{
+    if (queue->n_records == queue->cap_records) {
+        size_t cap = queue->cap_records ? 2 * queue->cap_records : 256;
+        struct pk_segment_record *grown = realloc(queue->records, cap * sizeof *grown);
+        if (!grown) {
+            return false;
+        }
+        queue->records = grown;
+        queue->cap_records = cap;
+    }
+    queue->records[queue->n_records++] = *record;
+    return true;
+}
+
+/* Every record, its checksum and its batch; the sequence without gaps. */
+static pk_err index_records(struct pk_psp_queue *queue, const char *path, char out_error[PK_PSP_QUEUE_ERROR_SIZE])
+{
+    const uint8_t *data = queue->data.data;
+    size_t len = queue->data.len, pos = PK_SEGMENT_HEADER_BYTES;
+    pk_err err = pk_segment_header_decode(data, len, &queue->header);
+    if (err != PK_OK) {
+        snprintf(out_error, PK_PSP_QUEUE_ERROR_SIZE, "%s: offset 0: not a .psp file (%s)", path, pk_err_str(err));
+        return err;
+    }
+    while (pos < len) {
+        struct pk_segment_record record;
+        struct pk_batch *batch = NULL;
+        struct pk_batch_fault fault = { .what = "record" };
+        size_t at = pos;
+        err = pk_segment_record_decode(data, len, &pos, &record);
+        if (err == PK_OK) {
+            err = pk_batch_decode(record.body, record.body_len, &batch, &fault);
+        }
+        pk_batch_free(batch);
+        if (err == PK_OK && record.kind != PK_BATCH_ORIGIN && record.seq != queue->n_records + 1) {
+            err = PK_ERR_MALFORMED;
+            fault.what = "sequence has a gap";
+        }
+        if (err == PK_OK && record.kind != PK_BATCH_ORIGIN && !add_record(queue, &record)) {
+            err = PK_ERR_NOMEM;
+        }
+        if (err != PK_OK) {
+            snprintf(out_error, PK_PSP_QUEUE_ERROR_SIZE, "%s: offset %zu: %s (%s); nothing of the file is used", path, at, fault.what, pk_err_str(err));
+            return err;
+        }
+    }
+    return PK_OK;
+}
+
+pk_err pk_psp_queue_open(const char *path, struct pk_psp_queue **out_queue, char out_error[PK_PSP_QUEUE_ERROR_SIZE])
+{
+    struct pk_psp_queue *queue = calloc(1, sizeof *queue);
+    if (!queue) {
+        snprintf(out_error, PK_PSP_QUEUE_ERROR_SIZE, "out of memory");
+        return PK_ERR_NOMEM;
+    }
+    pk_bytes_init(&queue->data, MAX_FILE);
+    pk_err err = read_file(path, &queue->data, out_error);
+    if (err == PK_OK) {
+        err = index_records(queue, path, out_error);
+    }
+    if (err != PK_OK) {
+        pk_psp_queue_close(queue);
+        return err;
+    }
+    *out_queue = queue;
+    return PK_OK;
+}
+
+void pk_psp_queue_close(struct pk_psp_queue *queue)
+{
+    if (queue) {
+        pk_bytes_done(&queue->data);
+        free(queue->records);
+        free(queue);
+    }
+}
+
+static void queue_info(void *self, struct pk_queue_info *out_info)
+{
+    const struct pk_psp_queue *queue = self;
+    *out_info = (struct pk_queue_info){
+        .epoch = queue->header.epoch, .oldest_seq = queue->acked_seq + 1, .newest_seq = queue->n_records, .bytes = queue->data.len };
+}
+
+static bool queue_read(void *self, uint64_t seq, struct pk_bytes *buffer, struct pk_segment_record *out_record)
+{
+    const struct pk_psp_queue *queue = self;
+    (void)buffer; /* the file is in memory already */
+    if (seq < 1 || seq > queue->n_records) {
+        return false;
+    }
+    *out_record = queue->records[seq - 1];
+    return true;
+}
+
+static void queue_ack(void *self, uint64_t upto)
+{
+    struct pk_psp_queue *queue = self;
+    if (upto > queue->acked_seq && upto <= queue->n_records) {
+        queue->acked_seq = upto;
+    }
+}
+
+struct pk_queue pk_psp_queue(struct pk_psp_queue *queue)
+{
+    return (struct pk_queue){ .self = queue, .info = queue_info, .read = queue_read, .ack = queue_ack, .wake_fd = -1 };
+}
