@@ -1,0 +1,148 @@
+/* D6: walking a reverse range (T1590.005, T1590.002).
+ *
+ * Distinct addresses of one /24 (IPv6: one /120) that one source asked the PTR of within an hour, over all sites: sixteen in one block, or three in each of eight blocks
+ * within a day. The score is the Poisson log-likelihood ratio of D against one address a block and hour, plus ln(.8/.02) for each step to a neighbouring address, capped:
+ * order makes it surer, it does not lower the minimum. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "picket/dnsmsg.h"
+
+#include "actor.h"
+
+enum { MIN_IN_BLOCK = 16, MIN_SPREAD = 3, MIN_BLOCKS = 8, HOUR_US_S = 3600, DAY_S = 86400, MAX_STEPS = 8 };
+
+static const double threshold = 14.75, nats_step = 3.689 /* ln(.8/.02) */;
+
+static bool is_relevant(const struct pk_engine *engine, const struct observation *seen, struct pk_addr *out_addr)
+{
+    const struct pk_signature *signature = &seen->row->signature;
+    return seen->reason == PK_SCOPE_REVERSE && signature->qtype == PK_TYPE_PTR && signature->opcode == PK_OPCODE_QUERY &&
+           pk_name_reverse_addr(&seen->name, out_addr) && !pk_scope_is_in(engine->tenant->scanners, engine->tenant->n_scanners, &seen->actor->key.addr);
+}
+
+static struct block *block_of(struct sweep_case *sweep, const struct pk_addr *addr, int64_t now_us)
+{
+    struct pk_addr base = *addr;
+    base.bytes[addr->family == 4 ? 3 : 15] = 0;
+    struct block *oldest = &sweep->blocks[0];
+    for (unsigned i = 0; i < sweep->n_blocks; i++) {
+        struct block *block = &sweep->blocks[i];
+        if (pk_addr_equal(&block->addr, &base)) {
+            if (now_us - block->last_us > (int64_t)DAY_S * 1000000) {
+                *block = (struct block){ .addr = base, .first_us = now_us };
+            }
+            return block;
+        }
+        oldest = block->last_us < oldest->last_us ? block : oldest;
+    }
+    struct block *block = sweep->n_blocks < MAX_BLOCKS ? &sweep->blocks[sweep->n_blocks++] : oldest;
+    *block = (struct block){ .addr = base, .first_us = now_us };
+    return block;
+}
+
+static bool touch(struct block *block, uint8_t last, int64_t now_us)
+{
+    bool is_stale = block->n > 0 && now_us - block->first_us > (int64_t)HOUR_US_S * 1000000 && block->n < MIN_IN_BLOCK;
+    if (is_stale && block->n >= MIN_SPREAD) {
+        is_stale = now_us - block->last_us > (int64_t)HOUR_US_S * 1000000; /* still of use to the spread rule */
+    }
+    if (is_stale) {
+        *block = (struct block){ .addr = block->addr, .first_us = now_us };
+    }
+    bool is_new = !(block->seen[last / 64] >> last % 64 & 1);
+    if (is_new) {
+        block->ordered = (uint16_t)(block->ordered + (block->n > 0 && abs(last - block->last) == 1));
+        block->seen[last / 64] |= UINT64_C(1) << last % 64;
+        block->n++;
+        block->last = last;
+    }
+    block->last_us = now_us > block->last_us ? now_us : block->last_us;
+    return is_new;
+}
+
+struct verdict {
+    uint32_t addresses, ordered, blocks_spread;
+    double nats_addresses, nats_order;
+    bool is_alarm;
+};
+
+static struct verdict judge(const struct sweep_case *sweep, int64_t now_us)
+{
+    struct verdict verdict = { 0 };
+    bool has_full = false;
+    for (unsigned i = 0; i < sweep->n_blocks; i++) {
+        const struct block *block = &sweep->blocks[i];
+        if (now_us - block->last_us > (int64_t)DAY_S * 1000000) {
+            continue;
+        }
+        double n = block->n;
+        verdict.addresses += block->n;
+        verdict.ordered += block->ordered;
+        verdict.nats_addresses += n > 1 ? n * log(n) - (n - 1) : 0;
+        verdict.blocks_spread += block->n >= MIN_SPREAD;
+        has_full = has_full || block->n >= MIN_IN_BLOCK;
+    }
+    verdict.nats_order = nats_step * (verdict.ordered < MAX_STEPS ? verdict.ordered : MAX_STEPS);
+    verdict.is_alarm = (has_full || verdict.blocks_spread >= MIN_BLOCKS) && verdict.nats_addresses + verdict.nats_order > threshold;
+    return verdict;
+}
+
+static void report(struct pk_engine *engine, const struct observation *seen, struct dossier *dossier, uint8_t severity, const struct verdict *verdict)
+{
+    struct pk_finding *finding = dossier_begin(engine, seen->actor, FAMILY_SWEEP, dossier, verdict->addresses, severity);
+    snprintf(finding->title, sizeof finding->title, "Reverse lookup sweep by %s: %u addresses, at %zu site%s", finding->actor_key, verdict->addresses,
+        finding->n_sites, finding->n_sites == 1 ? "" : "s");
+    finding->technique[finding->n_techniques++] = "T1590.005";
+    finding->technique[finding->n_techniques++] = "T1590.002";
+    finding->contributions[finding->n_contributions++] = (struct pk_contribution){ "distinct addresses in a block", verdict->nats_addresses };
+    if (verdict->ordered > 0) {
+        finding->contributions[finding->n_contributions++] = (struct pk_contribution){ "steps to the next address", verdict->nats_order };
+    }
+    finding->score_nats = verdict->nats_addresses + verdict->nats_order;
+    finding->trials = verdict->addresses;
+    finding->hits = dossier->n_learned;
+    report_finding(engine, dossier, threshold);
+}
+
+pk_err rule_sweep(struct pk_engine *engine, const struct observation *seen)
+{
+    struct pk_addr addr;
+    struct dossier *dossier;
+    if (!is_relevant(engine, seen, &addr)) {
+        return PK_OK;
+    }
+    if (!seen->actor->sweep) {
+        seen->actor->sweep = calloc(1, sizeof *seen->actor->sweep);
+    }
+    struct sweep_case *sweep = seen->actor->sweep;
+    pk_err err = sweep ? dossier_of(seen->actor, FAMILY_SWEEP, &dossier) : PK_ERR_NOMEM;
+    if (err != PK_OK) {
+        return err;
+    }
+    int64_t now_us = seen->row->first_us;
+    if (!touch(block_of(sweep, &addr, now_us), addr.bytes[addr.family == 4 ? 3 : 15], now_us)) {
+        dossier->sites[seen->site / 64] |= UINT64_C(1) << seen->site % 64;
+        return PK_OK;
+    }
+    engine->stats.trials++;
+    err = dossier_note(dossier, seen, true);
+    bool is_hit = seen->row->signature.answer == PK_ANSWER_DATA;
+    if (err == PK_OK) {
+        err = is_hit ? dossier_add_name(dossier->learned, &dossier->n_learned, MAX_DOSSIER_NAMES, &seen->name)
+                     : dossier_add_name(dossier->samples, &dossier->n_samples, MAX_DOSSIER_NAMES, &seen->name);
+    }
+    if (err == PK_OK) {
+        err = dossier_add_name(dossier->zones, &dossier->n_zones, PK_FINDING_MAX_ZONES, &seen->zone);
+    }
+    if (err != PK_OK) {
+        return err;
+    }
+    struct verdict verdict = judge(sweep, now_us);
+    uint8_t severity = dossier_sites(dossier) >= 3 ? 3 : 2;
+    if (verdict.is_alarm && dossier_is_due(dossier, verdict.addresses, severity)) {
+        report(engine, seen, dossier, severity, &verdict);
+    }
+    return PK_OK;
+}

@@ -1,0 +1,330 @@
+/* Replay: verify every file whole, then feed the engines in the order of time over all files, then print.
+ *
+ * The order is fixed: batches by the start of their window, then by file, then by place in the file. So the same files give the same findings however they are named on
+ * the command line only if their order is the same; detection over sites does not depend on it beyond ties within a window. */
+#include "replay.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "picket/batch.h"
+#include "picket/limits.h"
+#include "picket/scope.h"
+#include "picket/segment.h"
+
+#include "detect/engine.h"
+#include "detect/finding.h"
+
+enum { MAX_FILE = 1 << 30, MAX_FINDING_BYTES = 256 << 10 };
+
+struct file {
+    const char *path;
+    struct pk_bytes data;
+    struct pk_origin origin;
+    const struct pk_scope_tenant *tenant;
+    const struct pk_scope_site *site;
+};
+
+struct item {
+    int64_t window_start_us;
+    size_t file, place;
+    const uint8_t *body; /* in the file's data */
+    uint32_t body_len;
+};
+
+struct replay {
+    struct pk_scope *scope;
+    struct file *files;
+    size_t n_files;
+    struct item *items; /* activity batches */
+    size_t n_items, cap_items;
+    struct pk_engine **engines; /* one for each tenant of the scope, NULL until needed */
+    uint64_t rows, other_batches, findings, revisions;
+    bool is_closed; /* standard output is gone */
+};
+
+static const char usage[] = "picket-aggregator replay --scope FILE FILE.psp...\n";
+
+static int fail(int status, const char *text)
+{
+    fprintf(stderr, "picket-aggregator: %s\n", text);
+    return status;
+}
+
+static int refuse(const struct file *file, size_t offset, const char *what, pk_err err)
+{
+    fprintf(stderr, "picket-aggregator: %s: offset %zu: %s (%s); nothing was used\n", file->path, offset, what, pk_err_str(err));
+    return EX_DATAERR;
+}
+
+/* --- reading --- */
+
+static int read_file(struct file *file)
+{
+    FILE *stream = fopen(file->path, "rbe");
+    if (!stream) {
+        fprintf(stderr, "picket-aggregator: %s: cannot be opened: %s\n", file->path, strerror(errno));
+        return EX_NOINPUT;
+    }
+    char chunk[65536];
+    size_t n;
+    pk_bytes_init(&file->data, MAX_FILE);
+    while ((n = fread(chunk, 1, sizeof chunk, stream)) > 0) {
+        pk_bytes_put(&file->data, chunk, n);
+    }
+    bool is_bad = ferror(stream);
+    fclose(stream);
+    if (is_bad) {
+        fprintf(stderr, "picket-aggregator: %s: cannot be read: %s\n", file->path, strerror(errno));
+        return EX_NOINPUT;
+    }
+    return file->data.err == PK_OK ? EX_OK : refuse(file, file->data.len, "larger than a gigabyte", file->data.err);
+}
+
+static bool add_item(struct replay *replay, const struct item *item)
+{
+    if (replay->n_items == replay->cap_items) {
+        size_t cap = replay->cap_items ? 2 * replay->cap_items : 1024;
+        struct item *grown = realloc(replay->items, cap * sizeof *grown);
+        if (!grown) {
+            return false;
+        }
+        replay->items = grown;
+        replay->cap_items = cap;
+    }
+    replay->items[replay->n_items++] = *item;
+    return true;
+}
+
+static int find_site(struct replay *replay, struct file *file)
+{
+    char error[PK_CONF_ERROR_SIZE];
+    if (pk_scope_find_site(replay->scope, file->origin.site, &file->tenant, &file->site, error) != PK_OK) {
+        fprintf(stderr, "picket-aggregator: %s: %s\n", file->path, error);
+        return EX_CONFIG;
+    }
+    return EX_OK;
+}
+
+/* One record: checked to the last column, remembered when it is activity. */
+static int take_record(struct replay *replay, size_t index, const struct pk_segment_record *record, size_t offset, size_t place)
+{
+    struct file *file = &replay->files[index];
+    struct pk_batch *batch = NULL;
+    struct pk_batch_fault fault = { .what = "" };
+    pk_err err = record->codec == PK_CODEC_PLAIN ? pk_batch_decode(record->body, record->body_len, &batch, &fault) : PK_ERR_UNSUPPORTED;
+    if (err != PK_OK) {
+        return refuse(file, offset, fault.what[0] ? fault.what : "codec", err);
+    }
+    int status = EX_OK;
+    const struct pk_batch_info *info = pk_batch_info(batch);
+    if (info->kind != record->kind || pk_batch_rows(batch) != record->rows) {
+        status = refuse(file, offset, "kind or rows differ from the record's head", PK_ERR_MALFORMED);
+    } else if (info->kind == PK_BATCH_ORIGIN) {
+        pk_batch_origin(batch, &file->origin);
+        status = find_site(replay, file);
+    } else if (!file->tenant) {
+        status = refuse(file, offset, "the file does not begin by saying who wrote it", PK_ERR_MALFORMED);
+    } else if (info->kind == PK_BATCH_ACTIVITY) {
+        struct item item = { .window_start_us = info->window_start_us, .file = index, .place = place, .body = record->body, .body_len = record->body_len };
+        status = add_item(replay, &item) ? EX_OK : fail(EX_OSERR, "out of memory");
+    } else {
+        replay->other_batches++;
+    }
+    pk_batch_free(batch);
+    return status;
+}
+
+static int verify(struct replay *replay, size_t index)
+{
+    struct file *file = &replay->files[index];
+    struct pk_segment_header header;
+    int status = read_file(file);
+    if (status != EX_OK) {
+        return status;
+    }
+    const uint8_t *data = file->data.data ? file->data.data : (const uint8_t *)"";
+    pk_err err = pk_segment_header_decode(data, file->data.len, &header);
+    if (err != PK_OK) {
+        return refuse(file, 0, "not a .psp file", err);
+    }
+    size_t pos = PK_SEGMENT_HEADER_BYTES;
+    for (size_t place = 0; pos < file->data.len && status == EX_OK; place++) {
+        struct pk_segment_record record;
+        size_t offset = pos;
+        err = pk_segment_record_decode(data, file->data.len, &pos, &record);
+        status = err == PK_OK ? take_record(replay, index, &record, offset, place) : refuse(file, offset, "damaged record", err);
+    }
+    if (status == EX_OK && !file->tenant) {
+        status = refuse(file, pos, "the file holds nothing", PK_ERR_TRUNCATED);
+    }
+    return status;
+}
+
+/* --- running --- */
+
+static int compare_items(const void *a, const void *b)
+{
+    const struct item *x = a, *y = b;
+    if (x->window_start_us != y->window_start_us) {
+        return x->window_start_us < y->window_start_us ? -1 : 1;
+    }
+    if (x->file != y->file) {
+        return x->file < y->file ? -1 : 1;
+    }
+    return x->place < y->place ? -1 : x->place > y->place;
+}
+
+static void on_finding(void *arg, const struct pk_finding *finding)
+{
+    struct replay *replay = arg;
+    struct pk_bytes json;
+    pk_bytes_init(&json, MAX_FINDING_BYTES);
+    if (pk_finding_json(finding, &json) == PK_OK) {
+        replay->is_closed = replay->is_closed || printf("%s\n", pk_bytes_text(&json)) < 0;
+    }
+    pk_bytes_done(&json);
+    replay->revisions++;
+    replay->findings += finding->revision == 1;
+}
+
+static struct pk_engine *engine_of(struct replay *replay, const struct pk_scope_tenant *tenant)
+{
+    struct pk_engine **engine = &replay->engines[tenant - replay->scope->tenants];
+    struct pk_engine_options options = { .tenant = tenant };
+    if (!*engine && pk_engine_new(&options, on_finding, replay, engine) != PK_OK) {
+        *engine = NULL;
+    }
+    return *engine;
+}
+
+static int feed(struct replay *replay, const struct item *item)
+{
+    const struct file *file = &replay->files[item->file];
+    struct pk_engine *engine = engine_of(replay, file->tenant);
+    struct pk_batch *batch = NULL;
+    struct pk_batch_fault fault;
+    if (!engine || pk_batch_decode(item->body, item->body_len, &batch, &fault) != PK_OK) { /* verified before: only memory can fail */
+        return fail(EX_OSERR, "out of memory");
+    }
+    struct pk_engine_origin origin = { .site = file->site->name, .sensor = file->origin.sensor };
+    int status = EX_OK;
+    for (size_t i = 0; i < pk_batch_rows(batch) && status == EX_OK; i++) {
+        struct pk_activity row;
+        pk_batch_activity(batch, i, &row);
+        replay->rows++;
+        status = pk_engine_observe(engine, &origin, &row) == PK_OK ? EX_OK : fail(EX_OSERR, "out of memory");
+    }
+    pk_batch_free(batch);
+    return status;
+}
+
+static void print_summary(const struct replay *replay)
+{
+    struct pk_engine_stats sum = { 0 };
+    for (size_t i = 0; i < replay->scope->n_tenants; i++) {
+        if (replay->engines[i]) {
+            struct pk_engine_stats stats;
+            pk_engine_stats(replay->engines[i], &stats);
+            sum.trials += stats.trials;
+            sum.ignored_rows += stats.ignored_rows;
+            sum.evicted_actors += stats.evicted_actors;
+            sum.actors += stats.actors;
+        }
+    }
+    fprintf(stderr,
+        "{\"files\":%zu,\"activity_batches\":%zu,\"other_batches\":%" PRIu64 ",\"rows\":%" PRIu64 ",\"ignored_rows\":%" PRIu64 ",\"trials\":%" PRIu64
+        ",\"actors\":%zu,\"evicted_actors\":%" PRIu64 ",\"findings\":%" PRIu64 ",\"revisions\":%" PRIu64 "}\n",
+        replay->n_files, replay->n_items, replay->other_batches, replay->rows, sum.ignored_rows, sum.trials, sum.actors, sum.evicted_actors,
+        replay->findings, replay->revisions);
+}
+
+static int run(struct replay *replay)
+{
+    int status = EX_OK;
+    for (size_t i = 0; i < replay->n_files && status == EX_OK; i++) {
+        status = verify(replay, i);
+    }
+    if (status != EX_OK) {
+        return status;
+    }
+    if (replay->n_items > 1) {
+        qsort(replay->items, replay->n_items, sizeof *replay->items, compare_items);
+    }
+    for (size_t i = 0; i < replay->n_items && status == EX_OK && !replay->is_closed; i++) {
+        status = feed(replay, &replay->items[i]);
+    }
+    if (fflush(stdout) != 0 && errno != EPIPE && status == EX_OK) {
+        status = fail(EX_IOERR, "standard output cannot be written");
+    }
+    print_summary(replay);
+    return status;
+}
+
+/* -1: run. */
+static int read_arguments(int argc, char **argv, const char **out_scope)
+{
+    static const struct option options[] = { { "scope", required_argument, NULL, 's' }, { "history", required_argument, NULL, 'H' },
+        { "baseline", required_argument, NULL, 'B' }, { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
+    int option;
+    while ((option = getopt_long(argc, argv, "s:h", options, NULL)) != -1) {
+        switch (option) {
+        case 's':
+            *out_scope = optarg;
+            break;
+        case 'H':
+        case 'B':
+            return fail(EX_USAGE, "--history and --baseline belong to detectors that this release does not have; leave them out");
+        case 'h':
+            fputs(usage, stdout);
+            return EX_OK;
+        default:
+            return EX_USAGE;
+        }
+    }
+    if (!*out_scope || optind == argc) {
+        fputs(usage, stderr);
+        return EX_USAGE;
+    }
+    return -1;
+}
+
+int pk_replay_main(int argc, char **argv)
+{
+    const char *scope_path = NULL;
+    char error[PK_CONF_ERROR_SIZE];
+    struct replay replay = { 0 };
+    int status = read_arguments(argc, argv, &scope_path);
+    if (status >= 0) {
+        return status;
+    }
+    if (pk_scope_load(scope_path, &replay.scope, error) != PK_OK) {
+        return fail(EX_CONFIG, error);
+    }
+    replay.n_files = (size_t)(argc - optind);
+    replay.files = calloc(replay.n_files, sizeof *replay.files);
+    replay.engines = calloc(replay.scope->n_tenants + 1, sizeof(struct pk_engine *));
+    status = replay.files && replay.engines ? EX_OK : fail(EX_OSERR, "out of memory");
+    for (size_t i = 0; i < replay.n_files && status == EX_OK; i++) {
+        replay.files[i].path = argv[optind + (int)i];
+    }
+    if (status == EX_OK) {
+        status = run(&replay);
+    }
+    for (size_t i = 0; replay.files && i < replay.n_files; i++) {
+        pk_bytes_done(&replay.files[i].data);
+    }
+    for (size_t i = 0; replay.engines && i < replay.scope->n_tenants; i++) {
+        pk_engine_free(replay.engines[i]);
+    }
+    free(replay.files);
+    free(replay.engines);
+    free(replay.items);
+    pk_scope_free(replay.scope);
+    return status;
+}
