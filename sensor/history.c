@@ -248,7 +248,8 @@ static void report(struct pk_history *history, const struct pk_transaction *tran
         } else if (record->rr.type == PK_TYPE_RRSIG && record->rr.section == head->rr.section && record->rdata_len >= 2 &&
                    pk_name_equal(&record->owner, &head->owner)) {
             const uint8_t *covered = history->scratch.data + record->rdata_start;
-            rrset.flags |= (covered[0] << 8 | covered[1]) == head->rr.type ? PK_RRSET_SIGNED : 0;
+            bool covers = (covered[0] << 8 | covered[1]) == head->rr.type;
+            rrset.flags = (uint8_t)(rrset.flags | (covers ? PK_RRSET_SIGNED : 0));
         }
     }
     rrset.n_rdata = sort_unique(history->rdata, rrset.n_rdata);

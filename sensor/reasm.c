@@ -289,7 +289,9 @@ static void remove_waiting(struct pk_reasm *reasm, struct stream *stream, unsign
         free(stream->waiting[i].data);
     }
     stream->n_waiting -= n;
-    memmove(stream->waiting, stream->waiting + n, stream->n_waiting * sizeof *stream->waiting);
+    if (stream->n_waiting > 0) { /* most streams never had any: then there is no array */
+        memmove(stream->waiting, stream->waiting + n, stream->n_waiting * sizeof *stream->waiting);
+    }
 }
 
 static void take_waiting(struct pk_reasm *reasm, struct stream *stream, const struct pk_packet *packet)

@@ -37,7 +37,7 @@ uint8_t pk_reader_u8(struct pk_reader *reader)
 uint16_t pk_reader_be16(struct pk_reader *reader)
 {
     const uint8_t *p = take(reader, 2);
-    return p ? (uint16_t)(p[0] << 8 | p[1]) : 0;
+    return p ? (uint16_t)((unsigned)p[0] << 8 | p[1]) : 0;
 }
 
 uint32_t pk_reader_be32(struct pk_reader *reader)
@@ -55,7 +55,7 @@ uint64_t pk_reader_be64(struct pk_reader *reader)
 uint16_t pk_reader_le16(struct pk_reader *reader)
 {
     const uint8_t *p = take(reader, 2);
-    return p ? (uint16_t)(p[1] << 8 | p[0]) : 0;
+    return p ? (uint16_t)((unsigned)p[1] << 8 | p[0]) : 0;
 }
 
 uint32_t pk_reader_le32(struct pk_reader *reader)
