@@ -339,6 +339,13 @@ int pk_capture_link_type(const struct pk_capture *capture)
     return pcap_datalink(capture->pcap);
 }
 
+/* Damaged files hold any number; beyond the year 9999 it would overflow what is reckoned with it. */
+static int64_t time_us(const struct timeval *time)
+{
+    const int64_t max_s = 253402300799, s = time->tv_sec;
+    return (s < 0 ? 0 : s > max_s ? max_s : s) * 1000000 + time->tv_usec % 1000000;
+}
+
 enum pk_capture_result pk_capture_next(struct pk_capture *capture, struct pk_raw_packet *out_packet)
 {
     struct pcap_pkthdr *header;
@@ -347,7 +354,7 @@ enum pk_capture_result pk_capture_next(struct pk_capture *capture, struct pk_raw
     if (result == 1) {
         capture->n_packets++;
         *out_packet = (struct pk_raw_packet){
-            .ts_us = (int64_t)header->ts.tv_sec * 1000000 + header->ts.tv_usec,
+            .ts_us = time_us(&header->ts),
             .data = data,
             .caplen = header->caplen,
             .wire_len = header->len,
