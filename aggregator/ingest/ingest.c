@@ -17,8 +17,6 @@
 
 #include "picket/clock.h"
 
-extern char **environ;
-
 enum { CHILD_FD = 3, STOP_WAIT_MS = 2000, CORE_QUEUE_BYTES = 64 << 20 };
 
 /* glibc's posix_spawn has no resource limits: prlimit on the child right after the start, before it gets its setup and so before it

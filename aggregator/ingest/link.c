@@ -54,7 +54,7 @@ pk_err pk_link_flush(struct pk_link *link)
         if (n < 0 && errno == EINTR) {
             continue;
         }
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+        if (n < 0 && errno == EAGAIN) {
             break;
         }
         if (n < 0) {
@@ -109,7 +109,7 @@ pk_err pk_link_fill(struct pk_link *link)
         n = recv(link->fd, room, READ_CHUNK, 0);
     } while (n < 0 && errno == EINTR);
     link->in.len = before + (n > 0 ? (size_t)n : 0);
-    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK)) {
+    if (n == 0 || (n < 0 && errno != EAGAIN)) {
         link->is_closed = true;
         return PK_ERR_IO;
     }

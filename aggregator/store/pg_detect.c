@@ -1,0 +1,155 @@
+/* Detection's side of the store: stored activity in order, findings, state. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "pg_internal.h"
+
+static void read_row(const PGresult *r, int i, struct pk_store_activity *out)
+{
+    int c = 0;
+    struct pk_activity *row = &out->activity;
+    struct pk_signature *s = &row->signature;
+    memset(out, 0, sizeof *out);
+    out->ingest_seq = (uint64_t)get_int(r, i, c++);
+    out->row_no = (uint32_t)get_int(r, i, c++);
+    out->site.v = (uint32_t)get_int(r, i, c++);
+    out->sensor.v = (uint32_t)get_int(r, i, c++);
+    row->client.kind = (enum pk_client_kind)get_int(r, i, c++);
+    (void)get_addr(r, i, c++, &row->client.addr, NULL); /* null: none */
+    struct pk_slice pseudonym = get_bytes(r, i, c++);
+    if (pseudonym.len == sizeof row->client.pseudonym) {
+        memcpy(row->client.pseudonym, pseudonym.data, pseudonym.len);
+    }
+    (void)get_addr(r, i, c++, &row->client.prefix.addr, &row->client.prefix.len);
+    row->name = get_bytes(r, i, c++);
+    s->qtype = (uint16_t)get_int(r, i, c++);
+    s->qclass = (uint16_t)get_int(r, i, c++);
+    (void)get_addr(r, i, c++, &s->server, NULL);
+    s->server_port = (uint16_t)get_int(r, i, c++);
+    s->transport = (uint8_t)get_int(r, i, c++);
+    s->vantage = (uint8_t)get_int(r, i, c++);
+    s->opcode = (uint8_t)get_int(r, i, c++);
+    s->answer = (uint8_t)get_int(r, i, c++);
+    s->rcode = (uint16_t)get_int(r, i, c++);
+    s->flags = (uint16_t)get_int(r, i, c++);
+    s->edns_udp_size = (uint16_t)get_int(r, i, c++);
+    row->first_us = get_int(r, i, c++);
+    row->span_us = (uint32_t)get_int(r, i, c++);
+    row->count = (uint32_t)get_int(r, i, c++);
+    row->latency_min_us = (uint32_t)get_int(r, i, c++);
+    row->latency_max_us = (uint32_t)get_int(r, i, c++);
+    row->response_bytes_max = (uint32_t)get_int(r, i, c++);
+    row->answer_digest = (uint64_t)get_int(r, i, c++);
+    row->min_ttl_s = (uint32_t)get_int(r, i, c++);
+    row->retransmissions = (uint32_t)get_int(r, i, c++);
+    row->transfer_records = (uint32_t)get_int(r, i, c++);
+    row->transfer_soas = (uint16_t)get_int(r, i, c++);
+    row->case_mixed = (uint8_t)get_int(r, i, c++);
+}
+
+static pk_err fetch_all(struct pk_store *store, bool (*row)(void *arg, const struct pk_store_activity *activity), void *arg)
+{
+    for (;;) {
+        PGresult *result;
+        pk_err err = pg_query(store, "read activity", "fetch 5000 from picket_activity", NULL, true, &result);
+        int n = err == PK_OK ? PQntuples(result) : 0;
+        bool goes_on = err == PK_OK && n > 0;
+        for (int i = 0; i < n && goes_on; i++) {
+            struct pk_store_activity activity;
+            read_row(result, i, &activity);
+            goes_on = row(arg, &activity);
+        }
+        PQclear(result);
+        if (err != PK_OK || !goes_on) {
+            return err;
+        }
+    }
+}
+
+pk_err pk_store_read_activity(struct pk_store *store, struct pk_tenant_id tenant, uint64_t after,
+    bool (*row)(void *arg, const struct pk_store_activity *activity), void *arg)
+{
+    struct params params = { 0 };
+    param_int(&params, tenant.v);
+    param_int(&params, (int64_t)after);
+    pk_err err = pg_begin(store);
+    if (err != PK_OK) {
+        return err;
+    }
+    err = pg_exec(store, "read activity",
+        "declare picket_activity no scroll cursor for select ingest_seq, row_no, site_id, sensor_id, client_kind, client, pseudonym, client_prefix, name, qtype,"
+        " qclass, server, server_port, transport, vantage, opcode, answer, rcode, flags, edns_udp_size, first_us, span_us, count, latency_min_us,"
+        " latency_max_us, response_bytes_max, answer_digest, min_ttl_s, retransmissions, transfer_records, transfer_soas, case_mixed"
+        " from activity where tenant_id = $1::int and ingest_seq > $2::bigint order by ingest_seq, row_no",
+        &params);
+    return pg_end(store, err == PK_OK ? fetch_all(store, row, arg) : err);
+}
+
+static pk_err put_finding(struct pk_store *store, struct pk_tenant_id tenant, const struct pk_store_finding *finding)
+{
+    struct params params = { 0 };
+    param_int(&params, tenant.v);
+    param_text(&params, finding->id);
+    param_int(&params, finding->revision);
+    param_text(&params, finding->detector);
+    param_int(&params, finding->severity);
+    param_int(&params, finding->first_us);
+    param_int(&params, finding->last_us);
+    param_text(&params, finding->json);
+    return pg_exec(store, "write finding",
+        "insert into finding as f (tenant_id, id, revision, detector, severity, first_us, last_us, finding)"
+        " values ($1::int, $2, $3::int, $4, $5::smallint, $6::bigint, $7::bigint, $8)"
+        " on conflict (tenant_id, id) do update set revision = excluded.revision, severity = excluded.severity, first_us = excluded.first_us,"
+        " last_us = excluded.last_us, finding = excluded.finding where f.revision < excluded.revision",
+        &params);
+}
+
+pk_err pk_store_save_detection(struct pk_store *store, struct pk_tenant_id tenant, const struct pk_store_finding *findings, size_t n,
+    const struct pk_slice *state, uint32_t state_version, uint64_t at_seq)
+{
+    pk_err err = pg_begin(store);
+    if (err != PK_OK) {
+        return err;
+    }
+    for (size_t i = 0; i < n && err == PK_OK; i++) {
+        err = put_finding(store, tenant, &findings[i]);
+    }
+    if (state && err == PK_OK) {
+        struct params params = { 0 };
+        param_int(&params, tenant.v);
+        param_int(&params, state_version);
+        param_int(&params, (int64_t)at_seq);
+        param_bytes(&params, state->data, state->len);
+        err = pg_exec(store, "write detection state",
+            "insert into detection_state as d (tenant_id, version, at_seq, state) values ($1::int, $2::int, $3::bigint, $4)"
+            " on conflict (tenant_id) do update set version = excluded.version, at_seq = excluded.at_seq, state = excluded.state",
+            &params);
+    }
+    return pg_end(store, err);
+}
+
+pk_err pk_store_load_state(struct pk_store *store, struct pk_tenant_id tenant, uint8_t **out_state, size_t *out_len, uint32_t *out_version,
+    uint64_t *out_seq)
+{
+    PGresult *result;
+    struct params params = { 0 };
+    param_int(&params, tenant.v);
+    pk_err err = pg_query(store, "read detection state", "select version, at_seq, state from detection_state where tenant_id = $1::int", &params, true, &result);
+    if (err == PK_OK && PQntuples(result) == 1) {
+        struct pk_slice state = get_bytes(result, 0, 2);
+        uint8_t *copy = malloc(state.len ? state.len : 1);
+        if (copy) {
+            memcpy(copy, state.data, state.len);
+            *out_version = (uint32_t)get_int(result, 0, 0);
+            *out_seq = (uint64_t)get_int(result, 0, 1);
+            *out_state = copy;
+            *out_len = state.len;
+        } else {
+            err = PK_ERR_NOMEM;
+        }
+    } else if (err == PK_OK) {
+        *out_state = NULL;
+    }
+    PQclear(result);
+    return err;
+}

@@ -1,0 +1,64 @@
+/* What the pg_*.c files share: the connection, statements, binary COPY. Private to aggregator/store. */
+#ifndef STORE_PG_INTERNAL_H
+#define STORE_PG_INTERNAL_H
+
+#include <libpq-fe.h>
+
+#include "picket/bytes.h"
+
+#include "store.h"
+
+enum { STORE_ERROR_SIZE = 512, MAX_DAYS = 64, MAX_PARAMS = 16 };
+
+struct pk_store {
+    PGconn *conn;
+    char *conninfo, *role, *application;
+    char error[STORE_ERROR_SIZE];
+    bool has_temp_tables, is_listening;
+    int32_t days[MAX_DAYS]; /* whose partitions are known to exist; days since 1970 */
+    size_t n_days;
+    struct pk_bytes copy; /* rows on their way */
+};
+
+/* Parameters of a statement as text or binary; built on the stack. */
+struct params {
+    int n;
+    const char *values[MAX_PARAMS];
+    int lengths[MAX_PARAMS], formats[MAX_PARAMS];
+    char texts[MAX_PARAMS][24];
+};
+void param_int(struct params *params, int64_t v);
+void param_text(struct params *params, const char *text); /* NULL: null */
+void param_bytes(struct params *params, const void *data, size_t len);
+
+/* Runs one statement. Rows come in binary when wants_binary. The result is the caller's to PQclear, NULL with an error. */
+pk_err pg_query(struct pk_store *store, const char *doing, const char *sql, const struct params *params, bool wants_binary, PGresult **out_result);
+/* The same without rows. */
+pk_err pg_exec(struct pk_store *store, const char *doing, const char *sql, const struct params *params);
+pk_err pg_begin(struct pk_store *store);
+/* The one statement that is formatted: an integer we print (design, decision 8). */
+pk_err pg_set_tenant(struct pk_store *store, struct pk_tenant_id tenant);
+/* Commits when err is PK_OK, else rolls back; returns err, or what the commit said. */
+pk_err pg_end(struct pk_store *store, pk_err err);
+pk_err pg_fail(struct pk_store *store, pk_err err, const char *text);
+
+/* COPY ... FROM STDIN (FORMAT binary): begin, rows into store->copy, end. */
+void copy_begin(struct pk_store *store);
+void copy_row(struct pk_bytes *out, uint16_t n_fields);
+void copy_int2(struct pk_bytes *out, int16_t v);
+void copy_int4(struct pk_bytes *out, int32_t v);
+void copy_int8(struct pk_bytes *out, int64_t v);
+void copy_bytea(struct pk_bytes *out, const void *data, size_t len);
+void copy_null(struct pk_bytes *out);
+void copy_inet(struct pk_bytes *out, const struct pk_addr *addr, int prefix_len, bool is_cidr); /* family 0: null */
+void copy_day(struct pk_bytes *out, int32_t days);
+pk_err copy_end(struct pk_store *store, const char *doing, const char *sql);
+
+/* Fields of binary results. */
+int64_t get_int(const PGresult *result, int row, int column); /* int2, int4, int8 */
+struct pk_slice get_bytes(const PGresult *result, int row, int column);
+bool get_addr(const PGresult *result, int row, int column, struct pk_addr *out_addr, uint8_t *out_prefix_len); /* false: null */
+
+int64_t now_us(void);
+
+#endif
