@@ -174,6 +174,17 @@ def datagram_of(packet):
     return None
 
 
+def fragment_frames(path):
+    """Numbers of the packets that are IP fragments."""
+    frames = set()
+    for packet in read(path):
+        kind, ip = network_of(packet.linktype, packet.data) or (None, b"")
+        is_ipv4_part = kind == IPV4 and len(ip) >= 8 and struct.unpack_from(">H", ip, 6)[0] & 0x3FFF
+        if is_ipv4_part or (kind == IPV6 and len(ip) >= 40 and ip[6] == FRAGMENT):
+            frames.add(packet.frame)
+    return frames
+
+
 def datagrams(path, port=53):
     for packet in read(path):
         datagram = datagram_of(packet)
