@@ -12,7 +12,7 @@
 #include "picket/hash.h"
 #include "picket/rdata.h"
 
-enum { CACHE_SLOTS = 4096, SCRATCH_BYTES = 1 << 20 };
+enum { CACHE_SLOTS = 4096, SCRATCH_BYTES = 1 << 20, MAX_CHAIN = 64 /* resolvers give up long before */ };
 
 struct cached {
     uint64_t hash; /* of the lower-cased name; 0: empty */
@@ -24,6 +24,7 @@ struct record {
     struct pk_name owner; /* lower case */
     uint32_t rdata_start, rdata_len; /* in scratch */
     bool is_done;
+    bool is_on_chain;
 };
 
 struct pk_history {
@@ -167,7 +168,7 @@ static bool is_meta(uint16_t type)
     return type == PK_TYPE_OPT || type == PK_TYPE_SIG || (type >= 249 && type <= 255);
 }
 
-/* Copies the good records of class IN with their canonical RDATA; returns how many. */
+/* Copies the records of class IN with their canonical RDATA; returns how many. None when they are too many: part of an RRset would be a false RRset. */
 static size_t collect(struct pk_history *history, const struct pk_dnsmsg *msg)
 {
     struct pk_rr_iter iter;
@@ -181,18 +182,24 @@ static size_t collect(struct pk_history *history, const struct pk_dnsmsg *msg)
         }
         if (n == PK_HISTORY_MAX_RECORDS) {
             history->stats->rrsets_shed++;
-            break;
+            return 0;
         }
         struct record *record = &history->records[n];
         record->rr = rr;
         record->is_done = false;
+        record->is_on_chain = false;
         record->rdata_start = (uint32_t)history->scratch.len;
         pk_rr_owner(msg, &rr, &record->owner);
         pk_name_lower(&record->owner);
         pk_rdata_expand(msg, &rr, true, &history->scratch);
         record->rdata_len = (uint32_t)history->scratch.len - record->rdata_start;
+        if (record->rdata_len > UINT16_MAX) { /* names written out can swell it (CVE-2020-1350): nobody can have sent that */
+            history->stats->rrsets_shed++;
+            return 0;
+        }
         n++;
     }
+    history->stats->rrsets_shed += history->scratch.err != PK_OK;
     return history->scratch.err == PK_OK ? n : 0;
 }
 
@@ -257,18 +264,55 @@ static void report(struct pk_history *history, const struct pk_transaction *tran
     history->on_rrset(history->arg, &rrset);
 }
 
-/* The zone the authority section names for an authoritative answer; false when it names none that encloses the QNAME. */
-static bool zone_from_authority(const struct pk_history *history, size_t n, const struct pk_name *qname, struct pk_name *out_zone)
+/* The deepest zone the authority section names that encloses the QNAME and lies at or below `registrable`: a server must not widen its own bailiwick by
+ * claiming to be the root. Left alone when there is none. */
+static void narrow_to_authority(const struct pk_history *history, size_t n, const struct pk_name *qname, struct pk_name *bailiwick)
 {
     for (size_t i = 0; i < n; i++) {
         const struct record *record = &history->records[i];
         if (record->rr.section == PK_SECTION_AUTHORITY && (record->rr.type == PK_TYPE_SOA || record->rr.type == PK_TYPE_NS) &&
-            pk_name_is_within(qname, &record->owner)) {
-            *out_zone = record->owner;
-            return true;
+            pk_name_is_within(qname, &record->owner) && pk_name_is_within(&record->owner, bailiwick)) {
+            *bailiwick = record->owner;
         }
     }
-    return false;
+}
+
+static bool is_signature_of(const struct pk_history *history, const struct record *record, uint16_t type)
+{
+    const uint8_t *covered = history->scratch.data + record->rdata_start;
+    return record->rr.type == PK_TYPE_RRSIG && record->rdata_len >= 2 && (covered[0] << 8 | covered[1]) == type;
+}
+
+/* Marks the answer records that belong to one name of the chain, and gives out the next name: the target of its CNAME. A DNAME stands above the name it
+ * rewrites (RFC 6672 s2.2). */
+static bool mark_link(struct pk_history *history, size_t n, const struct pk_name *link, struct pk_name *out_next)
+{
+    bool has_next = false;
+    for (size_t i = 0; i < n; i++) {
+        struct record *record = &history->records[i];
+        if (record->rr.section != PK_SECTION_ANSWER) {
+            continue;
+        }
+        bool is_dname = record->rr.type == PK_TYPE_DNAME || is_signature_of(history, record, PK_TYPE_DNAME);
+        if (pk_name_equal(&record->owner, link)) {
+            bool is_new = !record->is_on_chain;
+            record->is_on_chain = true;
+            if (record->rr.type == PK_TYPE_CNAME && is_new && !has_next) {
+                has_next = pk_name_from_wire(history->scratch.data + record->rdata_start, record->rdata_len, out_next) == PK_OK;
+            }
+        } else if (is_dname && pk_name_is_within(link, &record->owner)) {
+            record->is_on_chain = true;
+        }
+    }
+    return has_next;
+}
+
+static void mark_chain(struct pk_history *history, size_t n, const struct pk_name *qname)
+{
+    struct pk_name link = *qname, next;
+    for (unsigned i = 0; i < MAX_CHAIN && mark_link(history, n, &link, &next); i++) {
+        link = next;
+    }
 }
 
 static void report_answer(struct pk_history *history, const struct pk_transaction *transaction, size_t n, const struct pk_name *qname)
@@ -276,8 +320,11 @@ static void report_answer(struct pk_history *history, const struct pk_transactio
     const struct pk_dnsmsg *msg = &transaction->response->dns;
     enum pk_trust trust = msg->aa ? PK_TRUST_AUTHORITATIVE : PK_TRUST_RESOLVER;
     struct pk_name bailiwick, own;
-    if (!msg->aa || !zone_from_authority(history, n, qname, &bailiwick)) {
-        registrable(history, qname, &bailiwick);
+    registrable(history, qname, &bailiwick);
+    if (msg->aa) {
+        narrow_to_authority(history, n, qname, &bailiwick);
+    } else {
+        mark_chain(history, n, qname);
     }
     for (size_t i = 0; i < n; i++) {
         struct record *record = &history->records[i];
@@ -286,7 +333,7 @@ static void report_answer(struct pk_history *history, const struct pk_transactio
         }
         if (pk_name_is_within(&record->owner, &bailiwick)) {
             report(history, transaction, i, n, trust, &bailiwick);
-        } else if (!msg->aa) {
+        } else if (record->is_on_chain) {
             registrable(history, &record->owner, &own);
             report(history, transaction, i, n, trust, &own);
         } else {
@@ -340,6 +387,10 @@ void pk_history_transaction(struct pk_history *history, const struct pk_transact
 {
     if (transaction->outcome != PK_OUTCOME_ANSWERED || !transaction->response || transaction->query.opcode != PK_OPCODE_QUERY ||
         !transaction->query.has_question || transaction->query.question.class != PK_CLASS_IN || transaction->transfer_records > 0) {
+        return;
+    }
+    enum pk_dns_fault fault = transaction->response->dns.fault;
+    if ((fault != PK_DNS_OK && fault != PK_DNS_TRAILING) || !transaction->response->dns.has_question) {
         return;
     }
     struct pk_name qname = transaction->query.question.name;

@@ -1,10 +1,12 @@
 /* What of a transaction belongs into passive DNS, as RRsets with trust class and bailiwick.
  *
- * Only responses that met their query are looked at: opcode QUERY, class IN, not truncated, not transfers.
- *   - Bailiwick of a response: the owner of SOA or NS in the authority section when it encloses the QNAME and the answer is authoritative; else the registrable
- *     domain of the QNAME (public suffix list), or the QNAME where there is none.
- *   - Answer section: kept when the owner is within the bailiwick. In a resolver's answer (no AA) the later owners of a CNAME chain have their own registrable
- *     domain; in an authoritative one they are refused.
+ * Only responses that met their query are looked at: sound as a whole, with the question in them, opcode QUERY, class IN, not truncated, not transfers.
+ *   - Bailiwick of a response: the registrable domain of the QNAME (public suffix list), or the QNAME where there is none. In an authoritative answer
+ *     the deepest owner of SOA or NS in the authority section that encloses the QNAME, when that lies at or below the registrable domain: a server may
+ *     narrow its bailiwick, never widen it.
+ *   - Answer section: kept when the owner is within the bailiwick. In a resolver's answer (no AA) later owners of the CNAME chain that begins at the
+ *     QNAME have their own registrable domain; other strangers, and all strangers in an authoritative answer, are refused.
+ *   - An RRset is whole or absent: responses of more than PK_HISTORY_MAX_RECORDS records give none.
  *   - Referral (no answer, not AA, NS in authority that enclose the QNAME): kept as such, bailiwick is the parent of the cut; with them the additional addresses of
  *     those name servers that lie within the cut, as glue.
  *   - OPT, SIG, TSIG, TKEY never. */
@@ -17,7 +19,7 @@
 #include "stats.h"
 #include "transaction.h"
 
-enum { PK_HISTORY_MAX_RECORDS = 512 /* of one response; later ones are shed and counted */ };
+enum { PK_HISTORY_MAX_RECORDS = 512 /* of one response; with more it is shed whole and counted */ };
 
 struct pk_history;
 
