@@ -307,7 +307,11 @@ static pk_err append(struct pk_spool *spool, const struct pk_sealed *sealed)
         return spool->record.err;
     }
     if (write(spool->active, spool->record.data, spool->record.len) != (ssize_t)spool->record.len) {
-        (void)ftruncate(spool->active, (off_t)last->bytes); /* half a record would hide what follows */
+        int cut = ftruncate(spool->active, (off_t)last->bytes); /* half a record would hide what follows */
+        if (cut != 0) {
+            close(spool->active); /* then nothing may follow: the next batch begins a new segment */
+            spool->active = -1;
+        }
         return PK_ERR_IO;
     }
     last->bytes += spool->record.len;
