@@ -272,7 +272,7 @@ static bool advance(struct pk_reasm *reasm, struct stream *stream, const struct 
     if (ahead > 0) {
         return false;
     }
-    uint32_t behind = (uint32_t)-ahead;
+    uint32_t behind = stream->next_seq - seq;
     if (behind >= len) {
         reasm->stats->tcp_duplicate += len > 0;
         return true;

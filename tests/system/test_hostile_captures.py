@@ -244,7 +244,7 @@ def test_a_missing_file_is_named(sensor, tmp_path):
     assert str(tmp_path / "nowhere.pcap") in stderr
 
 
-# --- RDATA larger than RDATA can be ---
+# --- TCP ---
 
 
 def stream_frames(sport, dport, src, dst, message, ts_us):
@@ -254,6 +254,24 @@ def stream_frames(sport, dport, src, dst, message, ts_us):
     for at in range(0, len(data), 1400):
         frames.append((ts_us + 10 + at, craft.tcp(src, sport, dst, dport, 1000 + at, 16, data[at : at + 1400])))
     return frames
+
+
+@pytest.mark.parametrize("away", (2**31, 2**31 - 1, 2**31 + 1, 2**32 - 1), ids=hex)
+def test_a_segment_from_far_away(sensor, tmp_path, away):
+    """Sequence numbers half the circle off, between two good messages: the good ones are read."""
+    message = craft.wire(craft.query("www.example.com."))
+    frames = stream_frames(40000, 53, craft.CLIENT, craft.SERVER, message, craft.START_US)
+    next_seq = 1002 + len(message)
+    frames.append((craft.START_US + 5000, craft.tcp(craft.CLIENT, 40000, craft.SERVER, 53, (next_seq + away) % 2**32, 16, b"junk")))
+    frames.append((craft.START_US + 6000, craft.tcp(craft.CLIENT, 40000, craft.SERVER, 53, next_seq, 16, struct.pack(">H", len(message)) + message)))
+    path = tmp_path / "away.pcap"
+    path.write_bytes(craft.pcap(frames))
+    status, lines, counters, stderr = run(sensor, path)
+    assert status == 0 and len(lines) == 2, stderr
+    assert not balance_faults(counters) + output_faults("messages", lines, counters)
+
+
+# --- RDATA larger than RDATA can be ---
 
 
 SIGNER_AT = 108  # where the first record's signer stands: header 12, question 66, owner to RDLENGTH 12, fixed RRSIG fields 18
