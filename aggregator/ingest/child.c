@@ -529,8 +529,19 @@ static void each_second(struct child *child, int64_t now_ms)
     (void)pk_link_send(&child->link, PK_LINK_STATS, &child->stats, sizeof child->stats, NULL, 0);
 }
 
+static void take_messages(struct child *child)
+{
+    enum pk_link_type type;
+    const uint8_t *data;
+    size_t len;
+    while (pk_link_next(&child->link, &type, &data, &len)) {
+        on_core(child, type, data, len);
+    }
+}
+
 static void serve(struct child *child)
 {
+    take_messages(child); /* what came in one read with the setup: no poll would tell */
     while (!child->is_stopping && !child->link.is_closed) {
         zmq_pollitem_t items[] = {
             { .socket = child->router, .events = ZMQ_POLLIN },
@@ -544,12 +555,7 @@ static void serve(struct child *child)
         }
         if (items[1].revents & (ZMQ_POLLIN | ZMQ_POLLERR)) {
             (void)pk_link_fill(&child->link); /* the end of the stream shows as is_closed */
-            enum pk_link_type type;
-            const uint8_t *data;
-            size_t len;
-            while (pk_link_next(&child->link, &type, &data, &len)) {
-                on_core(child, type, data, len);
-            }
+            take_messages(child);
         }
         if (items[0].revents & ZMQ_POLLIN) {
             drain_router(child);
