@@ -8,22 +8,23 @@
 static const struct {
     const char *path, *variable;
 } overrides[] = {
-    { "database", "PICKET_DATABASE" },
-    { "role", "PICKET_ROLE" },
-    { "listen", "PICKET_LISTEN" },
-    { "key_file", "PICKET_KEY_FILE" },
-    { "metrics.address", "PICKET_METRICS_ADDRESS" },
-    { "metrics.port", "PICKET_METRICS_PORT" },
-    { "ingest.memory_mb", "PICKET_INGEST_MEMORY_MB" },
-    { "ingest.budget_mb", "PICKET_INGEST_BUDGET_MB" },
-    { "detection.state_interval_s", "PICKET_DETECTION_STATE_INTERVAL_S" },
-    { "log_level", "PICKET_LOG_LEVEL" },
+    {"database", "PICKET_DATABASE"},
+    {"role", "PICKET_ROLE"},
+    {"listen", "PICKET_LISTEN"},
+    {"key_file", "PICKET_KEY_FILE"},
+    {"metrics.address", "PICKET_METRICS_ADDRESS"},
+    {"metrics.port", "PICKET_METRICS_PORT"},
+    {"ingest.memory_mb", "PICKET_INGEST_MEMORY_MB"},
+    {"ingest.budget_mb", "PICKET_INGEST_BUDGET_MB"},
+    {"detection.state_interval_s", "PICKET_DETECTION_STATE_INTERVAL_S"},
+    {"log_level", "PICKET_LOG_LEVEL"},
 };
 
 static void read_all(struct pk_conf *file, struct pk_aggregator_config *config)
 {
     const struct pk_conf_node *root = pk_conf_root(file);
-    int64_t port = config->metrics_port, memory_mb = 2048, budget_mb = 256, interval_s = config->state_interval_s;
+    int64_t port = config->metrics_port, memory_mb = 2048, budget_mb = 256,
+            interval_s = config->state_interval_s;
 
     const struct pk_conf_node *database = pk_conf_get(file, root, "database");
     pk_conf_need(file, root, database, "database");
@@ -35,8 +36,8 @@ static void read_all(struct pk_conf *file, struct pk_aggregator_config *config)
     pk_conf_text(file, key_file, &config->key_file);
     const struct pk_conf_node *level = pk_conf_get(file, root, "log_level");
     pk_conf_text(file, level, &config->log_level);
-    if (level && strcmp(config->log_level, "debug") && strcmp(config->log_level, "info") && strcmp(config->log_level, "warning") &&
-        strcmp(config->log_level, "error")) {
+    if (level && strcmp(config->log_level, "debug") && strcmp(config->log_level, "info") &&
+        strcmp(config->log_level, "warning") && strcmp(config->log_level, "error")) {
         pk_conf_fail(file, level, "must be debug, info, warning or error");
     }
     const struct pk_conf_node *metrics = pk_conf_get(file, root, "metrics");
@@ -63,7 +64,8 @@ static void read_all(struct pk_conf *file, struct pk_aggregator_config *config)
     config->state_interval_s = (uint32_t)interval_s;
 }
 
-pk_err pk_aggregator_config_load(const char *path, struct pk_aggregator_config *out_config, char out_error[PK_CONF_ERROR_SIZE])
+pk_err pk_aggregator_config_load(
+    const char *path, struct pk_aggregator_config *out_config, char out_error[PK_CONF_ERROR_SIZE])
 {
     struct pk_aggregator_config config = {
         .listen = "tcp://*:7353",
@@ -72,7 +74,8 @@ pk_err pk_aggregator_config_load(const char *path, struct pk_aggregator_config *
         .state_interval_s = 10,
         .log_level = "info",
     };
-    pk_err err = path ? pk_conf_load(path, &config.file, out_error) : pk_conf_parse("environment", "", 0, &config.file, out_error);
+    pk_err err = path ? pk_conf_load(path, &config.file, out_error)
+                      : pk_conf_parse("environment", "", 0, &config.file, out_error);
     if (err != PK_OK) {
         return err;
     }

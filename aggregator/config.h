@@ -9,20 +9,21 @@
 
 struct pk_aggregator_config {
     struct pk_conf *file; /* owns the texts below */
-    const char *database;  /* libpq conninfo */
-    const char *role;      /* SET ROLE after connecting; NULL: none */
-    const char *listen;    /* ZeroMQ endpoint for sensors */
-    const char *key_file;  /* the server's CURVE pair; made when absent */
+    const char *database; /* libpq conninfo */
+    const char *role;     /* SET ROLE after connecting; NULL: none */
+    const char *listen;   /* ZeroMQ endpoint for sensors */
+    const char *key_file; /* the server's CURVE pair; made when absent */
     const char *metrics_address;
-    uint16_t metrics_port;           /* 0: no metrics listener */
-    uint64_t ingest_memory_bytes;    /* address space of the child */
-    uint64_t ingest_budget_bytes;    /* batches between socket and commit */
-    uint32_t state_interval_s;       /* detection state is saved this often while rows come */
+    uint16_t metrics_port;        /* 0: no metrics listener */
+    uint64_t ingest_memory_bytes; /* address space of the child */
+    uint64_t ingest_budget_bytes; /* batches between socket and commit */
+    uint32_t state_interval_s;    /* detection state is saved this often while rows come */
     const char *log_level;
 };
 
 /* path NULL: defaults and environment alone. */
-pk_err pk_aggregator_config_load(const char *path, struct pk_aggregator_config *out_config, char out_error[PK_CONF_ERROR_SIZE]);
+pk_err pk_aggregator_config_load(
+    const char *path, struct pk_aggregator_config *out_config, char out_error[PK_CONF_ERROR_SIZE]);
 void pk_aggregator_config_done(struct pk_aggregator_config *config);
 
 #endif

@@ -14,7 +14,10 @@
 #include "detect/engine.h"
 #include "detect/finding.h"
 
-enum { MAX_STATE_BYTES = 1 << 30, MAX_FINDING_BYTES = 256 << 10 };
+enum {
+    MAX_STATE_BYTES = 1 << 30,
+    MAX_FINDING_BYTES = 256 << 10
+};
 
 struct waiting {
     char id[PK_FINDING_ID_SIZE];
@@ -115,8 +118,9 @@ static void on_finding(void *arg, const struct pk_finding *finding)
     if (err != PK_OK && tenant->err == PK_OK) {
         tenant->err = err;
     }
-    pk_info("detect", "finding=%s revision=%" PRIu32 " detector=%s severity=%u tenant=%s actor=%s", finding->id, finding->revision,
-        finding->detector, finding->severity, finding->tenant, finding->actor_key);
+    pk_info("detect", "finding=%s revision=%" PRIu32 " detector=%s severity=%u tenant=%s actor=%s",
+        finding->id, finding->revision, finding->detector, finding->severity, finding->tenant,
+        finding->actor_key);
 }
 
 static struct tenant *find(const struct pk_detection *detection, struct pk_tenant_id id)
@@ -129,12 +133,13 @@ static struct tenant *find(const struct pk_detection *detection, struct pk_tenan
     return NULL;
 }
 
-static pk_err observe(struct tenant *tenant, const struct pk_registry *registry, struct pk_site_id site, struct pk_sensor_id sensor,
-    const struct pk_activity *row)
+static pk_err observe(struct tenant *tenant, const struct pk_registry *registry,
+    struct pk_site_id site, struct pk_sensor_id sensor, const struct pk_activity *row)
 {
     const char *site_name = pk_registry_site_name(registry, tenant->id, site);
     const struct pk_store_sensor *known = pk_registry_sensor(registry, sensor.v);
-    struct pk_engine_origin origin = { .site = site_name ? site_name : "unknown", .sensor = known ? known->name : "unknown" };
+    struct pk_engine_origin origin = {
+        .site = site_name ? site_name : "unknown", .sensor = known ? known->name : "unknown"};
     pk_err err = pk_engine_observe(tenant->engine, &origin, row);
     return err != PK_OK ? err : tenant->err;
 }
@@ -149,17 +154,20 @@ struct catch_up {
 static bool on_stored_row(void *arg, const struct pk_store_activity *stored)
 {
     struct catch_up *work = arg;
-    work->err = observe(work->tenant, work->registry, stored->site, stored->sensor, &stored->activity);
+    work->err =
+        observe(work->tenant, work->registry, stored->site, stored->sensor, &stored->activity);
     work->tenant->at_seq = stored->ingest_seq;
     work->tenant->is_dirty = true;
     if (++work->rows % 1000000 == 0) {
-        pk_info("detect", "catching up: rows=%" PRIu64 " ingest_seq=%" PRIu64, work->rows, stored->ingest_seq);
+        pk_info("detect", "catching up: rows=%" PRIu64 " ingest_seq=%" PRIu64, work->rows,
+            stored->ingest_seq);
     }
     return work->err == PK_OK;
 }
 
 /* The saved state, then what was stored after it. A state of another version is no error: the activity is still there. */
-static pk_err restore(struct tenant *tenant, const struct pk_registry *registry, struct pk_store *store)
+static pk_err restore(
+    struct tenant *tenant, const struct pk_registry *registry, struct pk_store *store)
 {
     uint8_t *state = NULL;
     size_t len = 0;
@@ -169,29 +177,33 @@ static pk_err restore(struct tenant *tenant, const struct pk_registry *registry,
     if (err != PK_OK) {
         return err;
     }
-    if (state && version == PK_ENGINE_STATE_VERSION && pk_engine_load(tenant->engine, state, len) == PK_OK) {
+    if (state && version == PK_ENGINE_STATE_VERSION &&
+        pk_engine_load(tenant->engine, state, len) == PK_OK) {
         tenant->at_seq = seq;
     } else if (state) {
-        pk_warn("detect", "tenant=%u the saved state (version %u) is not usable here, reading all stored activity instead", tenant->id.v,
-            version);
+        pk_warn("detect",
+            "tenant=%u the saved state (version %u) is not usable here, reading all stored activity instead",
+            tenant->id.v, version);
     }
     free(state);
-    struct catch_up work = { .tenant = tenant, .registry = registry };
+    struct catch_up work = {.tenant = tenant, .registry = registry};
     err = pk_store_read_activity(store, tenant->id, tenant->at_seq, on_stored_row, &work);
     if (err == PK_OK) {
         err = work.err;
     }
     if (err == PK_OK) {
-        pk_info("detect", "tenant=%u state_seq=%" PRIu64 " replayed_rows=%" PRIu64 " now_seq=%" PRIu64, tenant->id.v, seq, work.rows,
-            tenant->at_seq);
+        pk_info("detect",
+            "tenant=%u state_seq=%" PRIu64 " replayed_rows=%" PRIu64 " now_seq=%" PRIu64,
+            tenant->id.v, seq, work.rows, tenant->at_seq);
     }
     return err;
 }
 
-static pk_err add_tenant(struct pk_detection *detection, struct pk_tenant_id id, const struct pk_scope_tenant *scope,
-    const struct pk_registry *registry, struct pk_store *store)
+static pk_err add_tenant(struct pk_detection *detection, struct pk_tenant_id id,
+    const struct pk_scope_tenant *scope, const struct pk_registry *registry, struct pk_store *store)
 {
-    struct tenant **grown = realloc(detection->tenants, (detection->n_tenants + 1) * sizeof(struct tenant *));
+    struct tenant **grown =
+        realloc(detection->tenants, (detection->n_tenants + 1) * sizeof(struct tenant *));
     if (!grown) {
         return PK_ERR_NOMEM;
     }
@@ -201,7 +213,7 @@ static pk_err add_tenant(struct pk_detection *detection, struct pk_tenant_id id,
         return PK_ERR_NOMEM;
     }
     tenant->id = id;
-    struct pk_engine_options options = { .tenant = scope };
+    struct pk_engine_options options = {.tenant = scope};
     pk_err err = pk_engine_new(&options, on_finding, tenant, &tenant->engine);
     if (err == PK_OK) {
         err = restore(tenant, registry, store);
@@ -214,7 +226,8 @@ static pk_err add_tenant(struct pk_detection *detection, struct pk_tenant_id id,
     return PK_OK;
 }
 
-pk_err pk_detection_sync(struct pk_detection *detection, const struct pk_registry *registry, struct pk_store *store)
+pk_err pk_detection_sync(
+    struct pk_detection *detection, const struct pk_registry *registry, struct pk_store *store)
 {
     /* An engine borrows its scope: one whose tenant left the scope must go before the old registry does. Its state is in the store. */
     for (size_t i = detection->n_tenants; i-- > 0;) {
@@ -239,7 +252,8 @@ pk_err pk_detection_sync(struct pk_detection *detection, const struct pk_registr
     return PK_OK;
 }
 
-pk_err pk_detection_observe(struct pk_detection *detection, const struct pk_registry *registry, const struct pk_store_batch *batch, uint64_t ingest_seq)
+pk_err pk_detection_observe(struct pk_detection *detection, const struct pk_registry *registry,
+    const struct pk_store_batch *batch, uint64_t ingest_seq)
 {
     struct tenant *tenant = find(detection, batch->tenant);
     if (!tenant || pk_batch_info(batch->batch)->kind != PK_BATCH_ACTIVITY) {
@@ -281,9 +295,9 @@ static pk_err save_tenant(struct tenant *tenant, struct pk_store *store, bool wi
                 .json = waiting->json,
             };
         }
-        struct pk_slice slice = { .data = state.data, .len = (uint32_t)state.len };
-        err = pk_store_save_detection(store, tenant->id, findings, tenant->n_waiting, with_state ? &slice : NULL, PK_ENGINE_STATE_VERSION,
-            tenant->at_seq);
+        struct pk_slice slice = {.data = state.data, .len = (uint32_t)state.len};
+        err = pk_store_save_detection(store, tenant->id, findings, tenant->n_waiting,
+            with_state ? &slice : NULL, PK_ENGINE_STATE_VERSION, tenant->at_seq);
     }
     if (err == PK_OK) {
         drop_waiting(tenant);
@@ -320,9 +334,10 @@ bool pk_detection_has_findings(const struct pk_detection *detection)
     return false;
 }
 
-void pk_detection_totals(const struct pk_detection *detection, struct pk_detection_totals *out_totals)
+void pk_detection_totals(
+    const struct pk_detection *detection, struct pk_detection_totals *out_totals)
 {
-    *out_totals = (struct pk_detection_totals){ 0 };
+    *out_totals = (struct pk_detection_totals){0};
     for (size_t i = 0; i < detection->n_tenants; i++) {
         struct pk_engine_stats stats;
         pk_engine_stats(detection->tenants[i]->engine, &stats);

@@ -18,9 +18,11 @@ void pk_detection_free(struct pk_detection *detection);
 
 /* After every registry change, before the old registry is freed: makes engines for new tenants (loading and catching up from the store), hands
  * the new scope to the others. PK_ERR_IO: the store is away, call again. */
-pk_err pk_detection_sync(struct pk_detection *detection, const struct pk_registry *registry, struct pk_store *store);
+pk_err pk_detection_sync(
+    struct pk_detection *detection, const struct pk_registry *registry, struct pk_store *store);
 /* One committed batch of activity, in ingest order. */
-pk_err pk_detection_observe(struct pk_detection *detection, const struct pk_registry *registry, const struct pk_store_batch *batch, uint64_t ingest_seq);
+pk_err pk_detection_observe(struct pk_detection *detection, const struct pk_registry *registry,
+    const struct pk_store_batch *batch, uint64_t ingest_seq);
 /* Writes findings that are waiting, and the state of tenants that changed when with_state. PK_ERR_IO: nothing is lost, call again. */
 pk_err pk_detection_save(struct pk_detection *detection, struct pk_store *store, bool with_state);
 bool pk_detection_has_findings(const struct pk_detection *detection);
@@ -28,6 +30,7 @@ bool pk_detection_has_findings(const struct pk_detection *detection);
 struct pk_detection_totals {
     uint64_t rows, trials, findings;
 };
-void pk_detection_totals(const struct pk_detection *detection, struct pk_detection_totals *out_totals);
+void pk_detection_totals(
+    const struct pk_detection *detection, struct pk_detection_totals *out_totals);
 
 #endif

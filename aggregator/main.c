@@ -22,7 +22,9 @@
 #include "replay.h"
 #include "store/store.h"
 
-enum { INGEST_FD = 3 };
+enum {
+    INGEST_FD = 3
+};
 
 static const char usage[] =
     "picket-aggregator - takes in what the sensors saw, keeps it, finds reconnaissance in it\n"
@@ -51,8 +53,8 @@ static int load_config(const char *path, struct pk_aggregator_config *out_config
 /* The value of -c or --config; *out_rest is the index of the first argument that is no option. -1: run, else an exit status. */
 static int read_options(int argc, char **argv, const char **out_config)
 {
-    static const struct option options[] = {
-        { "config", required_argument, NULL, 'c' }, { "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' }, { NULL, 0, NULL, 0 } };
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+        {"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'}, {NULL, 0, NULL, 0}};
     int option;
     while ((option = getopt_long(argc, argv, "c:hV", options, NULL)) != -1) {
         switch (option) {
@@ -70,7 +72,8 @@ static int read_options(int argc, char **argv, const char **out_config)
         }
     }
     if (optind < argc) {
-        fprintf(stderr, "picket-aggregator: argument \"%s\" is not understood; --help shows how\n", argv[optind]);
+        fprintf(stderr, "picket-aggregator: argument \"%s\" is not understood; --help shows how\n",
+            argv[optind]);
         return EX_USAGE;
     }
     return -1;
@@ -95,7 +98,10 @@ static int migrate(int argc, char **argv)
         return status;
     }
     struct pk_store *store = NULL;
-    struct pk_store_options options = { .conninfo = config.database, .role = config.role, .application = "picket-migrate", .skip_version_check = true };
+    struct pk_store_options options = {.conninfo = config.database,
+        .role = config.role,
+        .application = "picket-migrate",
+        .skip_version_check = true};
     pk_err err = pk_store_open(&options, &store);
     if (err == PK_OK) {
         err = pk_store_migrate(store, on_migration, NULL);
@@ -103,7 +109,8 @@ static int migrate(int argc, char **argv)
     if (err == PK_OK) {
         fprintf(stderr, "schema version %u\n", pk_store_schema_version());
     } else {
-        fprintf(stderr, "picket-aggregator: cannot migrate: %s\n", store ? pk_store_error(store) : pk_err_str(err));
+        fprintf(stderr, "picket-aggregator: cannot migrate: %s\n",
+            store ? pk_store_error(store) : pk_err_str(err));
         status = err == PK_ERR_VERSION ? EX_SOFTWARE : EX_UNAVAILABLE;
     }
     pk_store_close(store);
@@ -119,7 +126,8 @@ static int genkey(int argc, char **argv)
         fputs("picket-aggregator genkey FILE\n", stderr);
         return EX_USAGE;
     }
-    if (pk_keypair_generate(&pair) != PK_OK || pk_keypair_save(argv[1], &pair, false, error) != PK_OK) {
+    if (pk_keypair_generate(&pair) != PK_OK ||
+        pk_keypair_save(argv[1], &pair, false, error) != PK_OK) {
         fprintf(stderr, "picket-aggregator: %s\n", error);
         return EX_CANTCREAT;
     }
@@ -158,7 +166,7 @@ static int open_stop_fd(void)
 
 static int serve(const struct pk_aggregator_config *config)
 {
-    struct rlimit none = { 0 };
+    struct rlimit none = {0};
     (void)setrlimit(RLIMIT_CORE, &none); /* the server's key is in memory */
     (void)prctl(PR_SET_DUMPABLE, 0);
     int stop_fd = open_stop_fd();
@@ -167,11 +175,14 @@ static int serve(const struct pk_aggregator_config *config)
     int status = EX_OK;
     pk_err err = stop_fd < 0 ? PK_ERR_IO : pk_pipeline_open(config, &pipeline);
     if (err != PK_OK) {
-        return err == PK_ERR_CONFIG || err == PK_ERR_MALFORMED || err == PK_ERR_AUTH ? EX_CONFIG : EX_UNAVAILABLE;
+        return err == PK_ERR_CONFIG || err == PK_ERR_MALFORMED || err == PK_ERR_AUTH
+                   ? EX_CONFIG
+                   : EX_UNAVAILABLE;
     }
-    if (config->metrics_port &&
-        pk_metrics_start(config->metrics_address, config->metrics_port, pk_pipeline_counters(pipeline), &metrics) != PK_OK) {
-        pk_error("metrics", "cannot listen on %s port %u: is the address right and the port free?", config->metrics_address, config->metrics_port);
+    if (config->metrics_port && pk_metrics_start(config->metrics_address, config->metrics_port,
+                                    pk_pipeline_counters(pipeline), &metrics) != PK_OK) {
+        pk_error("metrics", "cannot listen on %s port %u: is the address right and the port free?",
+            config->metrics_address, config->metrics_port);
         status = EX_UNAVAILABLE;
     } else {
         err = pk_pipeline_run(pipeline, stop_fd);
@@ -192,13 +203,15 @@ int main(int argc, char **argv)
     const struct {
         const char *name;
         int (*run)(int argc, char **argv);
-    } commands[] = { { "migrate", migrate }, { "genkey", genkey }, { "check-config", check_config }, { "replay", pk_replay_main } };
+    } commands[] = {{"migrate", migrate}, {"genkey", genkey}, {"check-config", check_config},
+        {"replay", pk_replay_main}};
     for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof *commands; i++) {
         if (strcmp(argv[1], commands[i].name) == 0) {
             return commands[i].run(argc - 1, argv + 1);
         }
     }
-    if (argc == 2 && strcmp(argv[1], "ingest") == 0) { /* started by ourselves, see ingest/ingest.h */
+    if (argc == 2 &&
+        strcmp(argv[1], "ingest") == 0) { /* started by ourselves, see ingest/ingest.h */
         return pk_ingest_child_main(INGEST_FD);
     }
     const char *path = NULL;

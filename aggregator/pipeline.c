@@ -25,9 +25,9 @@
 #include "store/store.h"
 
 enum {
-    MAX_QUEUE = 512,           /* batches between link and commit */
+    MAX_QUEUE = 512, /* batches between link and commit */
     MAX_QUEUE_BYTES = 32 << 20,
-    MAX_COMMIT = 64,           /* batches in one transaction */
+    MAX_COMMIT = 64, /* batches in one transaction */
     POLL_MS = 1000,
     RETRY_FIRST_MS = 200,
     RETRY_MAX_MS = 10000,
@@ -78,11 +78,12 @@ static struct progress *progress_of(struct pk_pipeline *pipeline, uint32_t senso
     uint64_t hash = pk_hash(&sensor, sizeof sensor);
     uint32_t entry = pk_map_find(&pipeline->progress_by_sensor, hash, pipeline->progress, &sensor);
     if (entry == PK_MAP_NONE) {
-        if (pipeline->n_progress == MAX_SENSORS || !pk_map_add(&pipeline->progress_by_sensor, hash, (uint32_t)pipeline->n_progress)) {
+        if (pipeline->n_progress == MAX_SENSORS ||
+            !pk_map_add(&pipeline->progress_by_sensor, hash, (uint32_t)pipeline->n_progress)) {
             return NULL;
         }
         entry = (uint32_t)pipeline->n_progress++;
-        pipeline->progress[entry] = (struct progress){ .sensor = sensor };
+        pipeline->progress[entry] = (struct progress){.sensor = sensor};
     }
     return &pipeline->progress[entry];
 }
@@ -93,7 +94,8 @@ static struct progress *progress_of(struct pk_pipeline *pipeline, uint32_t senso
 static void store_failed(struct pk_pipeline *pipeline, const char *doing)
 {
     int64_t now_ms = pk_clock_mono_ms();
-    int64_t noise = (int64_t)(pk_hash(&now_ms, sizeof now_ms) & 0xff); /* under a random key: differs from process to process */
+    int64_t noise = (int64_t)(pk_hash(&now_ms, sizeof now_ms) &
+                              0xff); /* under a random key: differs from process to process */
     pipeline->retry_ms = pipeline->retry_ms ? pipeline->retry_ms * 2 : RETRY_FIRST_MS;
     if (pipeline->retry_ms > RETRY_MAX_MS) {
         pipeline->retry_ms = RETRY_MAX_MS;
@@ -103,8 +105,8 @@ static void store_failed(struct pk_pipeline *pipeline, const char *doing)
     atomic_store(&pipeline->counters.is_ready, false);
     char text[256];
     const char *why = pk_store_error(pipeline->store);
-    pk_warn("store", "doing=\"%s\" failed=\"%s\" retry_ms=%" PRId64, doing, pk_log_escape(why, strlen(why), text, sizeof text),
-        pipeline->retry_at_ms - now_ms);
+    pk_warn("store", "doing=\"%s\" failed=\"%s\" retry_ms=%" PRId64, doing,
+        pk_log_escape(why, strlen(why), text, sizeof text), pipeline->retry_at_ms - now_ms);
 }
 
 static void store_worked(struct pk_pipeline *pipeline)
@@ -150,7 +152,8 @@ static pk_err send_keys(struct pk_pipeline *pipeline)
             memcpy(keys[n++].pubkey, rows->sensors[i].pubkey, PK_KEY_BYTES);
         }
     }
-    pk_err err = pk_link_send(&pipeline->ingest.link, PK_LINK_KEYS, keys, n * sizeof *keys, NULL, 0);
+    pk_err err =
+        pk_link_send(&pipeline->ingest.link, PK_LINK_KEYS, keys, n * sizeof *keys, NULL, 0);
     free(keys);
     return err;
 }
@@ -158,7 +161,7 @@ static pk_err send_keys(struct pk_pipeline *pipeline)
 /* Reads registry and scope from the store and hands them to those who use them. The old registry stays when anything fails. */
 static pk_err reload(struct pk_pipeline *pipeline)
 {
-    struct pk_store_registry rows = { 0 };
+    struct pk_store_registry rows = {0};
     pk_err err = pk_store_load_registry(pipeline->store, &rows);
     if (err != PK_OK) {
         return err;
@@ -170,7 +173,8 @@ static pk_err reload(struct pk_pipeline *pipeline)
     if (err != PK_OK) {
         pk_error("registry", "control_version=%" PRIu64 " keeping the old one: %s", version, error);
         pk_registry_done(&fresh);
-        pipeline->registry.rows.control_version = version; /* do not try this version again each second */
+        pipeline->registry.rows.control_version =
+            version; /* do not try this version again each second */
         return PK_OK;
     }
     err = pk_detection_sync(pipeline->detection, &fresh, pipeline->store);
@@ -182,8 +186,8 @@ static pk_err reload(struct pk_pipeline *pipeline)
     }
     pk_registry_done(&pipeline->registry);
     pipeline->registry = fresh;
-    pk_info("registry", "control_version=%" PRIu64 " tenants=%zu sites=%zu sensors=%zu", version, fresh.rows.n_tenants, fresh.rows.n_sites,
-        fresh.rows.n_sensors);
+    pk_info("registry", "control_version=%" PRIu64 " tenants=%zu sites=%zu sensors=%zu", version,
+        fresh.rows.n_tenants, fresh.rows.n_sites, fresh.rows.n_sensors);
     return pipeline->ingest.pid > 0 ? send_keys(pipeline) : PK_OK;
 }
 
@@ -218,7 +222,7 @@ static void answer(struct pk_pipeline *pipeline, const struct pending *pending, 
     uint64_t upto = 0;
     if (progress) {
         if (progress->epoch != frame->epoch) {
-            *progress = (struct progress){ .sensor = progress->sensor, .epoch = frame->epoch };
+            *progress = (struct progress){.sensor = progress->sensor, .epoch = frame->epoch};
         }
         if (frame->seq == progress->upto + 1) {
             progress->upto++;
@@ -234,7 +238,8 @@ static void answer(struct pk_pipeline *pipeline, const struct pending *pending, 
         .body_len = frame->body_len,
         .error = error,
     };
-    (void)pk_link_send(&pipeline->ingest.link, PK_LINK_DONE, &done, sizeof done, NULL, 0); /* a dead child is noticed elsewhere */
+    (void)pk_link_send(&pipeline->ingest.link, PK_LINK_DONE, &done, sizeof done, NULL,
+        0); /* a dead child is noticed elsewhere */
 }
 
 /* Removes the first n of the queue. */
@@ -250,12 +255,14 @@ static void pop(struct pk_pipeline *pipeline, size_t n)
     atomic_store(&pipeline->counters.queue_bytes, pipeline->queue_bytes);
 }
 
-static struct pk_store_batch store_batch(const struct pk_pipeline *pipeline, const struct pending *pending, const struct pk_store_sensor *sensor)
+static struct pk_store_batch store_batch(const struct pk_pipeline *pipeline,
+    const struct pending *pending, const struct pk_store_sensor *sensor)
 {
     return (struct pk_store_batch){
         .tenant = sensor->tenant,
         .sensor = sensor->sensor,
-        .site = pk_registry_site_at(&pipeline->registry, sensor->sensor, pk_batch_info(pending->batch)->window_start_us),
+        .site = pk_registry_site_at(
+            &pipeline->registry, sensor->sensor, pk_batch_info(pending->batch)->window_start_us),
         .frame = &pending->head.frame,
         .batch = pending->batch,
         .received_us = pending->received_us,
@@ -263,24 +270,28 @@ static struct pk_store_batch store_batch(const struct pk_pipeline *pipeline, con
 }
 
 /* The first of the queue cannot be stored: keep its bytes with the reason, tell the sensor, go on. */
-static pk_err quarantine_first(struct pk_pipeline *pipeline, const struct pk_store_sensor *sensor, const char *reason, uint16_t code)
+static pk_err quarantine_first(struct pk_pipeline *pipeline, const struct pk_store_sensor *sensor,
+    const char *reason, uint16_t code)
 {
     struct pending *pending = &pipeline->queue[0];
-    pk_err err = pk_store_quarantine(pipeline->store, sensor->tenant, sensor->sensor, &pending->head.frame, pending->body,
-        pending->body ? pending->head.frame.body_len : 0, reason);
+    pk_err err =
+        pk_store_quarantine(pipeline->store, sensor->tenant, sensor->sensor, &pending->head.frame,
+            pending->body, pending->body ? pending->head.frame.body_len : 0, reason);
     if (err != PK_OK) {
         return err;
     }
     char text[256];
-    pk_warn("ingest", "sensor=%s epoch=%" PRIu64 " seq=%" PRIu64 " quarantined=\"%s\"", sensor->name, pending->head.frame.epoch,
-        pending->head.frame.seq, pk_log_escape(reason, strlen(reason), text, sizeof text));
+    pk_warn("ingest", "sensor=%s epoch=%" PRIu64 " seq=%" PRIu64 " quarantined=\"%s\"",
+        sensor->name, pending->head.frame.epoch, pending->head.frame.seq,
+        pk_log_escape(reason, strlen(reason), text, sizeof text));
     atomic_fetch_add(&pipeline->counters.batches_quarantined, 1);
     answer(pipeline, pending, code);
     pop(pipeline, 1);
     return PK_OK;
 }
 
-static void count_commit(struct pk_pipeline *pipeline, const struct pending *pending, enum pk_store_commit result)
+static void count_commit(
+    struct pk_pipeline *pipeline, const struct pending *pending, enum pk_store_commit result)
 {
     struct pk_pipeline_counters *counters = &pipeline->counters;
     if (result == PK_STORE_COMMITTED) {
@@ -290,7 +301,9 @@ static void count_commit(struct pk_pipeline *pipeline, const struct pending *pen
         atomic_fetch_add(&counters->batches_duplicate, 1);
     } else {
         atomic_fetch_add(&counters->batches_conflict, 1);
-        pk_warn("ingest", "sensor_id=%u epoch=%" PRIu64 " seq=%" PRIu64 " the same sequence came with other content: a restored spool, or a copied key",
+        pk_warn("ingest",
+            "sensor_id=%u epoch=%" PRIu64 " seq=%" PRIu64
+            " the same sequence came with other content: a restored spool, or a copied key",
             pending->head.sensor, pending->head.frame.epoch, pending->head.frame.seq);
     }
 }
@@ -306,14 +319,18 @@ static pk_err commit_run(struct pk_pipeline *pipeline, struct pk_store_batch *ba
         return err;
     }
     atomic_fetch_add(&pipeline->counters.commits, 1);
-    atomic_fetch_add(&pipeline->counters.commit_us, (uint64_t)(pk_clock_mono_ms() - start_ms) * 1000);
+    atomic_fetch_add(
+        &pipeline->counters.commit_us, (uint64_t)(pk_clock_mono_ms() - start_ms) * 1000);
     for (size_t i = 0; i < n; i++) {
         count_commit(pipeline, &pipeline->queue[i], results[i]);
-        answer(pipeline, &pipeline->queue[i], results[i] == PK_STORE_CONFLICT ? PK_FRAME_ERR_EPOCH_CONFLICT : 0);
+        answer(pipeline, &pipeline->queue[i],
+            results[i] == PK_STORE_CONFLICT ? PK_FRAME_ERR_EPOCH_CONFLICT : 0);
         if (results[i] == PK_STORE_COMMITTED) {
-            err = pk_detection_observe(pipeline->detection, &pipeline->registry, &batches[i], seqs[i]);
+            err = pk_detection_observe(
+                pipeline->detection, &pipeline->registry, &batches[i], seqs[i]);
             if (err != PK_OK) {
-                pk_error("detect", "ingest_seq=%" PRIu64 " failed=\"%s\"", seqs[i], pk_err_str(err));
+                pk_error(
+                    "detect", "ingest_seq=%" PRIu64 " failed=\"%s\"", seqs[i], pk_err_str(err));
             }
         }
     }
@@ -328,7 +345,8 @@ static pk_err commit_front(struct pk_pipeline *pipeline)
     size_t n = 0;
     while (n < pipeline->n_queue && n < MAX_COMMIT) {
         struct pending *pending = &pipeline->queue[n];
-        const struct pk_store_sensor *sensor = pk_registry_sensor(&pipeline->registry, pending->head.sensor);
+        const struct pk_store_sensor *sensor =
+            pk_registry_sensor(&pipeline->registry, pending->head.sensor);
         if (!sensor || !pending->batch || (n > 0 && sensor->tenant.v != batches[0].tenant.v)) {
             break;
         }
@@ -343,18 +361,21 @@ static pk_err commit_front(struct pk_pipeline *pipeline)
             char reason[256];
             strncpy(reason, pk_store_error(pipeline->store), sizeof reason - 1);
             reason[sizeof reason - 1] = '\0';
-            err = quarantine_first(pipeline, pk_registry_sensor(&pipeline->registry, pipeline->queue[0].head.sensor), reason,
+            err = quarantine_first(pipeline,
+                pk_registry_sensor(&pipeline->registry, pipeline->queue[0].head.sensor), reason,
                 PK_FRAME_ERR_MALFORMED);
         }
         return err;
     }
-    const struct pk_store_sensor *sensor = pk_registry_sensor(&pipeline->registry, pipeline->queue[0].head.sensor);
+    const struct pk_store_sensor *sensor =
+        pk_registry_sensor(&pipeline->registry, pipeline->queue[0].head.sensor);
     if (!sensor) {
         answer(pipeline, &pipeline->queue[0], PK_FRAME_ERR_REVOKED);
         pop(pipeline, 1);
         return PK_OK;
     }
-    return quarantine_first(pipeline, sensor, pipeline->queue[0].head.reason, PK_FRAME_ERR_MALFORMED);
+    return quarantine_first(
+        pipeline, sensor, pipeline->queue[0].head.reason, PK_FRAME_ERR_MALFORMED);
 }
 
 static void commit_all(struct pk_pipeline *pipeline)
@@ -401,20 +422,26 @@ static void on_hello(struct pk_pipeline *pipeline, const uint8_t *data, size_t l
     if (!sensor || !progress || !store_ready(pipeline)) {
         return; /* no WELCOME: the sensor asks again */
     }
-    struct pk_link_resume resume = { .sensor = hello.sensor, .session = hello.session, .epoch = hello.body.spool_epoch };
-    pk_err err = pk_store_resume_point(pipeline->store, sensor->tenant, sensor->sensor, resume.epoch, &resume.seq);
+    struct pk_link_resume resume = {
+        .sensor = hello.sensor, .session = hello.session, .epoch = hello.body.spool_epoch};
+    pk_err err = pk_store_resume_point(
+        pipeline->store, sensor->tenant, sensor->sensor, resume.epoch, &resume.seq);
     if (err != PK_OK) {
         store_failed(pipeline, "read resume point");
         return;
     }
-    *progress = (struct progress){ .sensor = hello.sensor, .epoch = resume.epoch, .upto = resume.seq };
+    *progress =
+        (struct progress){.sensor = hello.sensor, .epoch = resume.epoch, .upto = resume.seq};
     (void)pk_link_send(&pipeline->ingest.link, PK_LINK_RESUME, &resume, sizeof resume, NULL, 0);
     char name[128], address[128];
     hello.body.software[sizeof hello.body.software - 1] = '\0';
     hello.address[sizeof hello.address - 1] = '\0';
-    pk_info("ingest", "hello sensor=%s software=\"%s\" address=%s epoch=%" PRIu64 " resume_seq=%" PRIu64, sensor->name,
+    pk_info("ingest",
+        "hello sensor=%s software=\"%s\" address=%s epoch=%" PRIu64 " resume_seq=%" PRIu64,
+        sensor->name,
         pk_log_escape(hello.body.software, strlen(hello.body.software), name, sizeof name),
-        pk_log_escape(hello.address, strlen(hello.address), address, sizeof address), resume.epoch, resume.seq);
+        pk_log_escape(hello.address, strlen(hello.address), address, sizeof address), resume.epoch,
+        resume.seq);
 }
 
 static void on_batch(struct pk_pipeline *pipeline, const uint8_t *data, size_t len, bool is_refused)
@@ -423,14 +450,15 @@ static void on_batch(struct pk_pipeline *pipeline, const uint8_t *data, size_t l
     if (len <= sizeof pending->head || len - sizeof pending->head > PK_MAX_BODY_BYTES) {
         return;
     }
-    *pending = (struct pending){ .received_us = pk_clock_wall_us() };
+    *pending = (struct pending){.received_us = pk_clock_wall_us()};
     memcpy(&pending->head, data, sizeof pending->head);
     pending->head.reason[PK_LINK_TEXT_SIZE - 1] = '\0';
     pending->head.frame.body_len = (uint32_t)(len - sizeof pending->head);
     const uint8_t *body = data + sizeof pending->head;
     struct pk_batch_fault fault;
     /* The child decoded it already; it is the process that may have been subverted. */
-    if (!is_refused && pk_batch_decode(body, pending->head.frame.body_len, &pending->batch, &fault) != PK_OK) {
+    if (!is_refused &&
+        pk_batch_decode(body, pending->head.frame.body_len, &pending->batch, &fault) != PK_OK) {
         strncpy(pending->head.reason, fault.what, PK_LINK_TEXT_SIZE - 1);
     }
     if (!pending->batch) {
@@ -458,7 +486,8 @@ static void on_stats(struct pk_pipeline *pipeline, const uint8_t *data, size_t l
     }
 }
 
-static void on_child(struct pk_pipeline *pipeline, enum pk_link_type type, const uint8_t *data, size_t len)
+static void on_child(
+    struct pk_pipeline *pipeline, enum pk_link_type type, const uint8_t *data, size_t len)
 {
     char text[PK_LINK_ENDPOINT_SIZE];
     if (type == PK_LINK_HELLO) {
@@ -468,10 +497,12 @@ static void on_child(struct pk_pipeline *pipeline, enum pk_link_type type, const
     } else if (type == PK_LINK_STATS) {
         on_stats(pipeline, data, len);
     } else if (type == PK_LINK_READY) {
-        pk_info("ingest", "listening endpoint=%s", pk_log_escape((const char *)data, strnlen((const char *)data, len), text, sizeof text));
+        pk_info("ingest", "listening endpoint=%s",
+            pk_log_escape((const char *)data, strnlen((const char *)data, len), text, sizeof text));
         atomic_store(&pipeline->counters.is_ready, pipeline->retry_ms == 0);
     } else if (type == PK_LINK_FAILED) {
-        pk_error("ingest", "cannot listen: %s", pk_log_escape((const char *)data, len, text, sizeof text));
+        pk_error("ingest", "cannot listen: %s",
+            pk_log_escape((const char *)data, len, text, sizeof text));
     }
 }
 
@@ -493,7 +524,8 @@ static void take_messages(struct pk_pipeline *pipeline)
 
 static void read_link(struct pk_pipeline *pipeline)
 {
-    (void)pk_link_fill(&pipeline->ingest.link); /* an end shows as is_closed; what came before it still counts */
+    (void)pk_link_fill(
+        &pipeline->ingest.link); /* an end shows as is_closed; what came before it still counts */
     take_messages(pipeline);
 }
 
@@ -501,7 +533,8 @@ static void read_link(struct pk_pipeline *pipeline)
 
 static pk_err start_child(struct pk_pipeline *pipeline)
 {
-    pk_err err = pk_ingest_start(&pipeline->setup, pipeline->config->ingest_memory_bytes, &pipeline->ingest);
+    pk_err err =
+        pk_ingest_start(&pipeline->setup, pipeline->config->ingest_memory_bytes, &pipeline->ingest);
     return err == PK_OK ? send_keys(pipeline) : err;
 }
 
@@ -529,7 +562,7 @@ static pk_err await_listening(struct pk_pipeline *pipeline)
     int64_t deadline_ms = pk_clock_mono_ms() + START_WAIT_MS;
     while (!atomic_load(&pipeline->counters.is_ready)) {
         int64_t left_ms = deadline_ms - pk_clock_mono_ms();
-        struct pollfd item = { .fd = pipeline->ingest.link.fd, .events = POLLIN };
+        struct pollfd item = {.fd = pipeline->ingest.link.fd, .events = POLLIN};
         if (left_ms <= 0 || pipeline->ingest.link.is_closed) {
             return PK_ERR_IO;
         }
@@ -551,20 +584,24 @@ static pk_err load_key(const struct pk_aggregator_config *config, struct pk_keyp
         return err;
     }
     char text[PK_KEY_TEXT_SIZE], fingerprint[PK_FINGERPRINT_SIZE];
-    pk_info("key", "server_pubkey=\"%s\" fingerprint=\"%s\"", pk_key_text(out_pair->pubkey, text), pk_key_fingerprint(out_pair->pubkey, fingerprint));
+    pk_info("key", "server_pubkey=\"%s\" fingerprint=\"%s\"", pk_key_text(out_pair->pubkey, text),
+        pk_key_fingerprint(out_pair->pubkey, fingerprint));
     return PK_OK;
 }
 
-pk_err pk_pipeline_open(const struct pk_aggregator_config *config, struct pk_pipeline **out_pipeline)
+pk_err pk_pipeline_open(
+    const struct pk_aggregator_config *config, struct pk_pipeline **out_pipeline)
 {
     struct pk_pipeline *pipeline = calloc(1, sizeof *pipeline);
     if (!pipeline) {
         return PK_ERR_NOMEM;
     }
     pipeline->config = config;
-    pipeline->setup = (struct pk_link_setup){ .outstanding_budget_bytes = config->ingest_budget_bytes, .io_threads = 1 };
+    pipeline->setup = (struct pk_link_setup){
+        .outstanding_budget_bytes = config->ingest_budget_bytes, .io_threads = 1};
     strncpy(pipeline->setup.endpoint, config->listen, sizeof pipeline->setup.endpoint - 1);
-    struct pk_store_options options = { .conninfo = config->database, .role = config->role, .application = "picket-aggregator" };
+    struct pk_store_options options = {
+        .conninfo = config->database, .role = config->role, .application = "picket-aggregator"};
     const char *doing = NULL;
     pk_err err = load_key(config, &pipeline->setup.server);
     if (err != PK_OK) {
@@ -572,7 +609,8 @@ pk_err pk_pipeline_open(const struct pk_aggregator_config *config, struct pk_pip
     }
     err = PK_ERR_NOMEM;
     pipeline->progress = calloc(MAX_SENSORS, sizeof *pipeline->progress);
-    if (!pipeline->progress || pk_map_init(&pipeline->progress_by_sensor, MAX_SENSORS, is_sensor) != PK_OK ||
+    if (!pipeline->progress ||
+        pk_map_init(&pipeline->progress_by_sensor, MAX_SENSORS, is_sensor) != PK_OK ||
         pk_detection_new(&pipeline->detection) != PK_OK) {
         goto fail;
     }
@@ -599,7 +637,8 @@ fail:
     if (doing) {
         char text[512];
         const char *why = pipeline->store ? pk_store_error(pipeline->store) : pk_err_str(err);
-        pk_error("store", "cannot %s: %s", doing, pk_log_escape(why, strlen(why), text, sizeof text));
+        pk_error(
+            "store", "cannot %s: %s", doing, pk_log_escape(why, strlen(why), text, sizeof text));
     }
     pk_pipeline_close(pipeline);
     return err;
@@ -608,17 +647,25 @@ fail:
 pk_err pk_pipeline_run(struct pk_pipeline *pipeline, int stop_fd)
 {
     for (;;) {
-        bool reads = pipeline->ingest.pid > 0 && queue_has_room(pipeline) && pipeline->retry_ms == 0;
-        short link_events = (short)((reads ? POLLIN : 0) |
-                                    (pipeline->ingest.pid > 0 && pk_link_wants_write(&pipeline->ingest.link) ? POLLOUT : 0));
+        bool reads =
+            pipeline->ingest.pid > 0 && queue_has_room(pipeline) && pipeline->retry_ms == 0;
+        short link_events =
+            (short)((reads ? POLLIN : 0) |
+                    (pipeline->ingest.pid > 0 && pk_link_wants_write(&pipeline->ingest.link)
+                            ? POLLOUT
+                            : 0));
         struct pollfd items[] = {
-            { .fd = stop_fd, .events = POLLIN },
-            { .fd = pipeline->ingest.pid > 0 ? pipeline->ingest.link.fd : -1, .events = link_events },
-            { .fd = pk_store_socket(pipeline->store), .events = pipeline->retry_ms ? 0 : POLLIN },
+            {.fd = stop_fd, .events = POLLIN},
+            {.fd = pipeline->ingest.pid > 0 ? pipeline->ingest.link.fd : -1, .events = link_events},
+            {.fd = pk_store_socket(pipeline->store), .events = pipeline->retry_ms ? 0 : POLLIN},
         };
         int64_t now_ms = pk_clock_mono_ms();
         int64_t wait_ms = pipeline->retry_ms ? pipeline->retry_at_ms - now_ms : POLL_MS;
-        if (poll(items, 3, wait_ms < 0 ? 0 : wait_ms > POLL_MS ? POLL_MS : (int)wait_ms) < 0 && errno != EINTR) {
+        if (poll(items, 3,
+                wait_ms < 0         ? 0
+                : wait_ms > POLL_MS ? POLL_MS
+                                    : (int)wait_ms) < 0 &&
+            errno != EINTR) {
             return PK_ERR_IO;
         }
         if (items[0].revents) {
@@ -631,7 +678,8 @@ pk_err pk_pipeline_run(struct pk_pipeline *pipeline, int stop_fd)
             read_link(pipeline);
         }
         if (items[2].revents) {
-            pipeline->next_control_ms = 0; /* a notification, or the connection broke: poll_control finds out */
+            pipeline->next_control_ms =
+                0; /* a notification, or the connection broke: poll_control finds out */
         }
         now_ms = pk_clock_mono_ms();
         mind_child(pipeline, now_ms);
@@ -653,7 +701,8 @@ void pk_pipeline_close(struct pk_pipeline *pipeline)
     }
     if (pipeline->store && pipeline->ingest.pid > 0) {
         commit_all(pipeline);
-        if (store_ready(pipeline) && pk_detection_save(pipeline->detection, pipeline->store, true) != PK_OK) {
+        if (store_ready(pipeline) &&
+            pk_detection_save(pipeline->detection, pipeline->store, true) != PK_OK) {
             pk_warn("detect", "state not saved, the next start reads the stored activity again");
         }
     }

@@ -16,17 +16,20 @@
 
 /* Written by the core's thread, read by the metrics thread. */
 struct pk_pipeline_counters {
-    atomic_uint_fast64_t batches_committed, batches_duplicate, batches_conflict, batches_quarantined, rows_committed;
+    atomic_uint_fast64_t batches_committed, batches_duplicate, batches_conflict,
+        batches_quarantined, rows_committed;
     atomic_uint_fast64_t commits, commit_us, store_failures, child_restarts, findings;
     atomic_uint_fast64_t trials, engine_rows, queue_batches, queue_bytes;
-    atomic_uint_fast64_t sessions, ingest_bytes, refused_keys, refused_frames, refused_batches, refused_credit;
+    atomic_uint_fast64_t sessions, ingest_bytes, refused_keys, refused_frames, refused_batches,
+        refused_credit;
     atomic_bool is_ready; /* database connected, child listening */
 };
 
 struct pk_pipeline;
 
 /* Connects to the store, starts the ingest child and waits until it listens. Failures are logged with what to do. */
-pk_err pk_pipeline_open(const struct pk_aggregator_config *config, struct pk_pipeline **out_pipeline);
+pk_err pk_pipeline_open(
+    const struct pk_aggregator_config *config, struct pk_pipeline **out_pipeline);
 /* Runs until stop_fd is readable. */
 pk_err pk_pipeline_run(struct pk_pipeline *pipeline, int stop_fd);
 /* Commits what is queued if the database answers, saves detection state, stops the child. */

@@ -20,7 +20,10 @@
 #include "detect/engine.h"
 #include "detect/finding.h"
 
-enum { MAX_FILE = 1 << 30, MAX_FINDING_BYTES = 256 << 10 };
+enum {
+    MAX_FILE = 1 << 30,
+    MAX_FINDING_BYTES = 256 << 10
+};
 
 struct file {
     const char *path;
@@ -58,7 +61,8 @@ static int fail(int status, const char *text)
 
 static int refuse(const struct file *file, size_t offset, const char *what, pk_err err)
 {
-    fprintf(stderr, "picket-aggregator: %s: offset %zu: %s (%s); nothing was used\n", file->path, offset, what, pk_err_str(err));
+    fprintf(stderr, "picket-aggregator: %s: offset %zu: %s (%s); nothing was used\n", file->path,
+        offset, what, pk_err_str(err));
     return EX_DATAERR;
 }
 
@@ -68,7 +72,8 @@ static int read_file(struct file *file)
 {
     FILE *stream = fopen(file->path, "rbe");
     if (!stream) {
-        fprintf(stderr, "picket-aggregator: %s: cannot be opened: %s\n", file->path, strerror(errno));
+        fprintf(
+            stderr, "picket-aggregator: %s: cannot be opened: %s\n", file->path, strerror(errno));
         return EX_NOINPUT;
     }
     char chunk[65536];
@@ -83,7 +88,9 @@ static int read_file(struct file *file)
         fprintf(stderr, "picket-aggregator: %s: cannot be read: %s\n", file->path, strerror(errno));
         return EX_NOINPUT;
     }
-    return file->data.err == PK_OK ? EX_OK : refuse(file, file->data.len, "larger than a gigabyte", file->data.err);
+    return file->data.err == PK_OK
+               ? EX_OK
+               : refuse(file, file->data.len, "larger than a gigabyte", file->data.err);
 }
 
 static bool add_item(struct replay *replay, const struct item *item)
@@ -104,7 +111,8 @@ static bool add_item(struct replay *replay, const struct item *item)
 static int find_site(struct replay *replay, struct file *file)
 {
     char error[PK_CONF_ERROR_SIZE];
-    if (pk_scope_find_site(replay->scope, file->origin.site, &file->tenant, &file->site, error) != PK_OK) {
+    if (pk_scope_find_site(replay->scope, file->origin.site, &file->tenant, &file->site, error) !=
+        PK_OK) {
         fprintf(stderr, "picket-aggregator: %s: %s\n", file->path, error);
         return EX_CONFIG;
     }
@@ -112,26 +120,35 @@ static int find_site(struct replay *replay, struct file *file)
 }
 
 /* One record: checked to the last column, remembered when it is activity. */
-static int take_record(struct replay *replay, size_t index, const struct pk_segment_record *record, size_t offset, size_t place)
+static int take_record(struct replay *replay, size_t index, const struct pk_segment_record *record,
+    size_t offset, size_t place)
 {
     struct file *file = &replay->files[index];
     struct pk_batch *batch = NULL;
-    struct pk_batch_fault fault = { .what = "" };
-    pk_err err = record->codec == PK_CODEC_PLAIN ? pk_batch_decode(record->body, record->body_len, &batch, &fault) : PK_ERR_UNSUPPORTED;
+    struct pk_batch_fault fault = {.what = ""};
+    pk_err err = record->codec == PK_CODEC_PLAIN
+                     ? pk_batch_decode(record->body, record->body_len, &batch, &fault)
+                     : PK_ERR_UNSUPPORTED;
     if (err != PK_OK) {
         return refuse(file, offset, fault.what[0] ? fault.what : "codec", err);
     }
     int status = EX_OK;
     const struct pk_batch_info *info = pk_batch_info(batch);
     if (info->kind != record->kind || pk_batch_rows(batch) != record->rows) {
-        status = refuse(file, offset, "kind or rows differ from the record's head", PK_ERR_MALFORMED);
+        status =
+            refuse(file, offset, "kind or rows differ from the record's head", PK_ERR_MALFORMED);
     } else if (info->kind == PK_BATCH_ORIGIN) {
         pk_batch_origin(batch, &file->origin);
         status = find_site(replay, file);
     } else if (!file->tenant) {
-        status = refuse(file, offset, "the file does not begin by saying who wrote it", PK_ERR_MALFORMED);
+        status = refuse(
+            file, offset, "the file does not begin by saying who wrote it", PK_ERR_MALFORMED);
     } else if (info->kind == PK_BATCH_ACTIVITY) {
-        struct item item = { .window_start_us = info->window_start_us, .file = index, .place = place, .body = record->body, .body_len = record->body_len };
+        struct item item = {.window_start_us = info->window_start_us,
+            .file = index,
+            .place = place,
+            .body = record->body,
+            .body_len = record->body_len};
         status = add_item(replay, &item) ? EX_OK : fail(EX_OSERR, "out of memory");
     } else {
         replay->other_batches++;
@@ -158,7 +175,8 @@ static int verify(struct replay *replay, size_t index)
         struct pk_segment_record record;
         size_t offset = pos;
         err = pk_segment_record_decode(data, file->data.len, &pos, &record);
-        status = err == PK_OK ? take_record(replay, index, &record, offset, place) : refuse(file, offset, "damaged record", err);
+        status = err == PK_OK ? take_record(replay, index, &record, offset, place)
+                              : refuse(file, offset, "damaged record", err);
     }
     if (status == EX_OK && !file->tenant) {
         status = refuse(file, pos, "the file holds nothing", PK_ERR_TRUNCATED);
@@ -196,7 +214,7 @@ static void on_finding(void *arg, const struct pk_finding *finding)
 static struct pk_engine *engine_of(struct replay *replay, const struct pk_scope_tenant *tenant)
 {
     struct pk_engine **engine = &replay->engines[tenant - replay->scope->tenants];
-    struct pk_engine_options options = { .tenant = tenant };
+    struct pk_engine_options options = {.tenant = tenant};
     if (!*engine && pk_engine_new(&options, on_finding, replay, engine) != PK_OK) {
         *engine = NULL;
     }
@@ -209,16 +227,19 @@ static int feed(struct replay *replay, const struct item *item)
     struct pk_engine *engine = engine_of(replay, file->tenant);
     struct pk_batch *batch = NULL;
     struct pk_batch_fault fault;
-    if (!engine || pk_batch_decode(item->body, item->body_len, &batch, &fault) != PK_OK) { /* verified before: only memory can fail */
+    if (!engine || pk_batch_decode(item->body, item->body_len, &batch, &fault) !=
+                       PK_OK) { /* verified before: only memory can fail */
         return fail(EX_OSERR, "out of memory");
     }
-    struct pk_engine_origin origin = { .site = file->site->name, .sensor = file->origin.sensor };
+    struct pk_engine_origin origin = {.site = file->site->name, .sensor = file->origin.sensor};
     int status = EX_OK;
     for (size_t i = 0; i < pk_batch_rows(batch) && status == EX_OK; i++) {
         struct pk_activity row;
         pk_batch_activity(batch, i, &row);
         replay->rows++;
-        status = pk_engine_observe(engine, &origin, &row) == PK_OK ? EX_OK : fail(EX_OSERR, "out of memory");
+        status = pk_engine_observe(engine, &origin, &row) == PK_OK
+                     ? EX_OK
+                     : fail(EX_OSERR, "out of memory");
     }
     pk_batch_free(batch);
     return status;
@@ -226,7 +247,7 @@ static int feed(struct replay *replay, const struct item *item)
 
 static void print_summary(const struct replay *replay)
 {
-    struct pk_engine_stats sum = { 0 };
+    struct pk_engine_stats sum = {0};
     for (size_t i = 0; i < replay->scope->n_tenants; i++) {
         if (replay->engines[i]) {
             struct pk_engine_stats stats;
@@ -238,10 +259,12 @@ static void print_summary(const struct replay *replay)
         }
     }
     fprintf(stderr,
-        "{\"files\":%zu,\"activity_batches\":%zu,\"other_batches\":%" PRIu64 ",\"rows\":%" PRIu64 ",\"ignored_rows\":%" PRIu64 ",\"trials\":%" PRIu64
-        ",\"actors\":%zu,\"evicted_actors\":%" PRIu64 ",\"findings\":%" PRIu64 ",\"revisions\":%" PRIu64 "}\n",
-        replay->n_files, replay->n_items, replay->other_batches, replay->rows, sum.ignored_rows, sum.trials, sum.actors, sum.evicted_actors,
-        replay->findings, replay->revisions);
+        "{\"files\":%zu,\"activity_batches\":%zu,\"other_batches\":%" PRIu64 ",\"rows\":%" PRIu64
+        ",\"ignored_rows\":%" PRIu64 ",\"trials\":%" PRIu64
+        ",\"actors\":%zu,\"evicted_actors\":%" PRIu64 ",\"findings\":%" PRIu64
+        ",\"revisions\":%" PRIu64 "}\n",
+        replay->n_files, replay->n_items, replay->other_batches, replay->rows, sum.ignored_rows,
+        sum.trials, sum.actors, sum.evicted_actors, replay->findings, replay->revisions);
 }
 
 static int run(struct replay *replay)
@@ -269,8 +292,9 @@ static int run(struct replay *replay)
 /* -1: run. */
 static int read_arguments(int argc, char **argv, const char **out_scope)
 {
-    static const struct option options[] = { { "scope", required_argument, NULL, 's' }, { "history", required_argument, NULL, 'H' },
-        { "baseline", required_argument, NULL, 'B' }, { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
+    static const struct option options[] = {{"scope", required_argument, NULL, 's'},
+        {"history", required_argument, NULL, 'H'}, {"baseline", required_argument, NULL, 'B'},
+        {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
     int option;
     while ((option = getopt_long(argc, argv, "s:h", options, NULL)) != -1) {
         switch (option) {
@@ -279,7 +303,8 @@ static int read_arguments(int argc, char **argv, const char **out_scope)
             break;
         case 'H':
         case 'B':
-            return fail(EX_USAGE, "--history and --baseline belong to detectors that this release does not have; leave them out");
+            return fail(EX_USAGE,
+                "--history and --baseline belong to detectors that this release does not have; leave them out");
         case 'h':
             fputs(usage, stdout);
             return EX_OK;
@@ -298,7 +323,7 @@ int pk_replay_main(int argc, char **argv)
 {
     const char *scope_path = NULL;
     char error[PK_CONF_ERROR_SIZE];
-    struct replay replay = { 0 };
+    struct replay replay = {0};
     int status = read_arguments(argc, argv, &scope_path);
     if (status >= 0) {
         return status;

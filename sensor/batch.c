@@ -18,13 +18,14 @@ struct pk_batcher {
     pk_err err;
 };
 
-pk_err pk_batcher_new(struct pk_stats *stats, pk_sealed_cb on_sealed, void *arg, struct pk_batcher **out_batcher)
+pk_err pk_batcher_new(
+    struct pk_stats *stats, pk_sealed_cb on_sealed, void *arg, struct pk_batcher **out_batcher)
 {
     struct pk_batcher *batcher = calloc(1, sizeof *batcher);
     if (!batcher) {
         return PK_ERR_NOMEM;
     }
-    *batcher = (struct pk_batcher){ .stats = stats, .on_sealed = on_sealed, .arg = arg };
+    *batcher = (struct pk_batcher){.stats = stats, .on_sealed = on_sealed, .arg = arg};
     pk_bytes_init(&batcher->body, PK_MAX_BODY_BYTES);
     pk_err err = pk_batch_builder_new(PK_MAX_BATCH_ROWS, &batcher->builder);
     if (err != PK_OK) {
@@ -55,9 +56,10 @@ static void seal(struct pk_batcher *batcher)
 {
     size_t rows = batcher->info.kind ? pk_batch_builder_rows(batcher->builder) : 0;
     if (rows > 0) {
-        struct pk_sealed sealed = { .kind = batcher->info.kind, .rows = (uint32_t)rows };
+        struct pk_sealed sealed = {.kind = batcher->info.kind, .rows = (uint32_t)rows};
         pk_bytes_clear(&batcher->body);
-        pk_err err = pk_batch_encode(batcher->builder, &batcher->body, &sealed.first_us, &sealed.last_us);
+        pk_err err =
+            pk_batch_encode(batcher->builder, &batcher->body, &sealed.first_us, &sealed.last_us);
         if (err == PK_OK) {
             sealed.body = batcher->body.data;
             sealed.body_len = batcher->body.len;
@@ -81,7 +83,8 @@ static void begin(struct pk_batcher *batcher, enum pk_batch_kind kind)
 }
 
 /* One row of any kind: add it, sealing in between when the batch is full. */
-static void add(struct pk_batcher *batcher, enum pk_batch_kind kind, pk_err (*add_row)(struct pk_batch_builder *, const void *), const void *row)
+static void add(struct pk_batcher *batcher, enum pk_batch_kind kind,
+    pk_err (*add_row)(struct pk_batch_builder *, const void *), const void *row)
 {
     if (batcher->info.kind != kind) {
         begin(batcher, kind);
@@ -151,8 +154,12 @@ static void on_window_end(void *arg)
 
 struct pk_merge_sink pk_batcher_sink(struct pk_batcher *batcher)
 {
-    return (struct pk_merge_sink){ .arg = batcher, .window = on_window, .activity = on_activity, .rrset = on_rrset, .negative = on_negative,
-        .window_end = on_window_end };
+    return (struct pk_merge_sink){.arg = batcher,
+        .window = on_window,
+        .activity = on_activity,
+        .rrset = on_rrset,
+        .negative = on_negative,
+        .window_end = on_window_end};
 }
 
 pk_err pk_batcher_origin(struct pk_batcher *batcher, const struct pk_origin *origin)

@@ -21,7 +21,8 @@ struct pk_sealed {
 };
 typedef pk_err (*pk_sealed_cb)(void *arg, const struct pk_sealed *sealed);
 
-pk_err pk_batcher_new(struct pk_stats *stats, pk_sealed_cb on_sealed, void *arg, struct pk_batcher **out_batcher);
+pk_err pk_batcher_new(
+    struct pk_stats *stats, pk_sealed_cb on_sealed, void *arg, struct pk_batcher **out_batcher);
 void pk_batcher_free(struct pk_batcher *batcher);
 /* What to give to pk_merge_new. */
 struct pk_merge_sink pk_batcher_sink(struct pk_batcher *batcher);

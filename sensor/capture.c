@@ -14,9 +14,19 @@
 #include <zlib.h>
 #include <zstd.h>
 
-enum { IN_SIZE = 256 << 10, PEEK = 6, SNAPLEN = 262144, TIMEOUT_MS = 100 };
+enum {
+    IN_SIZE = 256 << 10,
+    PEEK = 6,
+    SNAPLEN = 262144,
+    TIMEOUT_MS = 100
+};
 
-enum packing { PLAIN, GZIP, XZ, ZSTD };
+enum packing {
+    PLAIN,
+    GZIP,
+    XZ,
+    ZSTD
+};
 
 /* A packed file being read. */
 struct source {
@@ -50,7 +60,10 @@ static enum packing packing_of(const uint8_t *p, size_t len)
     if (len >= 2 && p[0] == 0x1f && p[1] == 0x8b) {
         return GZIP;
     }
-    if (len >= 6 && memcmp(p, "\xfd" "7zXZ\0", 6) == 0) {
+    if (len >= 6 && memcmp(p,
+                        "\xfd"
+                        "7zXZ\0",
+                        6) == 0) {
         return XZ;
     }
     if (len >= 4 && memcmp(p, "\x28\xb5\x2f\xfd", 4) == 0) {
@@ -110,8 +123,8 @@ static size_t unpack_xz(struct source *source, uint8_t *out, size_t size)
 
 static size_t unpack_zstd(struct source *source, uint8_t *out, size_t size)
 {
-    ZSTD_inBuffer in = { .src = source->in, .size = source->in_len, .pos = source->in_pos };
-    ZSTD_outBuffer room = { .dst = out, .size = size };
+    ZSTD_inBuffer in = {.src = source->in, .size = source->in_len, .pos = source->in_pos};
+    ZSTD_outBuffer room = {.dst = out, .size = size};
     source->is_damaged = ZSTD_isError(ZSTD_decompressStream(source->zstd, &room, &in));
     source->in_pos = in.pos;
     return room.pos;
@@ -194,7 +207,8 @@ static bool start_unpacking(struct source *source)
     return true;
 }
 
-static pk_err source_open(const char *path, FILE **out_stream, struct source **out_source, char out_error[PK_CAPTURE_ERROR_SIZE])
+static pk_err source_open(const char *path, FILE **out_stream, struct source **out_source,
+    char out_error[PK_CAPTURE_ERROR_SIZE])
 {
     struct source *source = calloc(1, sizeof *source);
     if (!source) {
@@ -202,18 +216,21 @@ static pk_err source_open(const char *path, FILE **out_stream, struct source **o
     }
     source->file = strcmp(path, "-") == 0 ? stdin : fopen(path, "rbe");
     if (!source->file) {
-        snprintf(out_error, PK_CAPTURE_ERROR_SIZE, "%s: cannot be opened: %s", path, strerror(errno));
+        snprintf(
+            out_error, PK_CAPTURE_ERROR_SIZE, "%s: cannot be opened: %s", path, strerror(errno));
         free(source);
         return PK_ERR_IO;
     }
-    cookie_io_functions_t functions = { .read = source_read, .seek = source_seek, .close = source_close };
+    cookie_io_functions_t functions = {
+        .read = source_read, .seek = source_seek, .close = source_close};
     FILE *stream = start_unpacking(source) ? fopencookie(source, "r", functions) : NULL;
     if (!stream) {
         snprintf(out_error, PK_CAPTURE_ERROR_SIZE, "%s: out of memory", path);
         source_close(source);
         return PK_ERR_NOMEM;
     }
-    (void)setvbuf(stream, NULL, _IOFBF, IN_SIZE); /* the default would call the unpacker every 4 KiB */
+    (void)setvbuf(
+        stream, NULL, _IOFBF, IN_SIZE); /* the default would call the unpacker every 4 KiB */
     *out_stream = stream;
     *out_source = source;
     return PK_OK;
@@ -221,7 +238,8 @@ static pk_err source_open(const char *path, FILE **out_stream, struct source **o
 
 /* --- opening --- */
 
-pk_err pk_capture_open_file(const char *path, struct pk_capture **out_capture, char out_error[PK_CAPTURE_ERROR_SIZE])
+pk_err pk_capture_open_file(
+    const char *path, struct pk_capture **out_capture, char out_error[PK_CAPTURE_ERROR_SIZE])
 {
     char reason[PCAP_ERRBUF_SIZE] = "";
     FILE *stream = NULL;
@@ -235,9 +253,11 @@ pk_err pk_capture_open_file(const char *path, struct pk_capture **out_capture, c
         return err;
     }
     snprintf(capture->name, sizeof capture->name, "%s", path);
-    capture->pcap = pcap_fopen_offline_with_tstamp_precision(stream, PCAP_TSTAMP_PRECISION_MICRO, reason);
+    capture->pcap =
+        pcap_fopen_offline_with_tstamp_precision(stream, PCAP_TSTAMP_PRECISION_MICRO, reason);
     if (!capture->pcap) {
-        snprintf(out_error, PK_CAPTURE_ERROR_SIZE, "%s: offset %llu: %s%s", path, (unsigned long long)capture->source->out_pos, reason,
+        snprintf(out_error, PK_CAPTURE_ERROR_SIZE, "%s: offset %llu: %s%s", path,
+            (unsigned long long)capture->source->out_pos, reason,
             capture->source->is_damaged ? " (the packed data is damaged)" : "");
         fclose(stream);
         free(capture);
@@ -246,7 +266,8 @@ pk_err pk_capture_open_file(const char *path, struct pk_capture **out_capture, c
     int link_type = pcap_datalink(capture->pcap);
     if (!pk_packet_link_supported(link_type)) {
         const char *name = pcap_datalink_val_to_name(link_type);
-        snprintf(out_error, PK_CAPTURE_ERROR_SIZE, "%s: link type %d (%s) is not supported", path, link_type, name ? name : "unknown");
+        snprintf(out_error, PK_CAPTURE_ERROR_SIZE, "%s: link type %d (%s) is not supported", path,
+            link_type, name ? name : "unknown");
         pk_capture_close(capture);
         return PK_ERR_UNSUPPORTED;
     }
@@ -254,33 +275,42 @@ pk_err pk_capture_open_file(const char *path, struct pk_capture **out_capture, c
     return PK_OK;
 }
 
-const char *pk_capture_filter(int link_type, const struct pk_ports *ports, char *out, size_t out_size)
+const char *pk_capture_filter(
+    int link_type, const struct pk_ports *ports, char *out, size_t out_size)
 {
     char port[256] = "";
     size_t len = 0;
     for (size_t i = 0; i < ports->n; i++) {
-        len += (size_t)snprintf(port + len, sizeof port - len, "%sport %u", i ? " or " : "", ports->v[i]);
+        len += (size_t)snprintf(
+            port + len, sizeof port - len, "%sport %u", i ? " or " : "", ports->v[i]);
     }
     char here[512];
     /* Later fragments carry no ports, and the kernel cannot follow IPv6 extension headers: both are let through. */
-    snprintf(here, sizeof here, "%s or (ip[6:2] & 0x1fff != 0) or (ip6 and (ip6[6]=44 or ip6[6]=0 or ip6[6]=60 or ip6[6]=43))", port);
+    snprintf(here, sizeof here,
+        "%s or (ip[6:2] & 0x1fff != 0) or (ip6 and (ip6[6]=44 or ip6[6]=0 or ip6[6]=60 or ip6[6]=43))",
+        port);
     if (link_type == DLT_EN10MB) {
         /* "vlan" shifts the offsets of everything after it, so the untagged part stands first. */
-        snprintf(out, out_size, "(%s) or (vlan and ((%s) or (vlan and (%s or (ip[6:2] & 0x1fff != 0)))))", here, here, port);
+        snprintf(out, out_size,
+            "(%s) or (vlan and ((%s) or (vlan and (%s or (ip[6:2] & 0x1fff != 0)))))", here, here,
+            port);
     } else {
         snprintf(out, out_size, "%s", here);
     }
     return out;
 }
 
-static pk_err fail_live(struct pk_capture *capture, const char *interface, const char *what, const char *hint, char out_error[PK_CAPTURE_ERROR_SIZE])
+static pk_err fail_live(struct pk_capture *capture, const char *interface, const char *what,
+    const char *hint, char out_error[PK_CAPTURE_ERROR_SIZE])
 {
-    snprintf(out_error, PK_CAPTURE_ERROR_SIZE, "%s: %s: %s%s", interface, what, capture->pcap ? pcap_geterr(capture->pcap) : "out of memory", hint);
+    snprintf(out_error, PK_CAPTURE_ERROR_SIZE, "%s: %s: %s%s", interface, what,
+        capture->pcap ? pcap_geterr(capture->pcap) : "out of memory", hint);
     pk_capture_close(capture);
     return PK_ERR_IO;
 }
 
-pk_err pk_capture_open_live(const char *interface, size_t buffer_bytes, const struct pk_ports *ports, struct pk_capture **out_capture,
+pk_err pk_capture_open_live(const char *interface, size_t buffer_bytes,
+    const struct pk_ports *ports, struct pk_capture **out_capture,
     char out_error[PK_CAPTURE_ERROR_SIZE])
 {
     char reason[PCAP_ERRBUF_SIZE] = "", filter[2048];
@@ -303,7 +333,10 @@ pk_err pk_capture_open_live(const char *interface, size_t buffer_bytes, const st
     (void)pcap_set_buffer_size(capture->pcap, (int)buffer_bytes);
     int result = pcap_activate(capture->pcap);
     if (result < 0) {
-        const char *hint = result == PCAP_ERROR_PERM_DENIED ? "; it needs the capability CAP_NET_RAW (setcap cap_net_raw+ep, or root)" : "";
+        const char *hint =
+            result == PCAP_ERROR_PERM_DENIED
+                ? "; it needs the capability CAP_NET_RAW (setcap cap_net_raw+ep, or root)"
+                : "";
         return fail_live(capture, interface, "cannot capture", hint, out_error);
     }
     if (!pk_packet_link_supported(pcap_datalink(capture->pcap))) {
@@ -368,11 +401,14 @@ enum pk_capture_result pk_capture_next(struct pk_capture *capture, struct pk_raw
         return PK_CAPTURE_END;
     }
     if (capture->is_live) {
-        snprintf(capture->error, sizeof capture->error, "%s: %s", capture->name, pcap_geterr(capture->pcap));
+        snprintf(capture->error, sizeof capture->error, "%s: %s", capture->name,
+            pcap_geterr(capture->pcap));
     } else {
-        snprintf(capture->error, sizeof capture->error, "%s: damaged at offset %lld, after packet %llu: %s", capture->name,
+        snprintf(capture->error, sizeof capture->error,
+            "%s: damaged at offset %lld, after packet %llu: %s", capture->name,
             (long long)ftello(pcap_file(capture->pcap)), (unsigned long long)capture->n_packets,
-            capture->source->is_damaged ? "the packed data cannot be unpacked" : pcap_geterr(capture->pcap));
+            capture->source->is_damaged ? "the packed data cannot be unpacked"
+                                        : pcap_geterr(capture->pcap));
     }
     return PK_CAPTURE_BROKEN;
 }

@@ -8,15 +8,27 @@
 static const struct {
     const char *path, *variable;
 } overrides[] = {
-    { "sensor", "PICKET_SENSOR" }, { "site", "PICKET_SITE" }, { "scope", "PICKET_SCOPE" }, { "client_key", "PICKET_CLIENT_KEY" },
-    { "key_file", "PICKET_KEY_FILE" }, { "vantage", "PICKET_VANTAGE" }, { "window_s", "PICKET_WINDOW_S" }, { "log_level", "PICKET_LOG_LEVEL" },
-    { "capture.interface", "PICKET_CAPTURE_INTERFACE" }, { "capture.user", "PICKET_CAPTURE_USER" }, { "capture.buffer_mb", "PICKET_CAPTURE_BUFFER_MB" },
-    { "capture.read", "PICKET_CAPTURE_READ" }, { "spool.folder", "PICKET_SPOOL_FOLDER" }, { "spool.max_mb", "PICKET_SPOOL_MAX_MB" },
-    { "aggregator.endpoints", "PICKET_AGGREGATOR_ENDPOINTS" }, { "aggregator.server_key", "PICKET_AGGREGATOR_SERVER_KEY" },
+    {"sensor", "PICKET_SENSOR"},
+    {"site", "PICKET_SITE"},
+    {"scope", "PICKET_SCOPE"},
+    {"client_key", "PICKET_CLIENT_KEY"},
+    {"key_file", "PICKET_KEY_FILE"},
+    {"vantage", "PICKET_VANTAGE"},
+    {"window_s", "PICKET_WINDOW_S"},
+    {"log_level", "PICKET_LOG_LEVEL"},
+    {"capture.interface", "PICKET_CAPTURE_INTERFACE"},
+    {"capture.user", "PICKET_CAPTURE_USER"},
+    {"capture.buffer_mb", "PICKET_CAPTURE_BUFFER_MB"},
+    {"capture.read", "PICKET_CAPTURE_READ"},
+    {"spool.folder", "PICKET_SPOOL_FOLDER"},
+    {"spool.max_mb", "PICKET_SPOOL_MAX_MB"},
+    {"aggregator.endpoints", "PICKET_AGGREGATOR_ENDPOINTS"},
+    {"aggregator.server_key", "PICKET_AGGREGATOR_SERVER_KEY"},
 };
 
 /* A list of texts; one text stands for a list of one, as an environment variable gives it. */
-static size_t read_texts(struct pk_conf *file, const struct pk_conf_node *node, const char **out, size_t max)
+static size_t read_texts(
+    struct pk_conf *file, const struct pk_conf_node *node, const char **out, size_t max)
 {
     if (!node) {
         return 0;
@@ -36,7 +48,8 @@ static size_t read_texts(struct pk_conf *file, const struct pk_conf_node *node, 
     return n;
 }
 
-static void read_capture(struct pk_conf *file, const struct pk_conf_node *root, struct pk_sensor_config *config)
+static void read_capture(
+    struct pk_conf *file, const struct pk_conf_node *root, struct pk_sensor_config *config)
 {
     const struct pk_conf_node *capture = pk_conf_get(file, root, "capture");
     int64_t buffer_mb = 32, port;
@@ -69,7 +82,8 @@ static void read_capture(struct pk_conf *file, const struct pk_conf_node *root, 
     config->ring_bytes = (uint64_t)buffer_mb << 20;
 }
 
-static void read_aggregator(struct pk_conf *file, const struct pk_conf_node *root, struct pk_sensor_config *config)
+static void read_aggregator(
+    struct pk_conf *file, const struct pk_conf_node *root, struct pk_sensor_config *config)
 {
     const struct pk_conf_node *aggregator = pk_conf_get(file, root, "aggregator");
     pk_conf_need(file, root, aggregator, "aggregator");
@@ -84,7 +98,8 @@ static void read_aggregator(struct pk_conf *file, const struct pk_conf_node *roo
     config->n_endpoints = read_texts(file, endpoints, config->endpoints, PK_UPLINK_MAX_ENDPOINTS);
     pk_conf_text(file, key, &text);
     if (text && !pk_key_parse(text, config->server_pubkey)) {
-        pk_conf_fail(file, key, "must be the aggregator's public key, 40 characters of Z85 in quotes, as it logs at its start");
+        pk_conf_fail(file, key,
+            "must be the aggregator's public key, 40 characters of Z85 in quotes, as it logs at its start");
     }
     pk_conf_finish_map(file, aggregator);
 }
@@ -97,8 +112,12 @@ static void read_all(struct pk_conf *file, struct pk_sensor_config *config)
         const char **out;
         bool is_needed;
     } texts[] = {
-        { "sensor", &config->name, true }, { "site", &config->site, true }, { "scope", &config->scope, true },
-        { "client_key", &config->client_key, false }, { "key_file", &config->key_file, true }, { "log_level", &config->log_level, false },
+        {"sensor", &config->name, true},
+        {"site", &config->site, true},
+        {"scope", &config->scope, true},
+        {"client_key", &config->client_key, false},
+        {"key_file", &config->key_file, true},
+        {"log_level", &config->log_level, false},
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         const struct pk_conf_node *node = pk_conf_get(file, root, texts[i].key);
@@ -113,7 +132,9 @@ static void read_all(struct pk_conf *file, struct pk_sensor_config *config)
     if (where && strcmp(where, "authoritative") != 0 && strcmp(where, "resolver") != 0) {
         pk_conf_fail(file, vantage, "must be authoritative or resolver");
     }
-    config->vantage = !where ? PK_VANTAGE_UNKNOWN : where[0] == 'a' ? PK_VANTAGE_AUTHORITATIVE : PK_VANTAGE_RESOLVER;
+    config->vantage = !where            ? PK_VANTAGE_UNKNOWN
+                      : where[0] == 'a' ? PK_VANTAGE_AUTHORITATIVE
+                                        : PK_VANTAGE_RESOLVER;
     int64_t window_s = 10, max_mb = 1024;
     pk_conf_int(file, pk_conf_get(file, root, "window_s"), 1, 60, &window_s);
     read_capture(file, root, config);
@@ -132,9 +153,10 @@ static void read_all(struct pk_conf *file, struct pk_sensor_config *config)
     config->spool_max_bytes = (uint64_t)max_mb << 20;
 }
 
-pk_err pk_sensor_config_load(const char *path, struct pk_sensor_config *out_config, char out_error[PK_CONF_ERROR_SIZE])
+pk_err pk_sensor_config_load(
+    const char *path, struct pk_sensor_config *out_config, char out_error[PK_CONF_ERROR_SIZE])
 {
-    struct pk_sensor_config config = { .log_level = "info", .ports = { .v = { 53 }, .n = 1 } };
+    struct pk_sensor_config config = {.log_level = "info", .ports = {.v = {53}, .n = 1}};
     pk_err err = pk_conf_load(path, &config.file, out_error);
     if (err != PK_OK) {
         return err;

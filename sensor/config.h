@@ -8,13 +8,15 @@
 #include "packet.h"
 #include "uplink.h"
 
-enum { PK_CONFIG_MAX_READS = 64 };
+enum {
+    PK_CONFIG_MAX_READS = 64
+};
 
 struct pk_sensor_config {
     struct pk_conf *file; /* owns the texts below */
     const char *name, *site, *scope, *client_key, *key_file, *user, *log_level;
     enum pk_vantage vantage;
-    const char *interface; /* live, or */
+    const char *interface;                  /* live, or */
     const char *reads[PK_CONFIG_MAX_READS]; /* recorded captures, read once, then the sensor ends */
     size_t n_reads;
     bool shift_to_now; /* tell the recorded captures as if they ended now */
@@ -28,7 +30,8 @@ struct pk_sensor_config {
     uint8_t server_pubkey[PK_KEY_BYTES];
 };
 
-pk_err pk_sensor_config_load(const char *path, struct pk_sensor_config *out_config, char out_error[PK_CONF_ERROR_SIZE]);
+pk_err pk_sensor_config_load(
+    const char *path, struct pk_sensor_config *out_config, char out_error[PK_CONF_ERROR_SIZE]);
 void pk_sensor_config_done(struct pk_sensor_config *config);
 
 #endif

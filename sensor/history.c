@@ -12,7 +12,11 @@
 #include "picket/hash.h"
 #include "picket/rdata.h"
 
-enum { CACHE_SLOTS = 4096, SCRATCH_BYTES = 1 << 20, MAX_CHAIN = 64 /* resolvers give up long before */ };
+enum {
+    CACHE_SLOTS = 4096,
+    SCRATCH_BYTES = 1 << 20,
+    MAX_CHAIN = 64 /* resolvers give up long before */
+};
 
 struct cached {
     uint64_t hash; /* of the lower-cased name; 0: empty */
@@ -21,7 +25,7 @@ struct cached {
 
 struct record {
     struct pk_rr rr;
-    struct pk_name owner; /* lower case */
+    struct pk_name owner;            /* lower case */
     uint32_t rdata_start, rdata_len; /* in scratch */
     bool is_done;
     bool is_on_chain;
@@ -38,7 +42,8 @@ struct pk_history {
     struct pk_bytes scratch;
 };
 
-pk_err pk_history_new(struct pk_stats *stats, pk_history_cb on_rrset, void *arg, struct pk_history **out_history)
+pk_err pk_history_new(
+    struct pk_stats *stats, pk_history_cb on_rrset, void *arg, struct pk_history **out_history)
 {
     struct pk_history *history = calloc(1, sizeof *history);
     if (!history) {
@@ -85,23 +90,26 @@ static uint8_t strip_of(struct pk_history *history, const struct pk_name *name)
     text[len - 1] = '\0'; /* libpsl wants no last dot */
     const char *escape = strrchr(text, '\\');
     const char *start = escape ? strchr(escape, '.') : text;
-    const char *domain = start ? psl_registrable_domain(history->psl, escape ? start + 1 : text) : NULL;
+    const char *domain =
+        start ? psl_registrable_domain(history->psl, escape ? start + 1 : text) : NULL;
     return domain ? (uint8_t)(name->n_labels - labels_in(domain)) : 0;
 }
 
-static void registrable(struct pk_history *history, const struct pk_name *name, struct pk_name *out_domain)
+static void registrable(
+    struct pk_history *history, const struct pk_name *name, struct pk_name *out_domain)
 {
     uint64_t hash = pk_name_hash(name) | 1;
     struct cached *cached = &history->cache[hash >> 8 & (CACHE_SLOTS - 1)];
     if (cached->hash != hash || cached->strip > name->n_labels) {
-        *cached = (struct cached){ .hash = hash, .strip = strip_of(history, name) };
+        *cached = (struct cached){.hash = hash, .strip = strip_of(history, name)};
     }
     pk_name_strip(name, cached->strip, out_domain);
 }
 
 /* --- what kind of answer --- */
 
-static bool is_cut_for(const struct pk_dnsmsg *msg, const struct pk_rr *rr, const struct pk_name *qname)
+static bool is_cut_for(
+    const struct pk_dnsmsg *msg, const struct pk_rr *rr, const struct pk_name *qname)
 {
     struct pk_name owner;
     pk_rr_owner(msg, rr, &owner);
@@ -110,7 +118,8 @@ static bool is_cut_for(const struct pk_dnsmsg *msg, const struct pk_rr *rr, cons
 
 enum pk_answer_kind pk_history_answer_kind(const struct pk_transaction *transaction)
 {
-    if (transaction->transfer_records > 1 || (transaction->outcome == PK_OUTCOME_ANSWERED && !transaction->response)) {
+    if (transaction->transfer_records > 1 ||
+        (transaction->outcome == PK_OUTCOME_ANSWERED && !transaction->response)) {
         return PK_ANSWER_TRANSFER;
     }
     if (!transaction->response) {
@@ -137,12 +146,14 @@ enum pk_answer_kind pk_history_answer_kind(const struct pk_transaction *transact
         if (rr.type == PK_TYPE_SOA) {
             return PK_ANSWER_NODATA;
         }
-        has_cut = has_cut || (rr.type == PK_TYPE_NS && transaction->query.has_question && is_cut_for(msg, &rr, &transaction->query.question.name));
+        has_cut = has_cut || (rr.type == PK_TYPE_NS && transaction->query.has_question &&
+                                 is_cut_for(msg, &rr, &transaction->query.question.name));
     }
     return has_cut && !msg->aa ? PK_ANSWER_REFERRAL : PK_ANSWER_NODATA;
 }
 
-uint64_t pk_history_answer_digest(struct pk_history *history, const struct pk_message *response, uint32_t *out_min_ttl_s)
+uint64_t pk_history_answer_digest(
+    struct pk_history *history, const struct pk_message *response, uint32_t *out_min_ttl_s)
 {
     struct pk_rr_iter iter;
     struct pk_rr rr;
@@ -153,7 +164,8 @@ uint64_t pk_history_answer_digest(struct pk_history *history, const struct pk_me
         pk_bytes_clear(&history->scratch);
         pk_bytes_put_be16(&history->scratch, rr.type);
         pk_rdata_expand(&response->dns, &rr, true, &history->scratch);
-        digest += pk_hash_fixed(history->scratch.data, history->scratch.len); /* a sum: the order of records is the server's whim */
+        digest += pk_hash_fixed(history->scratch.data,
+            history->scratch.len); /* a sum: the order of records is the server's whim */
         min_ttl_s = rr.ttl_s < min_ttl_s ? rr.ttl_s : min_ttl_s;
     }
     bool is_empty = min_ttl_s == UINT32_MAX && digest == 0;
@@ -193,7 +205,8 @@ static size_t collect(struct pk_history *history, const struct pk_dnsmsg *msg)
         pk_name_lower(&record->owner);
         pk_rdata_expand(msg, &rr, true, &history->scratch);
         record->rdata_len = (uint32_t)history->scratch.len - record->rdata_start;
-        if (record->rdata_len > UINT16_MAX) { /* names written out can swell it (CVE-2020-1350): nobody can have sent that */
+        if (record->rdata_len >
+            UINT16_MAX) { /* names written out can swell it (CVE-2020-1350): nobody can have sent that */
             history->stats->rrsets_shed++;
             return 0;
         }
@@ -226,16 +239,16 @@ static uint32_t sort_unique(struct pk_slice *items, uint32_t n)
 }
 
 /* Reports the RRset that begins with record `first`, taking in its fellows. */
-static void report(struct pk_history *history, const struct pk_transaction *transaction, size_t first, size_t n, enum pk_trust trust,
-    const struct pk_name *bailiwick)
+static void report(struct pk_history *history, const struct pk_transaction *transaction,
+    size_t first, size_t n, enum pk_trust trust, const struct pk_name *bailiwick)
 {
     const struct record *head = &history->records[first];
     struct pk_rrset rrset = {
-        .owner = { head->owner.wire, head->owner.len },
+        .owner = {head->owner.wire, head->owner.len},
         .type = head->rr.type,
         .class = head->rr.class,
         .rdata = history->rdata,
-        .bailiwick = { bailiwick->wire, bailiwick->len },
+        .bailiwick = {bailiwick->wire, bailiwick->len},
         .trust = (uint8_t)trust,
         .count = 1,
         .first_us = transaction->response_ts_us,
@@ -245,15 +258,19 @@ static void report(struct pk_history *history, const struct pk_transaction *tran
     };
     for (size_t i = first; i < n; i++) {
         struct record *record = &history->records[i];
-        bool is_fellow = !record->is_done && record->rr.section == head->rr.section && record->rr.type == head->rr.type &&
+        bool is_fellow = !record->is_done && record->rr.section == head->rr.section &&
+                         record->rr.type == head->rr.type &&
                          (i == first || pk_name_equal(&record->owner, &head->owner));
         if (is_fellow) {
             record->is_done = true;
-            history->rdata[rrset.n_rdata++] = (struct pk_slice){ history->scratch.data + record->rdata_start, record->rdata_len };
-            rrset.ttl_min_s = record->rr.ttl_s < rrset.ttl_min_s ? record->rr.ttl_s : rrset.ttl_min_s;
-            rrset.ttl_max_s = record->rr.ttl_s > rrset.ttl_max_s ? record->rr.ttl_s : rrset.ttl_max_s;
-        } else if (record->rr.type == PK_TYPE_RRSIG && record->rr.section == head->rr.section && record->rdata_len >= 2 &&
-                   pk_name_equal(&record->owner, &head->owner)) {
+            history->rdata[rrset.n_rdata++] =
+                (struct pk_slice){history->scratch.data + record->rdata_start, record->rdata_len};
+            rrset.ttl_min_s =
+                record->rr.ttl_s < rrset.ttl_min_s ? record->rr.ttl_s : rrset.ttl_min_s;
+            rrset.ttl_max_s =
+                record->rr.ttl_s > rrset.ttl_max_s ? record->rr.ttl_s : rrset.ttl_max_s;
+        } else if (record->rr.type == PK_TYPE_RRSIG && record->rr.section == head->rr.section &&
+                   record->rdata_len >= 2 && pk_name_equal(&record->owner, &head->owner)) {
             const uint8_t *covered = history->scratch.data + record->rdata_start;
             bool covers = (covered[0] << 8 | covered[1]) == head->rr.type;
             rrset.flags = (uint8_t)(rrset.flags | (covers ? PK_RRSET_SIGNED : 0));
@@ -266,26 +283,32 @@ static void report(struct pk_history *history, const struct pk_transaction *tran
 
 /* The deepest zone the authority section names that encloses the QNAME and lies at or below `registrable`: a server must not widen its own bailiwick by
  * claiming to be the root. Left alone when there is none. */
-static void narrow_to_authority(const struct pk_history *history, size_t n, const struct pk_name *qname, struct pk_name *bailiwick)
+static void narrow_to_authority(const struct pk_history *history, size_t n,
+    const struct pk_name *qname, struct pk_name *bailiwick)
 {
     for (size_t i = 0; i < n; i++) {
         const struct record *record = &history->records[i];
-        if (record->rr.section == PK_SECTION_AUTHORITY && (record->rr.type == PK_TYPE_SOA || record->rr.type == PK_TYPE_NS) &&
-            pk_name_is_within(qname, &record->owner) && pk_name_is_within(&record->owner, bailiwick)) {
+        if (record->rr.section == PK_SECTION_AUTHORITY &&
+            (record->rr.type == PK_TYPE_SOA || record->rr.type == PK_TYPE_NS) &&
+            pk_name_is_within(qname, &record->owner) &&
+            pk_name_is_within(&record->owner, bailiwick)) {
             *bailiwick = record->owner;
         }
     }
 }
 
-static bool is_signature_of(const struct pk_history *history, const struct record *record, uint16_t type)
+static bool is_signature_of(
+    const struct pk_history *history, const struct record *record, uint16_t type)
 {
     const uint8_t *covered = history->scratch.data + record->rdata_start;
-    return record->rr.type == PK_TYPE_RRSIG && record->rdata_len >= 2 && (covered[0] << 8 | covered[1]) == type;
+    return record->rr.type == PK_TYPE_RRSIG && record->rdata_len >= 2 &&
+           (covered[0] << 8 | covered[1]) == type;
 }
 
 /* Marks the answer records that belong to one name of the chain, and gives out the next name: the target of its CNAME. A DNAME stands above the name it
  * rewrites (RFC 6672 s2.2). */
-static bool mark_link(struct pk_history *history, size_t n, const struct pk_name *link, struct pk_name *out_next)
+static bool mark_link(
+    struct pk_history *history, size_t n, const struct pk_name *link, struct pk_name *out_next)
 {
     bool has_next = false;
     for (size_t i = 0; i < n; i++) {
@@ -293,12 +316,14 @@ static bool mark_link(struct pk_history *history, size_t n, const struct pk_name
         if (record->rr.section != PK_SECTION_ANSWER) {
             continue;
         }
-        bool is_dname = record->rr.type == PK_TYPE_DNAME || is_signature_of(history, record, PK_TYPE_DNAME);
+        bool is_dname =
+            record->rr.type == PK_TYPE_DNAME || is_signature_of(history, record, PK_TYPE_DNAME);
         if (pk_name_equal(&record->owner, link)) {
             bool is_new = !record->is_on_chain;
             record->is_on_chain = true;
             if (record->rr.type == PK_TYPE_CNAME && is_new && !has_next) {
-                has_next = pk_name_from_wire(history->scratch.data + record->rdata_start, record->rdata_len, out_next) == PK_OK;
+                has_next = pk_name_from_wire(history->scratch.data + record->rdata_start,
+                               record->rdata_len, out_next) == PK_OK;
             }
         } else if (is_dname && pk_name_is_within(link, &record->owner)) {
             record->is_on_chain = true;
@@ -315,7 +340,8 @@ static void mark_chain(struct pk_history *history, size_t n, const struct pk_nam
     }
 }
 
-static void report_answer(struct pk_history *history, const struct pk_transaction *transaction, size_t n, const struct pk_name *qname)
+static void report_answer(struct pk_history *history, const struct pk_transaction *transaction,
+    size_t n, const struct pk_name *qname)
 {
     const struct pk_dnsmsg *msg = &transaction->response->dns;
     enum pk_trust trust = msg->aa ? PK_TRUST_AUTHORITATIVE : PK_TRUST_RESOLVER;
@@ -343,26 +369,30 @@ static void report_answer(struct pk_history *history, const struct pk_transactio
 }
 
 /* Whether name is a target of one of the NS records of the cut. */
-static bool is_server_of(const struct pk_history *history, size_t n, const struct pk_name *cut, const struct pk_name *name)
+static bool is_server_of(const struct pk_history *history, size_t n, const struct pk_name *cut,
+    const struct pk_name *name)
 {
     for (size_t i = 0; i < n; i++) {
         const struct record *record = &history->records[i];
-        if (record->rr.section == PK_SECTION_AUTHORITY && record->rr.type == PK_TYPE_NS && pk_name_equal(&record->owner, cut) &&
-            record->rdata_len == name->len && memcmp(history->scratch.data + record->rdata_start, name->wire, name->len) == 0) {
+        if (record->rr.section == PK_SECTION_AUTHORITY && record->rr.type == PK_TYPE_NS &&
+            pk_name_equal(&record->owner, cut) && record->rdata_len == name->len &&
+            memcmp(history->scratch.data + record->rdata_start, name->wire, name->len) == 0) {
             return true;
         }
     }
     return false;
 }
 
-static void report_referral(struct pk_history *history, const struct pk_transaction *transaction, size_t n, const struct pk_name *qname)
+static void report_referral(struct pk_history *history, const struct pk_transaction *transaction,
+    size_t n, const struct pk_name *qname)
 {
     struct pk_name cut, parent;
     bool has_cut = false;
     for (size_t i = 0; i < n; i++) {
         struct record *record = &history->records[i];
-        if (record->rr.section == PK_SECTION_AUTHORITY && record->rr.type == PK_TYPE_NS && !record->is_done && !has_cut &&
-            pk_name_is_within(qname, &record->owner) && !pk_name_is_root(&record->owner)) {
+        if (record->rr.section == PK_SECTION_AUTHORITY && record->rr.type == PK_TYPE_NS &&
+            !record->is_done && !has_cut && pk_name_is_within(qname, &record->owner) &&
+            !pk_name_is_root(&record->owner)) {
             cut = record->owner;
             has_cut = true;
             pk_name_strip(&cut, 1, &parent);
@@ -375,7 +405,8 @@ static void report_referral(struct pk_history *history, const struct pk_transact
         if (record->rr.section != PK_SECTION_ADDITIONAL || record->is_done || !is_address) {
             continue;
         }
-        if (pk_name_is_within(&record->owner, &cut) && is_server_of(history, n, &cut, &record->owner)) {
+        if (pk_name_is_within(&record->owner, &cut) &&
+            is_server_of(history, n, &cut, &record->owner)) {
             report(history, transaction, i, n, PK_TRUST_GLUE, &parent);
         } else {
             history->stats->rrsets_refused++;
@@ -385,18 +416,22 @@ static void report_referral(struct pk_history *history, const struct pk_transact
 
 void pk_history_transaction(struct pk_history *history, const struct pk_transaction *transaction)
 {
-    if (transaction->outcome != PK_OUTCOME_ANSWERED || !transaction->response || transaction->query.opcode != PK_OPCODE_QUERY ||
-        !transaction->query.has_question || transaction->query.question.class != PK_CLASS_IN || transaction->transfer_records > 0) {
+    if (transaction->outcome != PK_OUTCOME_ANSWERED || !transaction->response ||
+        transaction->query.opcode != PK_OPCODE_QUERY || !transaction->query.has_question ||
+        transaction->query.question.class != PK_CLASS_IN || transaction->transfer_records > 0) {
         return;
     }
     enum pk_dns_fault fault = transaction->response->dns.fault;
-    if ((fault != PK_DNS_OK && fault != PK_DNS_TRAILING) || !transaction->response->dns.has_question) {
+    if ((fault != PK_DNS_OK && fault != PK_DNS_TRAILING) ||
+        !transaction->response->dns.has_question) {
         return;
     }
     struct pk_name qname = transaction->query.question.name;
     enum pk_answer_kind kind = pk_history_answer_kind(transaction);
     const struct pk_dnsmsg *msg = &transaction->response->dns;
-    bool has_chain = kind == PK_ANSWER_NXDOMAIN && msg->n_records[PK_SECTION_ANSWER] > 0; /* a CNAME to a name that does not exist */
+    bool has_chain =
+        kind == PK_ANSWER_NXDOMAIN &&
+        msg->n_records[PK_SECTION_ANSWER] > 0; /* a CNAME to a name that does not exist */
     pk_name_lower(&qname);
     if (kind == PK_ANSWER_DATA || (has_chain && !msg->tc)) {
         report_answer(history, transaction, collect(history, msg), &qname);

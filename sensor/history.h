@@ -19,20 +19,24 @@
 #include "stats.h"
 #include "transaction.h"
 
-enum { PK_HISTORY_MAX_RECORDS = 512 /* of one response; with more it is shed whole and counted */ };
+enum {
+    PK_HISTORY_MAX_RECORDS = 512 /* of one response; with more it is shed whole and counted */
+};
 
 struct pk_history;
 
 /* One RRset of one response: count 1, both times the response's. Borrowed during the call. */
 typedef void (*pk_history_cb)(void *arg, const struct pk_rrset *rrset);
 
-pk_err pk_history_new(struct pk_stats *stats, pk_history_cb on_rrset, void *arg, struct pk_history **out_history);
+pk_err pk_history_new(
+    struct pk_stats *stats, pk_history_cb on_rrset, void *arg, struct pk_history **out_history);
 void pk_history_free(struct pk_history *history);
 void pk_history_transaction(struct pk_history *history, const struct pk_transaction *transaction);
 
 /* RFC 2308 s2: what kind of answer this is. */
 enum pk_answer_kind pk_history_answer_kind(const struct pk_transaction *transaction);
 /* Of the answer section's (type, RDATA) set, whatever its order, without owners and TTLs; 0 when it is empty. out_min_ttl_s: 0 then. */
-uint64_t pk_history_answer_digest(struct pk_history *history, const struct pk_message *response, uint32_t *out_min_ttl_s);
+uint64_t pk_history_answer_digest(
+    struct pk_history *history, const struct pk_message *response, uint32_t *out_min_ttl_s);
 
 #endif

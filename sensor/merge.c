@@ -13,7 +13,10 @@
 
 #include "pairing.h"
 
-enum { MAX_KEY = 1024, MAX_SET = 512 };
+enum {
+    MAX_KEY = 1024,
+    MAX_SET = 512
+};
 
 struct row {
     uint32_t key_start, key_len; /* in the arena */
@@ -60,7 +63,8 @@ static bool is_row(const void *entries, uint32_t entry, const void *key)
     const struct table *table = entries;
     const struct row *row = &table->rows[entry];
     const struct wanted *wanted = key;
-    return row->key_len == wanted->len && memcmp(table->merge->arena.data + row->key_start, wanted->key, wanted->len) == 0;
+    return row->key_len == wanted->len &&
+           memcmp(table->merge->arena.data + row->key_start, wanted->key, wanted->len) == 0;
 }
 
 static bool is_server(const void *entries, uint32_t entry, const void *key)
@@ -89,7 +93,8 @@ static void ignore_rrset(void *arg, const struct pk_rrset *rrset)
     (void)rrset;
 }
 
-pk_err pk_merge_new(const struct pk_merge_options *options, struct pk_stats *stats, const struct pk_merge_sink *sink, struct pk_merge **out_merge)
+pk_err pk_merge_new(const struct pk_merge_options *options, struct pk_stats *stats,
+    const struct pk_merge_sink *sink, struct pk_merge **out_merge)
 {
     struct pk_merge *merge = calloc(1, sizeof *merge);
     if (!merge) {
@@ -103,9 +108,11 @@ pk_err pk_merge_new(const struct pk_merge_options *options, struct pk_stats *sta
     merge->rrset_rows = malloc(PK_MERGE_MAX_ROWS * sizeof *merge->rrset_rows);
     merge->negative_rows = malloc(PK_MERGE_MAX_ROWS * sizeof *merge->negative_rows);
     merge->servers = malloc(PK_MERGE_MAX_SERVERS * sizeof *merge->servers);
-    bool is_good = merge->activity_rows && merge->rrset_rows && merge->negative_rows && merge->servers &&
-                   table_init(&merge->activity, merge) == PK_OK && table_init(&merge->rrsets, merge) == PK_OK &&
-                   table_init(&merge->negatives, merge) == PK_OK && pk_map_init(&merge->server_map, PK_MERGE_MAX_SERVERS, is_server) == PK_OK &&
+    bool is_good = merge->activity_rows && merge->rrset_rows && merge->negative_rows &&
+                   merge->servers && table_init(&merge->activity, merge) == PK_OK &&
+                   table_init(&merge->rrsets, merge) == PK_OK &&
+                   table_init(&merge->negatives, merge) == PK_OK &&
+                   pk_map_init(&merge->server_map, PK_MERGE_MAX_SERVERS, is_server) == PK_OK &&
                    pk_history_new(stats, ignore_rrset, NULL, &merge->digester) == PK_OK;
     if (!is_good) {
         pk_merge_free(merge);
@@ -138,9 +145,10 @@ void pk_merge_free(struct pk_merge *merge)
 /* --- rows --- */
 
 /* The row with this key: an old one, or a new one with *out_is_new. NULL when the window's bounds are reached. */
-static struct row *row_for(struct pk_merge *merge, struct table *table, const uint8_t *key, size_t len, bool *out_is_new)
+static struct row *row_for(
+    struct pk_merge *merge, struct table *table, const uint8_t *key, size_t len, bool *out_is_new)
 {
-    struct wanted wanted = { .key = key, .len = len };
+    struct wanted wanted = {.key = key, .len = len};
     uint64_t hash = pk_hash(key, len);
     uint32_t found = pk_map_find(&table->map, hash, table, &wanted);
     *out_is_new = found == PK_MAP_NONE;
@@ -157,7 +165,7 @@ static struct row *row_for(struct pk_merge *merge, struct table *table, const ui
         return NULL;
     }
     struct row *row = &table->rows[table->n];
-    *row = (struct row){ .key_start = start, .key_len = (uint32_t)len, .index = table->n };
+    *row = (struct row){.key_start = start, .key_len = (uint32_t)len, .index = table->n};
     (void)pk_map_add(&table->map, hash, table->n++); /* as many places as rows */
     return row;
 }
@@ -165,12 +173,13 @@ static struct row *row_for(struct pk_merge *merge, struct table *table, const ui
 /* The arena may move while the window is open: slices into it are kept as offsets and made good when rows are given out. */
 static struct pk_slice offset_slice(uint32_t start, uint32_t len)
 {
-    return (struct pk_slice){ .data = (const uint8_t *)(uintptr_t)(start + 1), .len = len };
+    return (struct pk_slice){.data = (const uint8_t *)(uintptr_t)(start + 1), .len = len};
 }
 
 static struct pk_slice resolve(const struct pk_merge *merge, struct pk_slice slice)
 {
-    return (struct pk_slice){ .data = merge->arena.data + ((uintptr_t)slice.data - 1), .len = slice.len };
+    return (struct pk_slice){
+        .data = merge->arena.data + ((uintptr_t)slice.data - 1), .len = slice.len};
 }
 
 /* --- the window --- */
@@ -189,10 +198,11 @@ static void give_rrset(struct pk_merge *merge, uint32_t i)
     row.bailiwick = resolve(merge, row.bailiwick);
     /* The key ends with the RDATA, each with its length before it. */
     const struct row *entry = &merge->rrsets.rows[i];
-    const uint8_t *p = merge->arena.data + entry->key_start + entry->key_len - (uint32_t)(uintptr_t)row.rdata;
+    const uint8_t *p =
+        merge->arena.data + entry->key_start + entry->key_len - (uint32_t)(uintptr_t)row.rdata;
     for (uint32_t k = 0; k < row.n_rdata; k++) {
         uint32_t len = (uint32_t)p[0] << 8 | p[1];
-        merge->set[k] = (struct pk_slice){ .data = p + 2, .len = len };
+        merge->set[k] = (struct pk_slice){.data = p + 2, .len = len};
         p += 2 + len;
     }
     row.rdata = merge->set;
@@ -204,7 +214,9 @@ static void close_window(struct pk_merge *merge)
     struct pk_batch_info info = {
         .window_start_us = merge->window_start_us,
         .window_ms = merge->options.window_ms,
-        .privacy = !merge->options.tenant ? PK_PRIVACY_CLEAR : merge->options.client_key ? PK_PRIVACY_PSEUDONYMS : PK_PRIVACY_NO_CLIENTS,
+        .privacy = !merge->options.tenant      ? PK_PRIVACY_CLEAR
+                   : merge->options.client_key ? PK_PRIVACY_PSEUDONYMS
+                                               : PK_PRIVACY_NO_CLIENTS,
     };
     merge->sink.window(merge->sink.arg, &info);
     for (uint32_t i = 0; i < merge->activity.n; i++) {
@@ -221,7 +233,7 @@ static void close_window(struct pk_merge *merge)
         merge->sink.negative(merge->sink.arg, &row);
     }
     merge->sink.window_end(merge->sink.arg);
-    struct table *tables[] = { &merge->activity, &merge->rrsets, &merge->negatives };
+    struct table *tables[] = {&merge->activity, &merge->rrsets, &merge->negatives};
     for (size_t i = 0; i < 3; i++) {
         if (tables[i]->n > 0) {
             pk_map_clear(&tables[i]->map);
@@ -239,7 +251,8 @@ void pk_merge_tick(struct pk_merge *merge, int64_t now_us, bool force)
     }
     int64_t window_us = (int64_t)merge->options.window_ms * 1000;
     bool is_over = now_us >= merge->window_start_us + window_us;
-    bool is_stepped_back = now_us < merge->window_start_us - window_us; /* a clock step, or the next file is older */
+    bool is_stepped_back =
+        now_us < merge->window_start_us - window_us; /* a clock step, or the next file is older */
     if (is_over || is_stepped_back || force) {
         close_window(merge);
     }
@@ -269,10 +282,13 @@ static uint8_t vantage_of(struct pk_merge *merge, const struct pk_transaction *t
     uint32_t found = pk_map_find(&merge->server_map, hash, merge->servers, addr);
     if (transaction->response) {
         const struct pk_dnsmsg *msg = &transaction->response->dns;
-        uint8_t shown = msg->ra ? PK_VANTAGE_RESOLVER : msg->aa ? PK_VANTAGE_AUTHORITATIVE : PK_VANTAGE_UNKNOWN;
-        if (shown != PK_VANTAGE_UNKNOWN && found == PK_MAP_NONE && merge->n_servers < PK_MERGE_MAX_SERVERS) {
+        uint8_t shown = msg->ra   ? PK_VANTAGE_RESOLVER
+                        : msg->aa ? PK_VANTAGE_AUTHORITATIVE
+                                  : PK_VANTAGE_UNKNOWN;
+        if (shown != PK_VANTAGE_UNKNOWN && found == PK_MAP_NONE &&
+            merge->n_servers < PK_MERGE_MAX_SERVERS) {
             found = merge->n_servers++;
-            merge->servers[found] = (struct server){ .addr = *addr };
+            merge->servers[found] = (struct server){.addr = *addr};
             (void)pk_map_add(&merge->server_map, hash, found);
         }
         if (shown != PK_VANTAGE_UNKNOWN && found != PK_MAP_NONE) {
@@ -286,15 +302,15 @@ static bool is_private(const struct pk_addr *addr)
 {
     const uint8_t *b = addr->bytes;
     if (addr->family == 4) {
-        return b[0] == 10 || (b[0] == 172 && (b[1] & 0xf0) == 16) || (b[0] == 192 && b[1] == 168) || (b[0] == 100 && (b[1] & 0xc0) == 64) ||
-               (b[0] == 169 && b[1] == 254) || b[0] == 127;
+        return b[0] == 10 || (b[0] == 172 && (b[1] & 0xf0) == 16) || (b[0] == 192 && b[1] == 168) ||
+               (b[0] == 100 && (b[1] & 0xc0) == 64) || (b[0] == 169 && b[1] == 254) || b[0] == 127;
     }
     return (b[0] & 0xfe) == 0xfc || (b[0] == 0xfe && (b[1] & 0xc0) == 0x80);
 }
 
 static struct pk_client client_of(const struct pk_merge *merge, const struct pk_addr *addr)
 {
-    struct pk_client client = { .kind = PK_CLIENT_OUTSIDE, .addr = *addr };
+    struct pk_client client = {.kind = PK_CLIENT_OUTSIDE, .addr = *addr};
     const struct pk_scope_site *site = merge->options.site;
     if (!merge->options.tenant) {
         client.kind = is_private(addr) ? PK_CLIENT_INSIDE : PK_CLIENT_OUTSIDE;
@@ -306,11 +322,11 @@ static struct pk_client client_of(const struct pk_merge *merge, const struct pk_
         }
         memset(&client, 0, sizeof client);
         if (merge->options.client_key) {
-            uint8_t salt[crypto_generichash_blake2b_SALTBYTES] = { 0 };
+            uint8_t salt[crypto_generichash_blake2b_SALTBYTES] = {0};
             static const uint8_t personal[crypto_generichash_blake2b_PERSONALBYTES] = "pk-client";
             uint8_t raw[16];
-            (void)crypto_generichash_blake2b_salt_personal(raw, sizeof raw, (const uint8_t *)addr, sizeof *addr, merge->options.client_key, 32, salt,
-                personal);
+            (void)crypto_generichash_blake2b_salt_personal(raw, sizeof raw, (const uint8_t *)addr,
+                sizeof *addr, merge->options.client_key, 32, salt, personal);
             client.kind = PK_CLIENT_PSEUDONYM;
             memcpy(client.pseudonym, raw, sizeof client.pseudonym);
             client.prefix = site->clients[i];
@@ -322,7 +338,7 @@ static struct pk_client client_of(const struct pk_merge *merge, const struct pk_
 
 static uint16_t edns_class(uint16_t size)
 {
-    static const uint16_t classes[] = { 4096, 1400, 1232, 512 };
+    static const uint16_t classes[] = {4096, 1400, 1232, 512};
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
         if (size >= classes[i]) {
             return size > 4096 ? UINT16_MAX : classes[i];
@@ -331,7 +347,8 @@ static uint16_t edns_class(uint16_t size)
     return 0;
 }
 
-static void fill_signature(struct pk_merge *merge, const struct pk_transaction *transaction, enum pk_answer_kind kind, struct pk_signature *out)
+static void fill_signature(struct pk_merge *merge, const struct pk_transaction *transaction,
+    enum pk_answer_kind kind, struct pk_signature *out)
 {
     const struct pk_query *query = &transaction->query;
     const struct pk_dnsmsg *msg = transaction->response ? &transaction->response->dns : NULL;
@@ -344,8 +361,11 @@ static void fill_signature(struct pk_merge *merge, const struct pk_transaction *
     out->answer = (uint8_t)kind;
     out->qtype = query->question.type;
     out->qclass = query->question.class;
-    out->rcode = msg ? msg->rcode : kind == PK_ANSWER_TRANSFER ? PK_RCODE_NOERROR : PK_RCODE_NO_RESPONSE;
-    out->flags = (uint16_t)(query->flags | (msg && msg->aa ? PK_SIG_AA : 0) | (msg && msg->tc ? PK_SIG_TC : 0) | (msg && msg->ra ? PK_SIG_RA : 0));
+    out->rcode = msg                          ? msg->rcode
+                 : kind == PK_ANSWER_TRANSFER ? PK_RCODE_NOERROR
+                                              : PK_RCODE_NO_RESPONSE;
+    out->flags = (uint16_t)(query->flags | (msg && msg->aa ? PK_SIG_AA : 0) |
+                            (msg && msg->tc ? PK_SIG_TC : 0) | (msg && msg->ra ? PK_SIG_RA : 0));
     out->edns_udp_size = query->flags & PK_SIG_QUERY_EDNS ? edns_class(query->edns_udp_size) : 0;
 }
 
@@ -356,13 +376,16 @@ static uint32_t clamp32(int64_t v)
     return v < 0 ? 0 : v > UINT32_MAX ? UINT32_MAX : (uint32_t)v;
 }
 
-static void merge_activity(struct pk_merge *merge, const struct pk_transaction *transaction, const struct pk_name *name, enum pk_answer_kind kind)
+static void merge_activity(struct pk_merge *merge, const struct pk_transaction *transaction,
+    const struct pk_name *name, enum pk_answer_kind kind)
 {
     const struct pk_query *query = &transaction->query;
-    struct pk_activity fresh = { .client = client_of(merge, &query->client), .first_us = query->ts_us, .count = 1 };
+    struct pk_activity fresh = {
+        .client = client_of(merge, &query->client), .first_us = query->ts_us, .count = 1};
     fill_signature(merge, transaction, kind, &fresh.signature);
     if (transaction->response && kind == PK_ANSWER_DATA) {
-        fresh.answer_digest = pk_history_answer_digest(merge->digester, transaction->response, &fresh.min_ttl_s);
+        fresh.answer_digest =
+            pk_history_answer_digest(merge->digester, transaction->response, &fresh.min_ttl_s);
     }
     uint8_t key[MAX_KEY];
     size_t len = 0;
@@ -383,7 +406,8 @@ static void merge_activity(struct pk_merge *merge, const struct pk_transaction *
         return;
     }
     merge->stats->in_scope++;
-    uint32_t latency_us = transaction->response_ts_us ? clamp32(transaction->response_ts_us - query->ts_us) : 0;
+    uint32_t latency_us =
+        transaction->response_ts_us ? clamp32(transaction->response_ts_us - query->ts_us) : 0;
     struct pk_activity *kept = &merge->activity_rows[row->index];
     if (is_new) {
         *kept = fresh;
@@ -395,19 +419,26 @@ static void merge_activity(struct pk_merge *merge, const struct pk_transaction *
         kept->first_us = query->ts_us < kept->first_us ? query->ts_us : kept->first_us;
         kept->span_us = clamp32(last_us - kept->first_us);
         kept->count++;
-        kept->latency_min_us = latency_us < kept->latency_min_us ? latency_us : kept->latency_min_us;
-        kept->latency_max_us = latency_us > kept->latency_max_us ? latency_us : kept->latency_max_us;
+        kept->latency_min_us =
+            latency_us < kept->latency_min_us ? latency_us : kept->latency_min_us;
+        kept->latency_max_us =
+            latency_us > kept->latency_max_us ? latency_us : kept->latency_max_us;
         kept->min_ttl_s = fresh.min_ttl_s < kept->min_ttl_s ? fresh.min_ttl_s : kept->min_ttl_s;
     }
-    kept->response_bytes_max = transaction->response_bytes > kept->response_bytes_max ? transaction->response_bytes : kept->response_bytes_max;
+    kept->response_bytes_max = transaction->response_bytes > kept->response_bytes_max
+                                   ? transaction->response_bytes
+                                   : kept->response_bytes_max;
     kept->retransmissions += query->retransmissions;
     kept->transfer_records += transaction->transfer_records;
-    kept->transfer_soas = (uint16_t)(kept->transfer_soas + transaction->transfer_soas > UINT16_MAX ? UINT16_MAX
-                                                                                                    : kept->transfer_soas + transaction->transfer_soas);
-    kept->case_mixed = (uint8_t)(kept->case_mixed + (query->is_case_mixed && kept->case_mixed < UINT8_MAX));
+    kept->transfer_soas = (uint16_t)(kept->transfer_soas + transaction->transfer_soas > UINT16_MAX
+                                         ? UINT16_MAX
+                                         : kept->transfer_soas + transaction->transfer_soas);
+    kept->case_mixed =
+        (uint8_t)(kept->case_mixed + (query->is_case_mixed && kept->case_mixed < UINT8_MAX));
 }
 
-static void merge_negative(struct pk_merge *merge, const struct pk_transaction *transaction, const struct pk_name *name)
+static void merge_negative(
+    struct pk_merge *merge, const struct pk_transaction *transaction, const struct pk_name *name)
 {
     const struct pk_query *query = &transaction->query;
     struct pk_negative fresh = {
@@ -421,7 +452,7 @@ static void merge_negative(struct pk_merge *merge, const struct pk_transaction *
     uint8_t key[MAX_KEY];
     size_t len = name->len;
     memcpy(key, name->wire, name->len);
-    const uint16_t rest[] = { fresh.type, fresh.class, fresh.rcode };
+    const uint16_t rest[] = {fresh.type, fresh.class, fresh.rcode};
     memcpy(key + len, rest, sizeof rest);
     bool is_new;
     struct row *row = row_for(merge, &merge->negatives, key, len + sizeof rest, &is_new);
@@ -446,16 +477,20 @@ void pk_merge_transaction(struct pk_merge *merge, const struct pk_transaction *t
     if (transaction->outcome == PK_OUTCOME_UNSOLICITED) {
         return; /* counted; evidence rows come with the forgery detectors */
     }
-    struct pk_name name = { .len = 1, .n_labels = 0, .wire = { 0 } };
+    struct pk_name name = {.len = 1, .n_labels = 0, .wire = {0}};
     if (transaction->query.has_question) {
         name = transaction->query.question.name;
         pk_name_lower(&name);
     }
     /* The moment it ended: that is monotone, the time of the query is not. */
-    enter_window(merge, transaction->response_ts_us ? transaction->response_ts_us : transaction->query.ts_us + PK_PAIRING_TIMEOUT_US);
+    enter_window(merge, transaction->response_ts_us
+                            ? transaction->response_ts_us
+                            : transaction->query.ts_us + PK_PAIRING_TIMEOUT_US);
     enum pk_answer_kind kind = pk_history_answer_kind(transaction);
-    bool is_in_scope = !merge->options.tenant || pk_scope_match(merge->options.tenant, &name, transaction->query.question.type,
-                                                     transaction->query.question.class, NULL) != PK_SCOPE_NOT;
+    bool is_in_scope =
+        !merge->options.tenant ||
+        pk_scope_match(merge->options.tenant, &name, transaction->query.question.type,
+            transaction->query.question.class, NULL) != PK_SCOPE_NOT;
     if (is_in_scope) {
         merge_activity(merge, transaction, &name, kind);
     } else if (kind == PK_ANSWER_DATA || kind == PK_ANSWER_REFERRAL || kind == PK_ANSWER_TRANSFER) {
@@ -486,7 +521,7 @@ void pk_merge_rrset(struct pk_merge *merge, const struct pk_rrset *rrset)
     len += rrset->owner.len;
     memcpy(key + len, rrset->bailiwick.data, rrset->bailiwick.len);
     len += rrset->bailiwick.len;
-    const uint16_t head[] = { rrset->type, rrset->class, rrset->trust };
+    const uint16_t head[] = {rrset->type, rrset->class, rrset->trust};
     memcpy(key + len, head, sizeof head);
     len += sizeof head;
     for (uint32_t i = 0; i < rrset->n_rdata; i++) {
@@ -510,7 +545,8 @@ void pk_merge_rrset(struct pk_merge *merge, const struct pk_rrset *rrset)
         *kept = *rrset;
         kept->owner = offset_slice(row->key_start, rrset->owner.len);
         kept->bailiwick = offset_slice(row->key_start + rrset->owner.len, rrset->bailiwick.len);
-        kept->rdata = (const struct pk_slice *)(uintptr_t)rdata_bytes; /* from the end of the key; see give_rrset */
+        kept->rdata = (const struct pk_slice *)(uintptr_t)
+            rdata_bytes; /* from the end of the key; see give_rrset */
         return;
     }
     kept->count += rrset->count;

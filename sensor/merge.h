@@ -14,9 +14,10 @@
 #include "transaction.h"
 
 enum {
-    PK_MERGE_MAX_ROWS = 50000,          /* of each table in a window; beyond that rows are shed and counted */
-    PK_MERGE_MAX_BYTES = 16 << 20,      /* names and RDATA of a window */
-    PK_MERGE_MAX_SERVERS = 4096,        /* whose vantage is remembered */
+    PK_MERGE_MAX_ROWS =
+        50000, /* of each table in a window; beyond that rows are shed and counted */
+    PK_MERGE_MAX_BYTES = 16 << 20, /* names and RDATA of a window */
+    PK_MERGE_MAX_SERVERS = 4096,   /* whose vantage is remembered */
 };
 
 struct pk_merge;
@@ -24,8 +25,8 @@ struct pk_merge;
 struct pk_merge_options {
     const struct pk_scope_tenant *tenant; /* NULL: no scope, every source in clear; borrowed */
     const struct pk_scope_site *site;     /* with tenant */
-    const uint8_t *client_key;            /* 32 bytes, or NULL: inside clients are left out; borrowed */
-    enum pk_vantage vantage;              /* UNKNOWN: the site's, else inferred for each server */
+    const uint8_t *client_key; /* 32 bytes, or NULL: inside clients are left out; borrowed */
+    enum pk_vantage vantage;   /* UNKNOWN: the site's, else inferred for each server */
     uint32_t window_ms;
 };
 
@@ -39,7 +40,8 @@ struct pk_merge_sink {
     void (*window_end)(void *arg);
 };
 
-pk_err pk_merge_new(const struct pk_merge_options *options, struct pk_stats *stats, const struct pk_merge_sink *sink, struct pk_merge **out_merge);
+pk_err pk_merge_new(const struct pk_merge_options *options, struct pk_stats *stats,
+    const struct pk_merge_sink *sink, struct pk_merge **out_merge);
 void pk_merge_free(struct pk_merge *merge);
 void pk_merge_transaction(struct pk_merge *merge, const struct pk_transaction *transaction);
 void pk_merge_rrset(struct pk_merge *merge, const struct pk_rrset *rrset);

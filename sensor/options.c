@@ -32,27 +32,38 @@ static const char usage[] =
     "  -h, --help             this text\n"
     "  -V, --version\n";
 
-enum { OPT_SITE = 256, OPT_SENSOR, OPT_SCOPE, OPT_CLIENT_KEY, OPT_VANTAGE, OPT_WINDOW, OPT_PORT, OPT_USER, OPT_NOW, OPT_SHIP };
+enum {
+    OPT_SITE = 256,
+    OPT_SENSOR,
+    OPT_SCOPE,
+    OPT_CLIENT_KEY,
+    OPT_VANTAGE,
+    OPT_WINDOW,
+    OPT_PORT,
+    OPT_USER,
+    OPT_NOW,
+    OPT_SHIP
+};
 
 static const struct option long_options[] = {
-    { "read", required_argument, NULL, 'r' },
-    { "interface", required_argument, NULL, 'i' },
-    { "output", required_argument, NULL, 'o' },
-    { "write", required_argument, NULL, 'w' },
-    { "config", required_argument, NULL, 'c' },
-    { "site", required_argument, NULL, OPT_SITE },
-    { "sensor", required_argument, NULL, OPT_SENSOR },
-    { "scope", required_argument, NULL, OPT_SCOPE },
-    { "client-key", required_argument, NULL, OPT_CLIENT_KEY },
-    { "vantage", required_argument, NULL, OPT_VANTAGE },
-    { "window", required_argument, NULL, OPT_WINDOW },
-    { "port", required_argument, NULL, OPT_PORT },
-    { "user", required_argument, NULL, OPT_USER },
-    { "ship", required_argument, NULL, OPT_SHIP },
-    { "now", no_argument, NULL, OPT_NOW },
-    { "help", no_argument, NULL, 'h' },
-    { "version", no_argument, NULL, 'V' },
-    { NULL, 0, NULL, 0 },
+    {"read", required_argument, NULL, 'r'},
+    {"interface", required_argument, NULL, 'i'},
+    {"output", required_argument, NULL, 'o'},
+    {"write", required_argument, NULL, 'w'},
+    {"config", required_argument, NULL, 'c'},
+    {"site", required_argument, NULL, OPT_SITE},
+    {"sensor", required_argument, NULL, OPT_SENSOR},
+    {"scope", required_argument, NULL, OPT_SCOPE},
+    {"client-key", required_argument, NULL, OPT_CLIENT_KEY},
+    {"vantage", required_argument, NULL, OPT_VANTAGE},
+    {"window", required_argument, NULL, OPT_WINDOW},
+    {"port", required_argument, NULL, OPT_PORT},
+    {"user", required_argument, NULL, OPT_USER},
+    {"ship", required_argument, NULL, OPT_SHIP},
+    {"now", no_argument, NULL, OPT_NOW},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'V'},
+    {NULL, 0, NULL, 0},
 };
 
 static int wrong(const char *what, const char *value, const char *right)
@@ -91,7 +102,8 @@ static int take(struct pk_options *options, int option, const char *value)
         options->write = value;
         break;
     case 'c':
-        options->command = options->command == PK_COMMAND_SHIP ? PK_COMMAND_SHIP : PK_COMMAND_DAEMON;
+        options->command =
+            options->command == PK_COMMAND_SHIP ? PK_COMMAND_SHIP : PK_COMMAND_DAEMON;
         options->config = value;
         break;
     case OPT_SITE:
@@ -119,7 +131,8 @@ static int take(struct pk_options *options, int option, const char *value)
         options->window_ms = (uint32_t)v * 1000;
         break;
     case OPT_PORT:
-        if (!number(value, 1, 65535, &v) || options->ports.n == sizeof options->ports.v / sizeof *options->ports.v) {
+        if (!number(value, 1, 65535, &v) ||
+            options->ports.n == sizeof options->ports.v / sizeof *options->ports.v) {
             return wrong("--port", value, "1 to 65535, at most fifteen of them");
         }
         options->ports.v[options->ports.n++] = (uint16_t)v;
@@ -150,7 +163,8 @@ static int take(struct pk_options *options, int option, const char *value)
 static int check(const struct pk_options *options)
 {
     if (options->command == PK_COMMAND_SHIP && !options->config) {
-        return wrong("--ship", options->reads[0], "needs --config, which says where the aggregator is");
+        return wrong(
+            "--ship", options->reads[0], "needs --config, which says where the aggregator is");
     }
     if (options->command != PK_COMMAND_CAPTURE) {
         return PK_OPTIONS_RUN;
@@ -163,10 +177,12 @@ static int check(const struct pk_options *options)
         return wrong("--read and --interface", options->interface, "one or the other");
     }
     if (options->write && !options->site) {
-        return wrong("--write", options->write, "needs --site, so that the replay knows where it was seen");
+        return wrong(
+            "--write", options->write, "needs --site, so that the replay knows where it was seen");
     }
     if (options->client_key && !options->scope) {
-        return wrong("--client-key", options->client_key, "without --scope every source stays in clear; give both or neither");
+        return wrong("--client-key", options->client_key,
+            "without --scope every source stays in clear; give both or neither");
     }
     return PK_OPTIONS_RUN;
 }
@@ -176,7 +192,7 @@ static int subcommand(int argc, char **argv, struct pk_options *options)
     static const struct {
         const char *name;
         enum pk_command command;
-    } commands[] = { { "check-config", PK_COMMAND_CHECK_CONFIG }, { "genkey", PK_COMMAND_GENKEY } };
+    } commands[] = {{"check-config", PK_COMMAND_CHECK_CONFIG}, {"genkey", PK_COMMAND_GENKEY}};
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         if (strcmp(argv[1], commands[i].name) == 0) {
             if (argc != 3) {
@@ -187,14 +203,15 @@ static int subcommand(int argc, char **argv, struct pk_options *options)
             return PK_OPTIONS_RUN;
         }
     }
-    return strcmp(argv[1], "enroll") == 0 ? wrong("enroll", argc > 2 ? argv[2] : "",
-                                                "this release enrols by hand: genkey here, then picketctl sensor add with the public key")
-                                          : wrong("command", argv[1], "unknown");
+    return strcmp(argv[1], "enroll") == 0
+               ? wrong("enroll", argc > 2 ? argv[2] : "",
+                     "this release enrols by hand: genkey here, then picketctl sensor add with the public key")
+               : wrong("command", argv[1], "unknown");
 }
 
 int pk_options_parse(int argc, char **argv, struct pk_options *out_options)
 {
-    *out_options = (struct pk_options){ .window_ms = 10000, .ports = { .v = { 53 }, .n = 1 } };
+    *out_options = (struct pk_options){.window_ms = 10000, .ports = {.v = {53}, .n = 1}};
     if (argc > 1 && argv[1][0] != '-') {
         return subcommand(argc, argv, out_options);
     }
@@ -204,7 +221,8 @@ int pk_options_parse(int argc, char **argv, struct pk_options *out_options)
         return EX_OSERR;
     }
     int option, status = PK_OPTIONS_RUN;
-    while (status == PK_OPTIONS_RUN && (option = getopt_long(argc, argv, "r:i:o:w:c:hV", long_options, NULL)) != -1) {
+    while (status == PK_OPTIONS_RUN &&
+           (option = getopt_long(argc, argv, "r:i:o:w:c:hV", long_options, NULL)) != -1) {
         status = take(out_options, option, optarg);
     }
     for (; status == PK_OPTIONS_RUN && optind < argc; optind++) {

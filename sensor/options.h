@@ -14,7 +14,7 @@
 enum pk_command {
     PK_COMMAND_CAPTURE, /* --read or --interface */
     PK_COMMAND_DAEMON,  /* --config FILE */
-    PK_COMMAND_SHIP,   /* --config FILE --ship FILE.psp... */
+    PK_COMMAND_SHIP,    /* --config FILE --ship FILE.psp... */
     PK_COMMAND_CHECK_CONFIG,
     PK_COMMAND_GENKEY,
 };
@@ -22,7 +22,7 @@ enum pk_command {
 struct pk_options {
     enum pk_command command;
     const char **reads; /* borrowed from argv; owned array */
-    size_t n_reads; /* of SHIP: the .psp files */
+    size_t n_reads;     /* of SHIP: the .psp files */
     const char *interface;
     enum pk_output_mode output;
     const char *write;
@@ -30,7 +30,7 @@ struct pk_options {
     const char *scope;
     const char *client_key;
     const char *sensor;
-    const char *config; /* DAEMON, CHECK_CONFIG */
+    const char *config;   /* DAEMON, CHECK_CONFIG */
     const char *key_file; /* GENKEY */
     const char *user;
     enum pk_vantage vantage;
@@ -39,7 +39,9 @@ struct pk_options {
     bool shift_to_now; /* --now: a recorded capture is told as if it ended now */
 };
 
-enum { PK_OPTIONS_RUN = -1 };
+enum {
+    PK_OPTIONS_RUN = -1
+};
 /* Returns PK_OPTIONS_RUN, or the exit status with everything said (help, version, usage). */
 int pk_options_parse(int argc, char **argv, struct pk_options *out_options);
 void pk_options_done(struct pk_options *options);

@@ -17,7 +17,10 @@
 
 #include "history.h"
 
-enum { MAX_LINE = 16 << 20, MAX_KEY = 256 << 10 };
+enum {
+    MAX_LINE = 16 << 20,
+    MAX_KEY = 256 << 10
+};
 
 struct rrset {
     uint32_t key_start, key_len, n_rdata, rdata_start;
@@ -42,7 +45,7 @@ struct pk_output {
 
 bool pk_output_mode_parse(const char *text, enum pk_output_mode *out_mode)
 {
-    static const char *const names[] = { "none", "messages", "transactions", "rrsets" };
+    static const char *const names[] = {"none", "messages", "transactions", "rrsets"};
     for (unsigned i = 0; i < 4; i++) {
         if (strcmp(text, names[i]) == 0) {
             *out_mode = (enum pk_output_mode)i;
@@ -62,7 +65,8 @@ static bool is_rrset(const void *entries, uint32_t entry, const void *key)
     const struct pk_output *output = entries;
     const struct wanted *wanted = key;
     const struct rrset *rrset = &output->rrsets[entry];
-    return rrset->key_len == wanted->len && memcmp(output->keys.data + rrset->key_start, wanted->key, wanted->len) == 0;
+    return rrset->key_len == wanted->len &&
+           memcmp(output->keys.data + rrset->key_start, wanted->key, wanted->len) == 0;
 }
 
 pk_err pk_output_new(enum pk_output_mode mode, FILE *stream, struct pk_output **out_output)
@@ -76,7 +80,8 @@ pk_err pk_output_new(enum pk_output_mode mode, FILE *stream, struct pk_output **
     pk_bytes_init(&output->text, MAX_LINE);
     pk_bytes_init(&output->rdata, MAX_LINE);
     pk_bytes_init(&output->keys, (size_t)1 << 30);
-    if (mode == PK_OUTPUT_RRSETS && pk_map_init(&output->map, PK_OUTPUT_MAX_RRSETS, is_rrset) != PK_OK) {
+    if (mode == PK_OUTPUT_RRSETS &&
+        pk_map_init(&output->map, PK_OUTPUT_MAX_RRSETS, is_rrset) != PK_OK) {
         pk_output_free(output);
         return PK_ERR_NOMEM;
     }
@@ -102,7 +107,8 @@ void pk_output_free(struct pk_output *output)
 /* Writes the object as a line and lets it go. */
 static void put_line(struct pk_output *output, json_t *object)
 {
-    if (!output->is_closed && (json_dumpf(object, output->stream, JSON_COMPACT) != 0 || fputc('\n', output->stream) == EOF)) {
+    if (!output->is_closed && (json_dumpf(object, output->stream, JSON_COMPACT) != 0 ||
+                                  fputc('\n', output->stream) == EOF)) {
         output->is_closed = true;
     }
     json_decref(object);
@@ -110,7 +116,8 @@ static void put_line(struct pk_output *output, json_t *object)
 
 static void set(json_t *object, const char *key, json_t *value)
 {
-    (void)json_object_set_new_nocheck(object, key, value); /* out of memory shows as a missing key */
+    (void)json_object_set_new_nocheck(
+        object, key, value); /* out of memory shows as a missing key */
 }
 
 static json_t *text(const char *value)
@@ -174,9 +181,10 @@ static void put_question(json_t *object, const struct pk_question *question)
     set(object, "qclass_num", number(question->class));
 }
 
-static json_t *record_json(struct pk_output *output, const struct pk_dnsmsg *msg, const struct pk_rr *rr)
+static json_t *record_json(
+    struct pk_output *output, const struct pk_dnsmsg *msg, const struct pk_rr *rr)
 {
-    static const char *const sections[] = { "question", "answer", "authority", "additional" };
+    static const char *const sections[] = {"question", "answer", "authority", "additional"};
     char out[PK_TYPE_TEXT_SIZE];
     struct pk_name owner;
     pk_rr_owner(msg, rr, &owner);
@@ -278,13 +286,14 @@ void pk_output_message(struct pk_output *output, const struct pk_message *messag
 
 static const char *outcome_text(enum pk_outcome outcome)
 {
-    static const char *const names[PK_N_OUTCOMES] = { "answered", "unanswered", "unsolicited" };
+    static const char *const names[PK_N_OUTCOMES] = {"answered", "unanswered", "unsolicited"};
     return names[outcome];
 }
 
 static const char *answer_text(enum pk_answer_kind kind)
 {
-    static const char *const names[PK_N_ANSWER_KINDS] = { "none", "data", "nodata", "referral", "nxdomain", "error", "truncated", "transfer" };
+    static const char *const names[PK_N_ANSWER_KINDS] = {
+        "none", "data", "nodata", "referral", "nxdomain", "error", "truncated", "transfer"};
     return names[kind];
 }
 
@@ -298,10 +307,13 @@ void pk_output_transaction(struct pk_output *output, const struct pk_transaction
     json_t *line = json_object();
     bool has_time = transaction->response_ts_us != 0;
     set(line, "outcome", text(outcome_text(transaction->outcome)));
-    set(line, "query_ts", transaction->outcome == PK_OUTCOME_UNSOLICITED ? json_null() : timestamp(query->ts_us));
+    set(line, "query_ts",
+        transaction->outcome == PK_OUTCOME_UNSOLICITED ? json_null() : timestamp(query->ts_us));
     set(line, "response_ts", has_time ? timestamp(transaction->response_ts_us) : json_null());
     set(line, "latency_us",
-        has_time && transaction->outcome == PK_OUTCOME_ANSWERED ? json_integer(transaction->response_ts_us - query->ts_us) : json_null());
+        has_time && transaction->outcome == PK_OUTCOME_ANSWERED
+            ? json_integer(transaction->response_ts_us - query->ts_us)
+            : json_null());
     set(line, "client", address(&query->client));
     set(line, "client_port", number(query->client_port));
     set(line, "server", address(&query->server));
@@ -339,7 +351,8 @@ void pk_output_transaction(struct pk_output *output, const struct pk_transaction
 
 /* --- RRsets: collected, then printed as COF (draft-dulaunoy-dnsop-passive-dns-cof) with bailiwick and trust --- */
 
-static struct rrset *add_rrset(struct pk_output *output, const uint8_t *key, size_t len, uint64_t hash)
+static struct rrset *add_rrset(
+    struct pk_output *output, const uint8_t *key, size_t len, uint64_t hash)
 {
     if (output->n_rrsets == output->cap_rrsets) {
         uint32_t cap = output->cap_rrsets ? 2 * output->cap_rrsets : 1024;
@@ -357,7 +370,7 @@ static struct rrset *add_rrset(struct pk_output *output, const uint8_t *key, siz
         return NULL;
     }
     struct rrset *rrset = &output->rrsets[output->n_rrsets++];
-    *rrset = (struct rrset){ .key_start = start, .key_len = (uint32_t)len };
+    *rrset = (struct rrset){.key_start = start, .key_len = (uint32_t)len};
     return rrset;
 }
 
@@ -377,12 +390,13 @@ void pk_output_rrset(struct pk_output *output, const struct pk_rrset *row)
         pk_bytes_put_be32(key, row->rdata[i].len);
         pk_bytes_put(key, row->rdata[i].data, row->rdata[i].len);
     }
-    struct wanted wanted = { .key = key->data, .len = key->len };
+    struct wanted wanted = {.key = key->data, .len = key->len};
     uint64_t hash = pk_hash(key->data, key->len);
     uint32_t found = pk_map_find(&output->map, hash, output, &wanted);
     struct rrset *rrset = found == PK_MAP_NONE ? NULL : &output->rrsets[found];
     if (!rrset) {
-        if (output->n_rrsets == PK_OUTPUT_MAX_RRSETS || output->keys.len + key->len > output->keys.max_bytes) {
+        if (output->n_rrsets == PK_OUTPUT_MAX_RRSETS ||
+            output->keys.len + key->len > output->keys.max_bytes) {
             struct pk_bytes saved = *key; /* flushing uses the scratch */
             pk_bytes_init(key, MAX_LINE);
             (void)pk_output_flush(output);
@@ -419,7 +433,8 @@ static int compare_rrsets(const void *a, const void *b)
 
 static void put_rrset(struct pk_output *output, const struct rrset *rrset)
 {
-    static const char *const trusts[PK_N_TRUSTS] = { "authoritative", "resolver", "referral", "glue" };
+    static const char *const trusts[PK_N_TRUSTS] = {
+        "authoritative", "resolver", "referral", "glue"};
     char type[PK_TYPE_TEXT_SIZE];
     json_t *line = json_object(), *rdata = json_array();
     const uint8_t *p = output->keys.data + rrset->key_start + rrset->rdata_start;

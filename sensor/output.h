@@ -9,12 +9,20 @@
 
 #include "transaction.h"
 
-enum pk_output_mode { PK_OUTPUT_NONE, PK_OUTPUT_MESSAGES, PK_OUTPUT_TRANSACTIONS, PK_OUTPUT_RRSETS };
+enum pk_output_mode {
+    PK_OUTPUT_NONE,
+    PK_OUTPUT_MESSAGES,
+    PK_OUTPUT_TRANSACTIONS,
+    PK_OUTPUT_RRSETS
+};
 bool pk_output_mode_parse(const char *text, enum pk_output_mode *out_mode);
 
 struct pk_output;
 
-enum { PK_OUTPUT_MAX_RRSETS = 1000000 /* distinct RRsets remembered in mode rrsets; beyond that lines are flushed early */ };
+enum {
+    PK_OUTPUT_MAX_RRSETS =
+        1000000 /* distinct RRsets remembered in mode rrsets; beyond that lines are flushed early */
+};
 
 /* Writes to stream, which the caller owns. */
 pk_err pk_output_new(enum pk_output_mode mode, FILE *stream, struct pk_output **out_output);

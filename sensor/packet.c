@@ -10,11 +10,29 @@
 #include "picket/reader.h"
 
 enum {
-    DLT_NULL_ = 0, DLT_EN10MB_ = 1, DLT_RAW_ = 12, DLT_RAW_BSD_ = 14, DLT_LINKTYPE_RAW_ = 101, DLT_LOOP_ = 108, DLT_LINUX_SLL_ = 113,
-    DLT_IPV4_ = 228, DLT_IPV6_ = 229, DLT_LINUX_SLL2_ = 276,
-    ETHERTYPE_IPV4 = 0x0800, ETHERTYPE_IPV6 = 0x86dd, ETHERTYPE_VLAN = 0x8100, ETHERTYPE_QINQ = 0x88a8, ETHERTYPE_QINQ_OLD = 0x9100,
-    PROTO_TCP = 6, PROTO_UDP = 17, PROTO_HOPOPT = 0, PROTO_ROUTING = 43, PROTO_FRAGMENT = 44, PROTO_DSTOPT = 60,
-    MAX_EXTENSIONS = 8, MAX_VLANS = 2,
+    DLT_NULL_ = 0,
+    DLT_EN10MB_ = 1,
+    DLT_RAW_ = 12,
+    DLT_RAW_BSD_ = 14,
+    DLT_LINKTYPE_RAW_ = 101,
+    DLT_LOOP_ = 108,
+    DLT_LINUX_SLL_ = 113,
+    DLT_IPV4_ = 228,
+    DLT_IPV6_ = 229,
+    DLT_LINUX_SLL2_ = 276,
+    ETHERTYPE_IPV4 = 0x0800,
+    ETHERTYPE_IPV6 = 0x86dd,
+    ETHERTYPE_VLAN = 0x8100,
+    ETHERTYPE_QINQ = 0x88a8,
+    ETHERTYPE_QINQ_OLD = 0x9100,
+    PROTO_TCP = 6,
+    PROTO_UDP = 17,
+    PROTO_HOPOPT = 0,
+    PROTO_ROUTING = 43,
+    PROTO_FRAGMENT = 44,
+    PROTO_DSTOPT = 60,
+    MAX_EXTENSIONS = 8,
+    MAX_VLANS = 2,
 };
 
 struct dissector {
@@ -131,7 +149,9 @@ static enum pk_disposition dissect_tcp(struct dissector *d)
 
 static enum pk_disposition dissect_transport(struct dissector *d, uint8_t protocol)
 {
-    return protocol == PROTO_UDP ? dissect_udp(d) : protocol == PROTO_TCP ? dissect_tcp(d) : PK_PACKET_NOT_DNS;
+    return protocol == PROTO_UDP   ? dissect_udp(d)
+           : protocol == PROTO_TCP ? dissect_tcp(d)
+                                   : PK_PACKET_NOT_DNS;
 }
 
 static enum pk_disposition dissect_ipv4(struct dissector *d)
@@ -153,7 +173,8 @@ static enum pk_disposition dissect_ipv4(struct dissector *d)
         return PK_PACKET_BAD_IP;
     }
     if (total == 0) { /* segmentation offload leaves it empty: the packet is what was captured */
-        total = (uint16_t)(20 + pk_reader_left(&d->in) > UINT16_MAX ? UINT16_MAX : 20 + pk_reader_left(&d->in));
+        total = (uint16_t)(20 + pk_reader_left(&d->in) > UINT16_MAX ? UINT16_MAX
+                                                                    : 20 + pk_reader_left(&d->in));
     }
     if (total < header || !trim(d, total - 20u)) {
         return PK_PACKET_BAD_IP;
@@ -163,7 +184,8 @@ static enum pk_disposition dissect_ipv4(struct dissector *d)
         return short_of(d, PK_PACKET_BAD_IP);
     }
     if (fragment & 0x3fff) { /* offset, or more to come */
-        return protocol == PROTO_UDP || protocol == PROTO_TCP ? PK_PACKET_FRAGMENT : PK_PACKET_NOT_DNS;
+        return protocol == PROTO_UDP || protocol == PROTO_TCP ? PK_PACKET_FRAGMENT
+                                                              : PK_PACKET_NOT_DNS;
     }
     d->out->src = pk_addr_v4(src);
     d->out->dst = pk_addr_v4(dst);
@@ -223,7 +245,7 @@ static enum pk_disposition dissect_ip(struct dissector *d)
 
 static enum pk_disposition dissect_ethertype(struct dissector *d, uint16_t type)
 {
-    static const char *const vias[MAX_VLANS + 1] = { NULL, "vlan", "vlan,vlan" };
+    static const char *const vias[MAX_VLANS + 1] = {NULL, "vlan", "vlan,vlan"};
     unsigned n_tags = 0;
     while (type == ETHERTYPE_VLAN || type == ETHERTYPE_QINQ || type == ETHERTYPE_QINQ_OLD) {
         if (++n_tags > MAX_VLANS) {
@@ -236,7 +258,9 @@ static enum pk_disposition dissect_ethertype(struct dissector *d, uint16_t type)
         return short_of(d, PK_PACKET_BAD_LINK);
     }
     d->out->via = vias[n_tags];
-    return type == ETHERTYPE_IPV4 ? dissect_ipv4(d) : type == ETHERTYPE_IPV6 ? dissect_ipv6(d) : PK_PACKET_NOT_DNS;
+    return type == ETHERTYPE_IPV4   ? dissect_ipv4(d)
+           : type == ETHERTYPE_IPV6 ? dissect_ipv6(d)
+                                    : PK_PACKET_NOT_DNS;
 }
 
 /* The address family in front of loopback frames is the host's: whoever wrote the file decided on the order and on AF_INET6 (10, 24, 28, 30). The packet
@@ -250,10 +274,11 @@ static enum pk_disposition dissect_null(struct dissector *d)
     return dissect_ip(d);
 }
 
-enum pk_disposition pk_packet_dissect(int link_type, const uint8_t *data, size_t caplen, size_t wire_len, const struct pk_ports *ports,
-    struct pk_packet *out_packet)
+enum pk_disposition pk_packet_dissect(int link_type, const uint8_t *data, size_t caplen,
+    size_t wire_len, const struct pk_ports *ports, struct pk_packet *out_packet)
 {
-    struct dissector d = { .missing = wire_len > caplen ? wire_len - caplen : 0, .ports = ports, .out = out_packet };
+    struct dissector d = {
+        .missing = wire_len > caplen ? wire_len - caplen : 0, .ports = ports, .out = out_packet};
     pk_reader_init(&d.in, data, caplen);
     out_packet->is_tcp = false;
     out_packet->via = NULL;

@@ -10,7 +10,12 @@
 
 #include "stats.h"
 
-enum { PK_TCP_FIN = 1, PK_TCP_SYN = 2, PK_TCP_RST = 4, PK_TCP_ACK = 16 };
+enum {
+    PK_TCP_FIN = 1,
+    PK_TCP_SYN = 2,
+    PK_TCP_RST = 4,
+    PK_TCP_ACK = 16
+};
 
 struct pk_packet {
     struct pk_addr src, dst;
@@ -35,7 +40,7 @@ bool pk_packet_link_supported(int link_type);
 
 /* caplen bytes of a packet that had wire_len. The result says what it is; out_packet is filled for DNS and TCP. Reads at most 8 IPv6 extension
  * headers and 2 VLAN tags. */
-enum pk_disposition pk_packet_dissect(int link_type, const uint8_t *data, size_t caplen, size_t wire_len, const struct pk_ports *ports,
-    struct pk_packet *out_packet);
+enum pk_disposition pk_packet_dissect(int link_type, const uint8_t *data, size_t caplen,
+    size_t wire_len, const struct pk_ports *ports, struct pk_packet *out_packet);
 
 #endif

@@ -8,7 +8,9 @@
 #include "picket/hash.h"
 #include "picket/map.h"
 
-enum { NONE = UINT32_MAX };
+enum {
+    NONE = UINT32_MAX
+};
 
 struct key {
     struct pk_addr client, server;
@@ -71,7 +73,8 @@ static bool is_open(const void *entries, uint32_t entry, const void *key)
     const struct open *open = &((const struct open *)entries)[entry];
     const struct wanted *wanted = key;
     return memcmp(&open->key, &wanted->key, sizeof open->key) == 0 &&
-           (!wanted->question || !open->query.has_question || same_question(&open->query.question, wanted->question));
+           (!wanted->question || !open->query.has_question ||
+               same_question(&open->query.question, wanted->question));
 }
 
 static bool is_held(const void *entries, uint32_t entry, const void *key)
@@ -79,7 +82,8 @@ static bool is_held(const void *entries, uint32_t entry, const void *key)
     const struct held *held = &((const struct held *)entries)[entry];
     const struct wanted *wanted = key;
     return memcmp(&held->key, &wanted->key, sizeof held->key) == 0 &&
-           (!wanted->question || !held->message.dns.has_question || same_question(&held->message.dns.question, wanted->question));
+           (!wanted->question || !held->message.dns.has_question ||
+               same_question(&held->message.dns.question, wanted->question));
 }
 
 static bool is_client(const void *entries, uint32_t entry, const void *key)
@@ -87,18 +91,25 @@ static bool is_client(const void *entries, uint32_t entry, const void *key)
     return pk_addr_equal(&((const struct client *)entries)[entry].addr, key);
 }
 
-pk_err pk_pairing_new(struct pk_stats *stats, pk_pairing_cb on_transaction, void *arg, struct pk_pairing **out_pairing)
+pk_err pk_pairing_new(struct pk_stats *stats, pk_pairing_cb on_transaction, void *arg,
+    struct pk_pairing **out_pairing)
 {
     struct pk_pairing *pairing = calloc(1, sizeof *pairing);
     if (!pairing) {
         return PK_ERR_NOMEM;
     }
-    *pairing = (struct pk_pairing){ .stats = stats, .on_transaction = on_transaction, .arg = arg, .newest = NONE, .oldest = NONE, .free = NONE };
+    *pairing = (struct pk_pairing){.stats = stats,
+        .on_transaction = on_transaction,
+        .arg = arg,
+        .newest = NONE,
+        .oldest = NONE,
+        .free = NONE};
     /* Left unzeroed: the kernel gives pages as they are used, and a quiet sensor uses few. */
     pairing->open = malloc(PK_PAIRING_MAX_OPEN * sizeof *pairing->open);
     pairing->clients = malloc(PK_PAIRING_MAX_OPEN * sizeof *pairing->clients);
     pairing->held = malloc(PK_PAIRING_MAX_HELD * sizeof *pairing->held);
-    if (!pairing->open || !pairing->clients || !pairing->held || pk_map_init(&pairing->open_map, PK_PAIRING_MAX_OPEN, is_open) != PK_OK ||
+    if (!pairing->open || !pairing->clients || !pairing->held ||
+        pk_map_init(&pairing->open_map, PK_PAIRING_MAX_OPEN, is_open) != PK_OK ||
         pk_map_init(&pairing->client_map, PK_PAIRING_MAX_OPEN, is_client) != PK_OK ||
         pk_map_init(&pairing->held_map, PK_PAIRING_MAX_HELD, is_held) != PK_OK) {
         pk_pairing_free(pairing);
@@ -113,7 +124,7 @@ void pk_pairing_free(struct pk_pairing *pairing)
     if (!pairing) {
         return;
     }
-    struct pk_map *maps[] = { &pairing->open_map, &pairing->client_map, &pairing->held_map };
+    struct pk_map *maps[] = {&pairing->open_map, &pairing->client_map, &pairing->held_map};
     for (size_t i = 0; i < 3; i++) {
         if (maps[i]->slots) {
             pk_map_done(maps[i]);
@@ -156,7 +167,8 @@ static void link_newest(struct pk_pairing *pairing, struct open *open)
 
 /* --- fairness --- */
 
-static struct client *client_of(struct pk_pairing *pairing, const struct pk_addr *addr, uint64_t hash)
+static struct client *client_of(
+    struct pk_pairing *pairing, const struct pk_addr *addr, uint64_t hash)
 {
     uint32_t entry = pk_map_find(&pairing->client_map, hash, pairing->clients, addr);
     return entry == PK_MAP_NONE ? NULL : &pairing->clients[entry];
@@ -168,8 +180,9 @@ static uint32_t client_add(struct pk_pairing *pairing, const struct pk_addr *add
     struct client *client = client_of(pairing, addr, hash);
     if (!client) {
         client = &pairing->clients[pairing->n_clients];
-        *client = (struct client){ .addr = *addr };
-        (void)pk_map_add(&pairing->client_map, hash, pairing->n_clients++); /* never more clients than open queries */
+        *client = (struct client){.addr = *addr};
+        (void)pk_map_add(&pairing->client_map, hash,
+            pairing->n_clients++); /* never more clients than open queries */
     }
     return ++client->n_open;
 }
@@ -194,7 +207,8 @@ static void client_remove(struct pk_pairing *pairing, const struct pk_addr *addr
 /* --- closing --- */
 
 /* Reports an open query and frees its place. */
-static void close_open(struct pk_pairing *pairing, struct open *open, const struct pk_message *response)
+static void close_open(
+    struct pk_pairing *pairing, struct open *open, const struct pk_message *response)
 {
     bool is_answered = response || open->is_transfer;
     struct pk_transaction transaction = {
@@ -223,18 +237,19 @@ static void report_unsolicited(struct pk_pairing *pairing, const struct pk_messa
 {
     struct pk_transaction transaction = {
         .outcome = PK_OUTCOME_UNSOLICITED,
-        .query = {
-            .ts_us = message->ts_us,
-            .client = message->dst,
-            .server = message->src,
-            .client_port = message->dport,
-            .server_port = message->sport,
-            .id = message->dns.id,
-            .transport = message->transport,
-            .opcode = message->dns.opcode,
-            .has_question = message->dns.has_question,
-            .question = message->dns.question,
-        },
+        .query =
+            {
+                .ts_us = message->ts_us,
+                .client = message->dst,
+                .server = message->src,
+                .client_port = message->dport,
+                .server_port = message->sport,
+                .id = message->dns.id,
+                .transport = message->transport,
+                .opcode = message->dns.opcode,
+                .has_question = message->dns.has_question,
+                .question = message->dns.question,
+            },
         .response = message,
         .response_ts_us = message->ts_us,
         .response_bytes = (uint32_t)message->dns.len,
@@ -260,7 +275,8 @@ static bool add_transfer(struct open *open, const struct pk_message *message)
         is_last = is_last && message->dns.rcode != PK_RCODE_NOERROR;
         if (rr.type == PK_TYPE_SOA && rr.rdata_len >= 22) {
             const uint8_t *p = message->dns.wire + rr.rdata_pos + rr.rdata_len - 20;
-            uint32_t serial = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+            uint32_t serial =
+                (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
             open->transfer_soas++;
             if (open->transfer_soas == 1) {
                 open->transfer_serial = serial;
@@ -270,13 +286,15 @@ static bool add_transfer(struct open *open, const struct pk_message *message)
             is_last = false;
         }
     }
-    bool is_up_to_date = is_first_message && n_answers == 1 && open->transfer_soas == 1 && open->query.question.type == PK_TYPE_IXFR;
+    bool is_up_to_date = is_first_message && n_answers == 1 && open->transfer_soas == 1 &&
+                         open->query.question.type == PK_TYPE_IXFR;
     return is_last || is_up_to_date || n_answers == 0;
 }
 
 static bool is_transfer(const struct pk_query *query)
 {
-    return query->has_question && (query->question.type == PK_TYPE_AXFR || query->question.type == PK_TYPE_IXFR);
+    return query->has_question &&
+           (query->question.type == PK_TYPE_AXFR || query->question.type == PK_TYPE_IXFR);
 }
 
 static void match(struct pk_pairing *pairing, struct open *open, const struct pk_message *message)
@@ -316,7 +334,8 @@ static void expire_held(struct pk_pairing *pairing, int64_t now_us)
     }
 }
 
-static void hold(struct pk_pairing *pairing, const struct key *key, uint64_t hash, const struct pk_message *message)
+static void hold(struct pk_pairing *pairing, const struct key *key, uint64_t hash,
+    const struct pk_message *message)
 {
     if (pairing->n_held == PK_PAIRING_MAX_HELD || message->dns.len > PK_PAIRING_MAX_HELD_BYTES) {
         pairing->stats->held_shed++;
@@ -329,11 +348,13 @@ static void hold(struct pk_pairing *pairing, const struct key *key, uint64_t has
     held->hash = hash;
     held->message = *message;
     memcpy(held->bytes, message->dns.wire, message->dns.len);
-    (void)pk_dnsmsg_parse(held->bytes, message->dns.len, &held->message.dns); /* the same bytes parse the same way */
+    (void)pk_dnsmsg_parse(
+        held->bytes, message->dns.len, &held->message.dns); /* the same bytes parse the same way */
     (void)pk_map_add(&pairing->held_map, hash, index);
 }
 
-static void on_response(struct pk_pairing *pairing, const struct wanted *wanted, uint64_t hash, const struct pk_message *message)
+static void on_response(struct pk_pairing *pairing, const struct wanted *wanted, uint64_t hash,
+    const struct pk_message *message)
 {
     uint32_t found = pk_map_find(&pairing->open_map, hash, pairing->open, wanted);
     if (found != PK_MAP_NONE) {
@@ -347,12 +368,17 @@ static void on_response(struct pk_pairing *pairing, const struct wanted *wanted,
 
 static uint16_t query_flags(const struct pk_dnsmsg *dns)
 {
-    uint16_t flags = (uint16_t)((dns->rd ? PK_SIG_QUERY_RD : 0) | (dns->ad ? PK_SIG_QUERY_AD : 0) | (dns->cd ? PK_SIG_QUERY_CD : 0) |
-                                (dns->edns.present ? PK_SIG_QUERY_EDNS : 0) | (dns->edns.dnssec_ok ? PK_SIG_QUERY_DO : 0));
+    uint16_t flags =
+        (uint16_t)((dns->rd ? PK_SIG_QUERY_RD : 0) | (dns->ad ? PK_SIG_QUERY_AD : 0) |
+                   (dns->cd ? PK_SIG_QUERY_CD : 0) | (dns->edns.present ? PK_SIG_QUERY_EDNS : 0) |
+                   (dns->edns.dnssec_ok ? PK_SIG_QUERY_DO : 0));
     for (size_t at = 0; at + 4 <= dns->edns.options_len;) {
         const uint8_t *p = dns->edns.options + at;
         unsigned code = (unsigned)p[0] << 8 | p[1];
-        flags |= (uint16_t)(code == 3 ? PK_SIG_QUERY_NSID : code == 8 ? PK_SIG_QUERY_ECS : code == 10 ? PK_SIG_QUERY_COOKIE : 0);
+        flags |= (uint16_t)(code == 3    ? PK_SIG_QUERY_NSID
+                            : code == 8  ? PK_SIG_QUERY_ECS
+                            : code == 10 ? PK_SIG_QUERY_COOKIE
+                                         : 0);
         at += 4 + ((size_t)p[2] << 8 | p[3]);
     }
     return flags;
@@ -387,11 +413,13 @@ static void fill_query(struct pk_query *query, const struct pk_message *message)
     query->question.class = message->dns.question.class;
     query->question.name.len = message->dns.question.name.len;
     query->question.name.n_labels = message->dns.question.name.n_labels;
-    memcpy(query->question.name.wire, message->dns.question.name.wire, message->dns.question.name.len);
+    memcpy(
+        query->question.name.wire, message->dns.question.name.wire, message->dns.question.name.len);
     query->retransmissions = 0;
 }
 
-static struct open *add_open(struct pk_pairing *pairing, const struct key *key, uint64_t hash, const struct pk_message *message)
+static struct open *add_open(struct pk_pairing *pairing, const struct key *key, uint64_t hash,
+    const struct pk_message *message)
 {
     if (pairing->free == NONE && pairing->n_open == PK_PAIRING_MAX_OPEN) {
         pairing->stats->evicted++;
@@ -409,7 +437,8 @@ static struct open *add_open(struct pk_pairing *pairing, const struct key *key, 
     open->active_us = message->ts_us;
     open->is_transfer = false;
     open->response_ts_us = 0;
-    open->response_bytes = open->transfer_records = open->transfer_messages = open->transfer_serial = 0;
+    open->response_bytes = open->transfer_records = open->transfer_messages =
+        open->transfer_serial = 0;
     open->transfer_soas = 0;
     fill_query(&open->query, message);
     (void)pk_map_add(&pairing->open_map, hash, index); /* as many places as the table */
@@ -417,7 +446,8 @@ static struct open *add_open(struct pk_pairing *pairing, const struct key *key, 
     return open;
 }
 
-static void on_query(struct pk_pairing *pairing, const struct wanted *wanted, uint64_t hash, const struct pk_message *message)
+static void on_query(struct pk_pairing *pairing, const struct wanted *wanted, uint64_t hash,
+    const struct pk_message *message)
 {
     uint32_t found = pk_map_find(&pairing->open_map, hash, pairing->open, wanted);
     if (found != PK_MAP_NONE) {
@@ -432,11 +462,13 @@ static void on_query(struct pk_pairing *pairing, const struct wanted *wanted, ui
     pairing->stats->opened++;
     struct open *open = add_open(pairing, &wanted->key, hash, message);
     uint32_t n_client = client_add(pairing, &open->key.client);
-    uint32_t held = pairing->n_held ? pk_map_find(&pairing->held_map, hash, pairing->held, wanted) : PK_MAP_NONE;
+    uint32_t held = pairing->n_held ? pk_map_find(&pairing->held_map, hash, pairing->held, wanted)
+                                    : PK_MAP_NONE;
     if (held != PK_MAP_NONE) {
         (void)pk_map_remove(&pairing->held_map, hash, held);
         match(pairing, open, &pairing->held[held].message);
-        pairing->held[held].message.frame = 0; /* taken; leaves the ring when it comes to the front */
+        pairing->held[held].message.frame =
+            0; /* taken; leaves the ring when it comes to the front */
     } else if (n_client > PK_PAIRING_MAX_CLIENT && pairing->open_map.n > PK_PAIRING_MAX_OPEN / 2) {
         pairing->stats->evicted++;
         close_open(pairing, open, NULL);
@@ -466,7 +498,8 @@ void pk_pairing_message(struct pk_pairing *pairing, const struct pk_message *mes
 
 void pk_pairing_tick(struct pk_pairing *pairing, int64_t now_us)
 {
-    while (pairing->oldest != NONE && now_us - pairing->open[pairing->oldest].active_us > PK_PAIRING_TIMEOUT_US) {
+    while (pairing->oldest != NONE &&
+           now_us - pairing->open[pairing->oldest].active_us > PK_PAIRING_TIMEOUT_US) {
         close_open(pairing, &pairing->open[pairing->oldest], NULL);
     }
     expire_held(pairing, now_us);

@@ -12,9 +12,10 @@
 
 enum {
     PK_PAIRING_TIMEOUT_US = 5000000,
-    PK_PAIRING_HOLD_US = 50000,      /* a response seen before its query waits so long */
-    PK_PAIRING_MAX_OPEN = 65536,     /* full: the oldest is closed as unanswered, counted as evicted */
-    PK_PAIRING_MAX_CLIENT = 8192,    /* of one client while the table is more than half full: its newest is closed at once */
+    PK_PAIRING_HOLD_US = 50000,  /* a response seen before its query waits so long */
+    PK_PAIRING_MAX_OPEN = 65536, /* full: the oldest is closed as unanswered, counted as evicted */
+    PK_PAIRING_MAX_CLIENT =
+        8192, /* of one client while the table is more than half full: its newest is closed at once */
     PK_PAIRING_MAX_HELD = 1024,
     PK_PAIRING_MAX_HELD_BYTES = 4096, /* of one held response; larger ones are not held */
 };
@@ -24,7 +25,8 @@ struct pk_pairing;
 /* Called for every transaction when it ends; borrowed during the call. */
 typedef void (*pk_pairing_cb)(void *arg, const struct pk_transaction *transaction);
 
-pk_err pk_pairing_new(struct pk_stats *stats, pk_pairing_cb on_transaction, void *arg, struct pk_pairing **out_pairing);
+pk_err pk_pairing_new(struct pk_stats *stats, pk_pairing_cb on_transaction, void *arg,
+    struct pk_pairing **out_pairing);
 void pk_pairing_free(struct pk_pairing *pairing);
 /* A usable message of opcode QUERY (or NOTIFY, UPDATE, STATUS: paired by the same rules). */
 void pk_pairing_message(struct pk_pairing *pairing, const struct pk_message *message);

@@ -44,7 +44,8 @@ static void on_transaction(void *arg, const struct pk_transaction *transaction)
 
 static bool is_paired(uint8_t opcode)
 {
-    return opcode == PK_OPCODE_QUERY || opcode == PK_OPCODE_STATUS || opcode == PK_OPCODE_NOTIFY || opcode == PK_OPCODE_UPDATE;
+    return opcode == PK_OPCODE_QUERY || opcode == PK_OPCODE_STATUS || opcode == PK_OPCODE_NOTIFY ||
+           opcode == PK_OPCODE_UPDATE;
 }
 
 /* Usable: the header and, where there is one, the question are sound. A response cut short by TC still answers its query; one damaged otherwise is good for
@@ -54,7 +55,8 @@ static bool is_usable(const struct pk_dnsmsg *dns)
     return dns->fault != PK_DNS_SHORT_HEADER && dns->fault != PK_DNS_BAD_QUESTION;
 }
 
-static void take_message(struct pk_pipeline *pipeline, const struct pk_packet *packet, const uint8_t *wire, size_t len)
+static void take_message(
+    struct pk_pipeline *pipeline, const struct pk_packet *packet, const uint8_t *wire, size_t len)
 {
     struct pk_stats *stats = pipeline->stats;
     struct pk_message *message = &pipeline->message;
@@ -84,12 +86,14 @@ static void take_message(struct pk_pipeline *pipeline, const struct pk_packet *p
     }
 }
 
-static void on_stream_message(void *arg, const struct pk_packet *packet, const uint8_t *message, size_t len)
+static void on_stream_message(
+    void *arg, const struct pk_packet *packet, const uint8_t *message, size_t len)
 {
     take_message(arg, packet, message, len);
 }
 
-pk_err pk_pipeline_new(const struct pk_pipeline_options *options, struct pk_stats *stats, struct pk_pipeline **out_pipeline)
+pk_err pk_pipeline_new(const struct pk_pipeline_options *options, struct pk_stats *stats,
+    struct pk_pipeline **out_pipeline)
 {
     struct pk_pipeline *pipeline = calloc(1, sizeof *pipeline);
     if (!pipeline) {
@@ -117,12 +121,14 @@ void pk_pipeline_free(struct pk_pipeline *pipeline)
     }
 }
 
-void pk_pipeline_packet(struct pk_pipeline *pipeline, int link_type, const struct pk_raw_packet *raw)
+void pk_pipeline_packet(
+    struct pk_pipeline *pipeline, int link_type, const struct pk_raw_packet *raw)
 {
     struct pk_packet packet;
     pipeline->ts_us = raw->ts_us;
     pipeline->stats->packets++;
-    enum pk_disposition disposition = pk_packet_dissect(link_type, raw->data, raw->caplen, raw->wire_len, &pipeline->options.ports, &packet);
+    enum pk_disposition disposition = pk_packet_dissect(
+        link_type, raw->data, raw->caplen, raw->wire_len, &pipeline->options.ports, &packet);
     pipeline->stats->dispositions[disposition]++;
     if (disposition == PK_PACKET_DNS) {
         take_message(pipeline, &packet, packet.payload, packet.payload_len);

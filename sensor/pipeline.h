@@ -19,9 +19,11 @@ struct pk_pipeline_options {
     bool wants_rrsets; /* for output or merge */
 };
 
-pk_err pk_pipeline_new(const struct pk_pipeline_options *options, struct pk_stats *stats, struct pk_pipeline **out_pipeline);
+pk_err pk_pipeline_new(const struct pk_pipeline_options *options, struct pk_stats *stats,
+    struct pk_pipeline **out_pipeline);
 void pk_pipeline_free(struct pk_pipeline *pipeline);
-void pk_pipeline_packet(struct pk_pipeline *pipeline, int link_type, const struct pk_raw_packet *packet);
+void pk_pipeline_packet(
+    struct pk_pipeline *pipeline, int link_type, const struct pk_raw_packet *packet);
 /* Live capture without packets: time passes all the same. */
 void pk_pipeline_tick(struct pk_pipeline *pipeline, int64_t now_us);
 /* End of input: everything open is closed and given out. */

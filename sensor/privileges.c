@@ -15,10 +15,12 @@ bool pk_privileges_drop(const char *user, char *out_error, size_t error_size)
         const char *name = user ? user : "nobody";
         const struct passwd *entry = getpwnam(name);
         if (!entry) {
-            snprintf(out_error, error_size, "there is no user \"%s\" to become; make it or name another with --user", name);
+            snprintf(out_error, error_size,
+                "there is no user \"%s\" to become; make it or name another with --user", name);
             return false;
         }
-        if (entry->pw_uid != 0 && (setgroups(0, NULL) != 0 || setgid(entry->pw_gid) != 0 || setuid(entry->pw_uid) != 0 || setuid(0) == 0)) {
+        if (entry->pw_uid != 0 && (setgroups(0, NULL) != 0 || setgid(entry->pw_gid) != 0 ||
+                                      setuid(entry->pw_uid) != 0 || setuid(0) == 0)) {
             snprintf(out_error, error_size, "cannot become user \"%s\": %s", name, strerror(errno));
             return false;
         }

@@ -27,7 +27,8 @@ static void file_free(struct pk_psp_file *file)
     }
 }
 
-pk_err pk_psp_file_create(const char *path, int64_t created_us, uint64_t epoch, struct pk_psp_file **out_file, char out_error[PK_PSP_ERROR_SIZE])
+pk_err pk_psp_file_create(const char *path, int64_t created_us, uint64_t epoch,
+    struct pk_psp_file **out_file, char out_error[PK_PSP_ERROR_SIZE])
 {
     struct pk_psp_file *file = calloc(1, sizeof *file);
     if (!file || !(file->path = strdup(path)) || asprintf(&file->temporary, "%s.part", path) < 0) {
@@ -38,12 +39,13 @@ pk_err pk_psp_file_create(const char *path, int64_t created_us, uint64_t epoch, 
     pk_bytes_init(&file->record, PK_MAX_SEGMENT_RECORD);
     file->stream = fopen(file->temporary, "wbe");
     if (!file->stream) {
-        snprintf(out_error, PK_PSP_ERROR_SIZE, "%s: cannot be written: %s", file->temporary, strerror(errno));
+        snprintf(out_error, PK_PSP_ERROR_SIZE, "%s: cannot be written: %s", file->temporary,
+            strerror(errno));
         file_free(file);
         return PK_ERR_IO;
     }
     uint8_t raw[PK_SEGMENT_HEADER_BYTES];
-    struct pk_segment_header header = { .epoch = epoch, .first_seq = 1, .created_us = created_us };
+    struct pk_segment_header header = {.epoch = epoch, .first_seq = 1, .created_us = created_us};
     pk_segment_header_encode(&header, raw);
     (void)fwrite(raw, 1, sizeof raw, file->stream); /* a failure stays in the stream's error flag */
     *out_file = file;
@@ -54,7 +56,9 @@ pk_err pk_psp_file_append(void *arg, const struct pk_sealed *sealed)
 {
     struct pk_psp_file *file = arg;
     struct pk_segment_record record = {
-        .seq = sealed->kind == PK_BATCH_ORIGIN ? 0 : ++file->seq, /* says who wrote the file; is never shipped */
+        .seq = sealed->kind == PK_BATCH_ORIGIN
+                   ? 0
+                   : ++file->seq, /* says who wrote the file; is never shipped */
         .kind = (uint8_t)sealed->kind,
         .codec = PK_CODEC_PLAIN,
         .rows = sealed->rows,
@@ -68,7 +72,9 @@ pk_err pk_psp_file_append(void *arg, const struct pk_sealed *sealed)
     if (file->record.err != PK_OK) {
         return file->record.err;
     }
-    return fwrite(file->record.data, 1, file->record.len, file->stream) == file->record.len ? PK_OK : PK_ERR_IO;
+    return fwrite(file->record.data, 1, file->record.len, file->stream) == file->record.len
+               ? PK_OK
+               : PK_ERR_IO;
 }
 
 pk_err pk_psp_file_close(struct pk_psp_file *file, bool commit, char out_error[PK_PSP_ERROR_SIZE])
@@ -77,7 +83,8 @@ pk_err pk_psp_file_close(struct pk_psp_file *file, bool commit, char out_error[P
     if (!file) {
         return PK_OK;
     }
-    bool is_good = fflush(file->stream) == 0 && !ferror(file->stream) && (!commit || fsync(fileno(file->stream)) == 0);
+    bool is_good = fflush(file->stream) == 0 && !ferror(file->stream) &&
+                   (!commit || fsync(fileno(file->stream)) == 0);
     int saved = errno;
     is_good = fclose(file->stream) == 0 && is_good;
     if (commit && is_good) {
@@ -85,7 +92,8 @@ pk_err pk_psp_file_close(struct pk_psp_file *file, bool commit, char out_error[P
         saved = errno;
     }
     if (commit && !is_good) {
-        snprintf(out_error, PK_PSP_ERROR_SIZE, "%s: cannot be written: %s", file->path, strerror(saved));
+        snprintf(
+            out_error, PK_PSP_ERROR_SIZE, "%s: cannot be written: %s", file->path, strerror(saved));
         err = PK_ERR_IO;
     }
     if (!commit || !is_good) {

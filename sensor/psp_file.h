@@ -6,12 +6,15 @@
 
 #include "batch.h"
 
-enum { PK_PSP_ERROR_SIZE = 512 };
+enum {
+    PK_PSP_ERROR_SIZE = 512
+};
 
 struct pk_psp_file;
 
 /* Written beside the path and renamed when closed, so that a file that exists is whole. */
-pk_err pk_psp_file_create(const char *path, int64_t created_us, uint64_t epoch, struct pk_psp_file **out_file, char out_error[PK_PSP_ERROR_SIZE]);
+pk_err pk_psp_file_create(const char *path, int64_t created_us, uint64_t epoch,
+    struct pk_psp_file **out_file, char out_error[PK_PSP_ERROR_SIZE]);
 /* pk_sealed_cb with the file as argument. */
 pk_err pk_psp_file_append(void *file, const struct pk_sealed *sealed);
 /* Takes the file, also on failure; commit false throws it away. */

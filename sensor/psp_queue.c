@@ -9,7 +9,9 @@
 #include "picket/batch.h"
 #include "picket/limits.h"
 
-enum { MAX_FILE = 1 << 30 };
+enum {
+    MAX_FILE = 1 << 30
+};
 
 struct pk_psp_queue {
     struct pk_bytes data;
@@ -19,11 +21,13 @@ struct pk_psp_queue {
     uint64_t acked_seq;
 };
 
-static pk_err read_file(const char *path, struct pk_bytes *out, char out_error[PK_PSP_QUEUE_ERROR_SIZE])
+static pk_err read_file(
+    const char *path, struct pk_bytes *out, char out_error[PK_PSP_QUEUE_ERROR_SIZE])
 {
     FILE *stream = fopen(path, "rbe");
     if (!stream) {
-        snprintf(out_error, PK_PSP_QUEUE_ERROR_SIZE, "%s: cannot be opened: %s", path, strerror(errno));
+        snprintf(
+            out_error, PK_PSP_QUEUE_ERROR_SIZE, "%s: cannot be opened: %s", path, strerror(errno));
         return PK_ERR_IO;
     }
     char chunk[65536];
@@ -34,7 +38,8 @@ static pk_err read_file(const char *path, struct pk_bytes *out, char out_error[P
     bool is_bad = ferror(stream);
     fclose(stream);
     if (is_bad || out->err != PK_OK) {
-        snprintf(out_error, PK_PSP_QUEUE_ERROR_SIZE, "%s: %s", path, is_bad ? "cannot be read" : pk_err_str(out->err));
+        snprintf(out_error, PK_PSP_QUEUE_ERROR_SIZE, "%s: %s", path,
+            is_bad ? "cannot be read" : pk_err_str(out->err));
         return is_bad ? PK_ERR_IO : out->err;
     }
     return PK_OK;
@@ -56,19 +61,21 @@ static bool add_record(struct pk_psp_queue *queue, const struct pk_segment_recor
 }
 
 /* Every record, its checksum and its batch; the sequence without gaps. */
-static pk_err index_records(struct pk_psp_queue *queue, const char *path, char out_error[PK_PSP_QUEUE_ERROR_SIZE])
+static pk_err index_records(
+    struct pk_psp_queue *queue, const char *path, char out_error[PK_PSP_QUEUE_ERROR_SIZE])
 {
     const uint8_t *data = queue->data.data;
     size_t len = queue->data.len, pos = PK_SEGMENT_HEADER_BYTES;
     pk_err err = pk_segment_header_decode(data, len, &queue->header);
     if (err != PK_OK) {
-        snprintf(out_error, PK_PSP_QUEUE_ERROR_SIZE, "%s: offset 0: not a .psp file (%s)", path, pk_err_str(err));
+        snprintf(out_error, PK_PSP_QUEUE_ERROR_SIZE, "%s: offset 0: not a .psp file (%s)", path,
+            pk_err_str(err));
         return err;
     }
     while (pos < len) {
         struct pk_segment_record record;
         struct pk_batch *batch = NULL;
-        struct pk_batch_fault fault = { .what = "record" };
+        struct pk_batch_fault fault = {.what = "record"};
         size_t at = pos;
         err = pk_segment_record_decode(data, len, &pos, &record);
         if (err == PK_OK) {
@@ -83,14 +90,17 @@ static pk_err index_records(struct pk_psp_queue *queue, const char *path, char o
             err = PK_ERR_NOMEM;
         }
         if (err != PK_OK) {
-            snprintf(out_error, PK_PSP_QUEUE_ERROR_SIZE, "%s: offset %zu: %s (%s); nothing of the file is used", path, at, fault.what, pk_err_str(err));
+            snprintf(out_error, PK_PSP_QUEUE_ERROR_SIZE,
+                "%s: offset %zu: %s (%s); nothing of the file is used", path, at, fault.what,
+                pk_err_str(err));
             return err;
         }
     }
     return PK_OK;
 }
 
-pk_err pk_psp_queue_open(const char *path, struct pk_psp_queue **out_queue, char out_error[PK_PSP_QUEUE_ERROR_SIZE])
+pk_err pk_psp_queue_open(
+    const char *path, struct pk_psp_queue **out_queue, char out_error[PK_PSP_QUEUE_ERROR_SIZE])
 {
     struct pk_psp_queue *queue = calloc(1, sizeof *queue);
     if (!queue) {
@@ -122,11 +132,14 @@ void pk_psp_queue_close(struct pk_psp_queue *queue)
 static void queue_info(void *self, struct pk_queue_info *out_info)
 {
     const struct pk_psp_queue *queue = self;
-    *out_info = (struct pk_queue_info){
-        .epoch = queue->header.epoch, .oldest_seq = queue->acked_seq + 1, .newest_seq = queue->n_records, .bytes = queue->data.len };
+    *out_info = (struct pk_queue_info){.epoch = queue->header.epoch,
+        .oldest_seq = queue->acked_seq + 1,
+        .newest_seq = queue->n_records,
+        .bytes = queue->data.len};
 }
 
-static bool queue_read(void *self, uint64_t seq, struct pk_bytes *buffer, struct pk_segment_record *out_record)
+static bool queue_read(
+    void *self, uint64_t seq, struct pk_bytes *buffer, struct pk_segment_record *out_record)
 {
     const struct pk_psp_queue *queue = self;
     (void)buffer; /* the file is in memory already */
@@ -147,5 +160,6 @@ static void queue_ack(void *self, uint64_t upto)
 
 struct pk_queue pk_psp_queue(struct pk_psp_queue *queue)
 {
-    return (struct pk_queue){ .self = queue, .info = queue_info, .read = queue_read, .ack = queue_ack, .wake_fd = -1 };
+    return (struct pk_queue){
+        .self = queue, .info = queue_info, .read = queue_read, .ack = queue_ack, .wake_fd = -1};
 }

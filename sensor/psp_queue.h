@@ -6,10 +6,13 @@
 
 struct pk_psp_queue;
 
-enum { PK_PSP_QUEUE_ERROR_SIZE = 512 };
+enum {
+    PK_PSP_QUEUE_ERROR_SIZE = 512
+};
 
 /* PK_ERR_IO, or the file is refused whole: out_error says where and why. */
-pk_err pk_psp_queue_open(const char *path, struct pk_psp_queue **out_queue, char out_error[PK_PSP_QUEUE_ERROR_SIZE]);
+pk_err pk_psp_queue_open(
+    const char *path, struct pk_psp_queue **out_queue, char out_error[PK_PSP_QUEUE_ERROR_SIZE]);
 void pk_psp_queue_close(struct pk_psp_queue *queue);
 struct pk_queue pk_psp_queue(struct pk_psp_queue *queue);
 

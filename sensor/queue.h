@@ -19,7 +19,8 @@ struct pk_queue {
     void *self;
     void (*info)(void *self, struct pk_queue_info *out_info);
     /* The record with this sequence, its body copied into buffer. False when it is not there (shed, or not yet written). */
-    bool (*read)(void *self, uint64_t seq, struct pk_bytes *buffer, struct pk_segment_record *out_record);
+    bool (*read)(
+        void *self, uint64_t seq, struct pk_bytes *buffer, struct pk_segment_record *out_record);
     /* Everything up to seq is durable at the aggregator. */
     void (*ack)(void *self, uint64_t upto);
     int wake_fd; /* readable when something was added; -1: nothing ever is */

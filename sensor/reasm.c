@@ -10,7 +10,10 @@
 #include "picket/hash.h"
 #include "picket/map.h"
 
-enum { NONE = UINT32_MAX, MAX_MESSAGE = 65535 + 2 };
+enum {
+    NONE = UINT32_MAX,
+    MAX_MESSAGE = 65535 + 2
+};
 
 struct segment {
     uint32_t seq;
@@ -52,13 +55,19 @@ static bool is_stream(const void *entries, uint32_t entry, const void *key)
     return memcmp(&((const struct stream *)entries)[entry].key, key, sizeof(struct key)) == 0;
 }
 
-pk_err pk_reasm_new(struct pk_stats *stats, pk_reasm_cb on_message, void *arg, struct pk_reasm **out_reasm)
+pk_err pk_reasm_new(
+    struct pk_stats *stats, pk_reasm_cb on_message, void *arg, struct pk_reasm **out_reasm)
 {
     struct pk_reasm *reasm = calloc(1, sizeof *reasm);
     if (!reasm) {
         return PK_ERR_NOMEM;
     }
-    *reasm = (struct pk_reasm){ .stats = stats, .on_message = on_message, .arg = arg, .newest = NONE, .oldest = NONE, .free = 0 };
+    *reasm = (struct pk_reasm){.stats = stats,
+        .on_message = on_message,
+        .arg = arg,
+        .newest = NONE,
+        .oldest = NONE,
+        .free = 0};
     reasm->streams = calloc(PK_REASM_MAX_STREAMS, sizeof *reasm->streams);
     if (!reasm->streams || pk_map_init(&reasm->map, PK_REASM_MAX_STREAMS, is_stream) != PK_OK) {
         pk_reasm_free(reasm);
@@ -142,7 +151,7 @@ static void close_stream(struct pk_reasm *reasm, struct stream *stream)
     unlink_stream(reasm, stream);
     (void)pk_map_remove(&reasm->map, stream->hash, index);
     release(reasm, stream);
-    *stream = (struct stream){ .older = reasm->free };
+    *stream = (struct stream){.older = reasm->free};
     reasm->free = index;
 }
 
@@ -160,7 +169,7 @@ static struct stream *open_stream(struct pk_reasm *reasm, const struct key *key,
     uint32_t index = reasm->free;
     struct stream *stream = &reasm->streams[index];
     reasm->free = stream->older;
-    *stream = (struct stream){ .key = *key, .hash = hash, .is_used = true };
+    *stream = (struct stream){.key = *key, .hash = hash, .is_used = true};
     (void)pk_map_add(&reasm->map, hash, index); /* as many places as streams */
     link_newest(reasm, stream);
     reasm->stats->tcp_streams++;
@@ -194,7 +203,8 @@ static bool looks_like_message(const uint8_t *p, size_t len)
 }
 
 /* Gives out every whole message at the start of p; returns the bytes used. */
-static size_t emit(struct pk_reasm *reasm, struct stream *stream, const struct pk_packet *packet, const uint8_t *p, size_t len)
+static size_t emit(struct pk_reasm *reasm, struct stream *stream, const struct pk_packet *packet,
+    const uint8_t *p, size_t len)
 {
     size_t used = 0;
     while (len - used >= 2) {
@@ -221,7 +231,8 @@ static bool keep(struct pk_reasm *reasm, struct stream *stream, const uint8_t *d
         while (cap < stream->len + len) {
             cap *= 2;
         }
-        uint8_t *grown = reserve(reasm, stream, cap - stream->cap) ? realloc(stream->buffer, cap) : NULL;
+        uint8_t *grown =
+            reserve(reasm, stream, cap - stream->cap) ? realloc(stream->buffer, cap) : NULL;
         if (!grown) {
             return false;
         }
@@ -235,7 +246,8 @@ static bool keep(struct pk_reasm *reasm, struct stream *stream, const uint8_t *d
 }
 
 /* Bytes that come next in the stream. The usual segment holds whole messages and is never copied. */
-static void consume(struct pk_reasm *reasm, struct stream *stream, const struct pk_packet *packet, const uint8_t *data, size_t len)
+static void consume(struct pk_reasm *reasm, struct stream *stream, const struct pk_packet *packet,
+    const uint8_t *data, size_t len)
 {
     if (!stream->is_synced) {
         if (!looks_like_message(data, len)) {
@@ -266,7 +278,8 @@ static void consume(struct pk_reasm *reasm, struct stream *stream, const struct 
 /* --- order --- */
 
 /* Takes len bytes at seq that may overlap what was consumed; returns false when they lie beyond a gap. */
-static bool advance(struct pk_reasm *reasm, struct stream *stream, const struct pk_packet *packet, uint32_t seq, const uint8_t *data, uint32_t len)
+static bool advance(struct pk_reasm *reasm, struct stream *stream, const struct pk_packet *packet,
+    uint32_t seq, const uint8_t *data, uint32_t len)
 {
     int32_t ahead = (int32_t)(seq - stream->next_seq);
     if (ahead > 0) {
@@ -294,10 +307,12 @@ static void remove_waiting(struct pk_reasm *reasm, struct stream *stream, unsign
     }
 }
 
-static void take_waiting(struct pk_reasm *reasm, struct stream *stream, const struct pk_packet *packet)
+static void take_waiting(
+    struct pk_reasm *reasm, struct stream *stream, const struct pk_packet *packet)
 {
     unsigned n = 0;
-    while (n < stream->n_waiting && advance(reasm, stream, packet, stream->waiting[n].seq, stream->waiting[n].data, stream->waiting[n].len)) {
+    while (n < stream->n_waiting && advance(reasm, stream, packet, stream->waiting[n].seq,
+                                        stream->waiting[n].data, stream->waiting[n].len)) {
         n++;
     }
     remove_waiting(reasm, stream, n);
@@ -315,7 +330,8 @@ static void jump_gap(struct pk_reasm *reasm, struct stream *stream, const struct
     }
 }
 
-static void wait_for_gap(struct pk_reasm *reasm, struct stream *stream, const struct pk_packet *packet, uint32_t seq, int64_t ts_us)
+static void wait_for_gap(struct pk_reasm *reasm, struct stream *stream,
+    const struct pk_packet *packet, uint32_t seq, int64_t ts_us)
 {
     uint32_t len = (uint32_t)packet->payload_len;
     if (!stream->waiting) {
@@ -333,7 +349,7 @@ static void wait_for_gap(struct pk_reasm *reasm, struct stream *stream, const st
         stream->waiting[at] = stream->waiting[at - 1];
         at--;
     }
-    stream->waiting[at] = (struct segment){ .seq = seq, .len = len, .data = copy };
+    stream->waiting[at] = (struct segment){.seq = seq, .len = len, .data = copy};
     if (stream->n_waiting++ == 0) {
         stream->gap_since_us = ts_us;
     }
@@ -344,7 +360,8 @@ static void wait_for_gap(struct pk_reasm *reasm, struct stream *stream, const st
 
 static void expire_idle(struct pk_reasm *reasm, int64_t ts_us)
 {
-    while (reasm->oldest != NONE && ts_us - reasm->streams[reasm->oldest].last_us > PK_REASM_IDLE_US) {
+    while (
+        reasm->oldest != NONE && ts_us - reasm->streams[reasm->oldest].last_us > PK_REASM_IDLE_US) {
         close_stream(reasm, &reasm->streams[reasm->oldest]);
     }
 }

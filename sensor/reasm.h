@@ -12,9 +12,11 @@
 #include "stats.h"
 
 enum {
-    PK_REASM_MAX_STREAMS = 16384,        /* when full the longest idle goes: tcp_streams_shed */
-    PK_REASM_MAX_BYTES = 24 << 20,       /* buffered by all streams together; when full the longest idle goes */
-    PK_REASM_MAX_WAITING = 64,           /* out-of-order segments of one stream; beyond that the gap is given up */
+    PK_REASM_MAX_STREAMS = 16384, /* when full the longest idle goes: tcp_streams_shed */
+    PK_REASM_MAX_BYTES =
+        24 << 20, /* buffered by all streams together; when full the longest idle goes */
+    PK_REASM_MAX_WAITING =
+        64, /* out-of-order segments of one stream; beyond that the gap is given up */
     PK_REASM_GAP_US = 2000000,
     PK_REASM_IDLE_US = 60000000,
 };
@@ -22,9 +24,11 @@ enum {
 struct pk_reasm;
 
 /* A whole message, without its two length bytes; borrowed during the call. */
-typedef void (*pk_reasm_cb)(void *arg, const struct pk_packet *packet, const uint8_t *message, size_t len);
+typedef void (*pk_reasm_cb)(
+    void *arg, const struct pk_packet *packet, const uint8_t *message, size_t len);
 
-pk_err pk_reasm_new(struct pk_stats *stats, pk_reasm_cb on_message, void *arg, struct pk_reasm **out_reasm);
+pk_err pk_reasm_new(
+    struct pk_stats *stats, pk_reasm_cb on_message, void *arg, struct pk_reasm **out_reasm);
 void pk_reasm_free(struct pk_reasm *reasm);
 void pk_reasm_segment(struct pk_reasm *reasm, const struct pk_packet *packet, int64_t ts_us);
 

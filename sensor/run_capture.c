@@ -24,7 +24,11 @@
 #include "psp_file.h"
 #include "run.h"
 
-enum { RING_BYTES = 32 << 20, OUT_BUFFER = 1 << 20, RRSETS_EVERY_US = 60000000 };
+enum {
+    RING_BYTES = 32 << 20,
+    OUT_BUFFER = 1 << 20,
+    RRSETS_EVERY_US = 60000000
+};
 
 struct run {
     const struct pk_options *options;
@@ -68,7 +72,8 @@ static int load_scope(struct run *run)
     if (!run->options->site) {
         return fail(EX_USAGE, "--scope needs --site");
     }
-    if (pk_scope_find_site(run->scope, run->options->site, &run->tenant, &run->site, error) != PK_OK) {
+    if (pk_scope_find_site(run->scope, run->options->site, &run->tenant, &run->site, error) !=
+        PK_OK) {
         return fail(EX_CONFIG, error);
     }
     if (run->options->client_key) {
@@ -85,7 +90,9 @@ static int load_scope(struct run *run)
 static uint64_t epoch_of(const struct run *run, int64_t created_us)
 {
     (void)run;
-    return ((uint64_t)(created_us / PK_US_PER_S) << 16 | (pk_hash(&created_us, sizeof created_us) & 0xffff)) & INT64_MAX;
+    return ((uint64_t)(created_us / PK_US_PER_S) << 16 |
+               (pk_hash(&created_us, sizeof created_us) & 0xffff)) &
+           INT64_MAX;
 }
 
 static int open_writer(struct run *run)
@@ -95,7 +102,8 @@ static int open_writer(struct run *run)
     if (!run->options->write) {
         return EX_OK;
     }
-    if (pk_psp_file_create(run->options->write, now_us, epoch_of(run, now_us), &run->file, error) != PK_OK) {
+    if (pk_psp_file_create(run->options->write, now_us, epoch_of(run, now_us), &run->file, error) !=
+        PK_OK) {
         return fail(EX_CANTCREAT, error);
     }
     struct pk_merge_options options = {
@@ -105,19 +113,23 @@ static int open_writer(struct run *run)
         .vantage = run->options->vantage,
         .window_ms = run->options->window_ms,
     };
-    struct pk_origin origin = { .software = "picket-sensor " PICKET_VERSION };
+    struct pk_origin origin = {.software = "picket-sensor " PICKET_VERSION};
     const char *slash = strchr(run->options->site, '/');
     if (run->tenant) {
         snprintf(origin.site, sizeof origin.site, "%s/%s", run->tenant->name, run->site->name);
     } else {
         snprintf(origin.site, sizeof origin.site, "%s", run->options->site);
     }
-    snprintf(origin.sensor, sizeof origin.sensor, "%s", run->options->sensor ? run->options->sensor : slash ? slash + 1 : run->options->site);
+    snprintf(origin.sensor, sizeof origin.sensor, "%s",
+        run->options->sensor ? run->options->sensor
+        : slash              ? slash + 1
+                             : run->options->site);
     if (pk_batcher_new(&run->stats, pk_psp_file_append, run->file, &run->batcher) != PK_OK) {
         return fail(EX_OSERR, "out of memory");
     }
     struct pk_merge_sink sink = pk_batcher_sink(run->batcher);
-    if (pk_merge_new(&options, &run->stats, &sink, &run->merge) != PK_OK || pk_batcher_origin(run->batcher, &origin) != PK_OK) {
+    if (pk_merge_new(&options, &run->stats, &sink, &run->merge) != PK_OK ||
+        pk_batcher_origin(run->batcher, &origin) != PK_OK) {
         return fail(EX_OSERR, "out of memory");
     }
     return EX_OK;
@@ -138,16 +150,20 @@ static int open_run(struct run *run)
         .merge = run->merge,
         .wants_rrsets = run->merge || run->options->output == PK_OUTPUT_RRSETS,
     };
-    if (run->options->output != PK_OUTPUT_NONE && pk_output_new(run->options->output, stdout, &run->output) != PK_OK) {
+    if (run->options->output != PK_OUTPUT_NONE &&
+        pk_output_new(run->options->output, stdout, &run->output) != PK_OK) {
         return fail(EX_OSERR, "out of memory");
     }
     options.output = run->output;
-    return pk_pipeline_new(&options, &run->stats, &run->pipeline) == PK_OK ? EX_OK : fail(EX_OSERR, "out of memory");
+    return pk_pipeline_new(&options, &run->stats, &run->pipeline) == PK_OK
+               ? EX_OK
+               : fail(EX_OSERR, "out of memory");
 }
 
 static bool is_done(const struct run *run)
 {
-    return stop_requested || (run->output && pk_output_is_closed(run->output)) || (run->batcher && pk_batcher_err(run->batcher) != PK_OK);
+    return stop_requested || (run->output && pk_output_is_closed(run->output)) ||
+           (run->batcher && pk_batcher_err(run->batcher) != PK_OK);
 }
 
 static int read_file(struct run *run, const char *path)
@@ -208,7 +224,8 @@ static int run_live(struct run *run)
 {
     char error[PK_CAPTURE_ERROR_SIZE];
     struct pk_capture *capture;
-    if (pk_capture_open_live(run->options->interface, RING_BYTES, &run->options->ports, &capture, error) != PK_OK) {
+    if (pk_capture_open_live(
+            run->options->interface, RING_BYTES, &run->options->ports, &capture, error) != PK_OK) {
         return fail(EX_NOPERM, error);
     }
     if (!pk_privileges_drop(run->options->user, error, sizeof error)) {
@@ -277,8 +294,8 @@ static int close_run(struct run *run, int status)
 
 int pk_run_capture(const struct pk_options *options)
 {
-    struct run run = { .options = options };
-    struct sigaction action = { .sa_handler = on_signal };
+    struct run run = {.options = options};
+    struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     signal(SIGPIPE, SIG_IGN); /* `| head` ends us quietly through EPIPE */

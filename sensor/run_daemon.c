@@ -47,7 +47,8 @@ struct daemon {
 };
 
 static volatile sig_atomic_t stop_requested;
-static volatile int stop_event = -1; /* the uplink's stop_fd once it may be stopped by a signal directly */
+static volatile int stop_event =
+    -1; /* the uplink's stop_fd once it may be stopped by a signal directly */
 
 static void on_signal(int number)
 {
@@ -98,7 +99,7 @@ static int load(struct daemon *d, const char *path)
     d->uplink.sensor = d->config.name;
     d->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     /* Keys are in memory: no core files, no reading by others of the same user. */
-    struct rlimit none = { 0 };
+    struct rlimit none = {0};
     (void)setrlimit(RLIMIT_CORE, &none);
     (void)prctl(PR_SET_DUMPABLE, 0);
     return EX_OK;
@@ -108,7 +109,8 @@ static int open_core(struct daemon *d)
 {
     char error[PK_SPOOL_ERROR_SIZE];
     uint64_t torn_bytes;
-    if (pk_spool_open(d->config.spool_folder, d->config.spool_max_bytes, pk_clock_wall_us(), &d->spool, &torn_bytes, error) != PK_OK) {
+    if (pk_spool_open(d->config.spool_folder, d->config.spool_max_bytes, pk_clock_wall_us(),
+            &d->spool, &torn_bytes, error) != PK_OK) {
         return fail(EX_CANTCREAT, error);
     }
     if (torn_bytes > 0) {
@@ -124,7 +126,7 @@ static int open_core(struct daemon *d)
         .vantage = d->config.vantage,
         .window_ms = d->config.window_ms,
     };
-    struct pk_pipeline_options options = { .ports = d->config.ports, .wants_rrsets = true };
+    struct pk_pipeline_options options = {.ports = d->config.ports, .wants_rrsets = true};
     if (pk_batcher_new(&d->stats, pk_spool_append, d->spool, &d->batcher) != PK_OK) {
         return fail(EX_OSERR, "out of memory");
     }
@@ -133,7 +135,9 @@ static int open_core(struct daemon *d)
         return fail(EX_OSERR, "out of memory");
     }
     options.merge = d->merge;
-    return pk_pipeline_new(&options, &d->stats, &d->pipeline) == PK_OK ? EX_OK : fail(EX_OSERR, "out of memory");
+    return pk_pipeline_new(&options, &d->stats, &d->pipeline) == PK_OK
+               ? EX_OK
+               : fail(EX_OSERR, "out of memory");
 }
 
 static void *uplink_main(void *arg)
@@ -178,7 +182,8 @@ static int run_live(struct daemon *d)
 {
     char error[PK_CAPTURE_ERROR_SIZE];
     struct pk_capture *capture;
-    if (pk_capture_open_live(d->config.interface, d->config.ring_bytes, &d->config.ports, &capture, error) != PK_OK) {
+    if (pk_capture_open_live(d->config.interface, d->config.ring_bytes, &d->config.ports, &capture,
+            error) != PK_OK) {
         return fail(EX_NOPERM, error);
     }
     if (!pk_privileges_drop(d->config.user ? d->config.user : "root", error, sizeof error)) {
@@ -239,7 +244,8 @@ static int run_files(struct daemon *d)
         }
         struct pk_raw_packet packet;
         enum pk_capture_result result = PK_CAPTURE_END;
-        while (!stop_requested && (result = pk_capture_next(capture, &packet)) == PK_CAPTURE_PACKET) {
+        while (
+            !stop_requested && (result = pk_capture_next(capture, &packet)) == PK_CAPTURE_PACKET) {
             packet.ts_us += shift_us;
             pk_pipeline_packet(d->pipeline, pk_capture_link_type(capture), &packet);
         }
@@ -297,7 +303,7 @@ static void close_daemon(struct daemon *d)
 
 static void catch_signals(void)
 {
-    struct sigaction action = { .sa_handler = on_signal };
+    struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
@@ -338,10 +344,13 @@ int pk_run_ship(const char *config_path, const char *const *paths, size_t n)
         struct pk_queue queue = pk_psp_queue(file);
         struct pk_queue_info info;
         d.uplink.ends_when_empty = true;
-        status = pk_uplink_run(&d.uplink, &queue, &d.uplink_counters, d.stop_fd) == PK_OK ? EX_OK : EX_OSERR;
+        status = pk_uplink_run(&d.uplink, &queue, &d.uplink_counters, d.stop_fd) == PK_OK
+                     ? EX_OK
+                     : EX_OSERR;
         queue.info(queue.self, &info);
         bool is_whole = info.oldest_seq > info.newest_seq;
-        pk_info("ship", "file=%s batches=%" PRIu64 " acknowledged=%" PRIu64, paths[i], info.newest_seq, info.oldest_seq - 1);
+        pk_info("ship", "file=%s batches=%" PRIu64 " acknowledged=%" PRIu64, paths[i],
+            info.newest_seq, info.oldest_seq - 1);
         status = status == EX_OK && !is_whole ? EX_TEMPFAIL : status;
         pk_psp_queue_close(file);
     }
@@ -354,8 +363,9 @@ int pk_run_check_config(const char *config_path)
     static struct daemon d;
     int status = load(&d, config_path);
     if (status == EX_OK) {
-        printf("%s: good; sensor %s at %s/%s, %zu aggregator endpoint%s\n", config_path, d.config.name, d.tenant->name, d.site->name,
-            d.config.n_endpoints, d.config.n_endpoints == 1 ? "" : "s");
+        printf("%s: good; sensor %s at %s/%s, %zu aggregator endpoint%s\n", config_path,
+            d.config.name, d.tenant->name, d.site->name, d.config.n_endpoints,
+            d.config.n_endpoints == 1 ? "" : "s");
     }
     close_daemon(&d);
     return status;

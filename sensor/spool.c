@@ -17,7 +17,11 @@
 #include "picket/hash.h"
 #include "picket/limits.h"
 
-enum { MAX_SEGMENTS = 65536, RECORD_HEAD = 40, META_BYTES = 32 };
+enum {
+    MAX_SEGMENTS = 65536,
+    RECORD_HEAD = 40,
+    META_BYTES = 32
+};
 
 static const char meta_magic[8] = "PICKETSM";
 
@@ -70,13 +74,14 @@ static uint64_t get_be64(const uint8_t *p)
 
 static bool write_meta(struct pk_spool *spool)
 {
-    uint8_t raw[META_BYTES] = { 0 };
+    uint8_t raw[META_BYTES] = {0};
     memcpy(raw, meta_magic, sizeof meta_magic);
     put_be64(raw + 8, spool->epoch);
     put_be64(raw + 16, spool->acked_seq);
     put_be64(raw + 24, pk_crc32c(raw, 24));
     int fd = openat(spool->folder, "meta.part", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    bool is_good = fd >= 0 && write(fd, raw, sizeof raw) == (ssize_t)sizeof raw && fdatasync(fd) == 0;
+    bool is_good =
+        fd >= 0 && write(fd, raw, sizeof raw) == (ssize_t)sizeof raw && fdatasync(fd) == 0;
     if (fd >= 0) {
         is_good = close(fd) == 0 && is_good;
     }
@@ -87,7 +92,8 @@ static bool read_meta(struct pk_spool *spool)
 {
     uint8_t raw[META_BYTES];
     int fd = openat(spool->folder, "meta", O_RDONLY | O_CLOEXEC);
-    bool is_good = fd >= 0 && read(fd, raw, sizeof raw) == (ssize_t)sizeof raw && memcmp(raw, meta_magic, sizeof meta_magic) == 0 &&
+    bool is_good = fd >= 0 && read(fd, raw, sizeof raw) == (ssize_t)sizeof raw &&
+                   memcmp(raw, meta_magic, sizeof meta_magic) == 0 &&
                    get_be64(raw + 24) == pk_crc32c(raw, 24);
     if (fd >= 0) {
         close(fd);
@@ -116,7 +122,7 @@ static pk_err list_files(struct pk_spool *spool)
     for (struct dirent *entry; (entry = readdir(dir)) && spool->n_files < MAX_SEGMENTS;) {
         uint64_t first_seq;
         if (sscanf(entry->d_name, "seg-%16" SCNx64 ".psp", &first_seq) == 1) {
-            spool->files[spool->n_files++] = (struct file){ .first_seq = first_seq };
+            spool->files[spool->n_files++] = (struct file){.first_seq = first_seq};
         }
     }
     closedir(dir);
@@ -142,13 +148,15 @@ static bool scan(struct pk_spool *spool, struct file *file, uint64_t *torn_bytes
     size_t len = (size_t)info.st_size, pos = PK_SEGMENT_HEADER_BYTES;
     uint8_t *data = malloc(len ? len : 1);
     struct pk_segment_header header;
-    bool is_good = data && read(fd, data, len) == (ssize_t)len && pk_segment_header_decode(data, len, &header) == PK_OK &&
+    bool is_good = data && read(fd, data, len) == (ssize_t)len &&
+                   pk_segment_header_decode(data, len, &header) == PK_OK &&
                    (spool->epoch == 0 || header.epoch == spool->epoch);
     if (is_good) {
         spool->epoch = header.epoch;
         file->last_seq = file->first_seq - 1;
         struct pk_segment_record record;
-        while (pos < len && pk_segment_record_decode(data, len, &pos, &record) == PK_OK && record.seq == file->last_seq + 1) {
+        while (pos < len && pk_segment_record_decode(data, len, &pos, &record) == PK_OK &&
+               record.seq == file->last_seq + 1) {
             file->last_seq = record.seq;
             file->rows += record.rows;
         }
@@ -179,8 +187,8 @@ static void recover(struct pk_spool *spool, uint64_t *torn_bytes)
     spool->next_seq = (kept ? spool->files[kept - 1].last_seq : spool->acked_seq) + 1;
 }
 
-pk_err pk_spool_open(const char *folder, uint64_t max_bytes, int64_t now_us, struct pk_spool **out_spool, uint64_t *out_torn_bytes,
-    char out_error[PK_SPOOL_ERROR_SIZE])
+pk_err pk_spool_open(const char *folder, uint64_t max_bytes, int64_t now_us,
+    struct pk_spool **out_spool, uint64_t *out_torn_bytes, char out_error[PK_SPOOL_ERROR_SIZE])
 {
     struct pk_spool *spool = calloc(1, sizeof *spool);
     if (!spool || !(spool->files = calloc(MAX_SEGMENTS, sizeof *spool->files))) {
@@ -198,16 +206,21 @@ pk_err pk_spool_open(const char *folder, uint64_t max_bytes, int64_t now_us, str
     spool->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     bool has_meta = spool->folder >= 0 && read_meta(spool);
     if (spool->folder < 0 || spool->wake < 0 || list_files(spool) != PK_OK) {
-        snprintf(out_error, PK_SPOOL_ERROR_SIZE, "%s: the spool folder cannot be used: %s", folder, strerror(errno));
+        snprintf(out_error, PK_SPOOL_ERROR_SIZE, "%s: the spool folder cannot be used: %s", folder,
+            strerror(errno));
         pk_spool_close(spool);
         return PK_ERR_IO;
     }
     recover(spool, out_torn_bytes);
-    if (spool->epoch == 0) { /* a new folder: the epoch tells it from a wiped one with the same sensor */
-        spool->epoch = ((uint64_t)(now_us / PK_US_PER_S) << 16 | (pk_hash(&now_us, sizeof now_us) & 0xffff)) & INT64_MAX;
+    if (spool->epoch ==
+        0) { /* a new folder: the epoch tells it from a wiped one with the same sensor */
+        spool->epoch =
+            ((uint64_t)(now_us / PK_US_PER_S) << 16 | (pk_hash(&now_us, sizeof now_us) & 0xffff)) &
+            INT64_MAX;
     }
     if (!has_meta && !write_meta(spool)) {
-        snprintf(out_error, PK_SPOOL_ERROR_SIZE, "%s: cannot be written: %s", folder, strerror(errno));
+        snprintf(
+            out_error, PK_SPOOL_ERROR_SIZE, "%s: cannot be written: %s", folder, strerror(errno));
         pk_spool_close(spool);
         return PK_ERR_IO;
     }
@@ -221,7 +234,7 @@ void pk_spool_close(struct pk_spool *spool)
         return;
     }
     pk_spool_sync(spool, 0, true);
-    int fds[] = { spool->active, spool->reading, spool->wake, spool->folder };
+    int fds[] = {spool->active, spool->reading, spool->wake, spool->folder};
     for (size_t i = 0; i < 4; i++) {
         if (fds[i] >= 0) {
             close(fds[i]);
@@ -258,7 +271,8 @@ static bool start_file(struct pk_spool *spool)
 {
     uint8_t raw[PK_SEGMENT_HEADER_BYTES];
     char name[32];
-    struct pk_segment_header header = { .epoch = spool->epoch, .first_seq = spool->next_seq, .created_us = pk_clock_wall_us() };
+    struct pk_segment_header header = {
+        .epoch = spool->epoch, .first_seq = spool->next_seq, .created_us = pk_clock_wall_us()};
     if (spool->n_files == MAX_SEGMENTS) {
         drop_first(spool, true);
     }
@@ -277,7 +291,8 @@ static bool start_file(struct pk_spool *spool)
         return false;
     }
     (void)fsync(spool->folder); /* the name must survive with the content */
-    spool->files[spool->n_files++] = (struct file){ .first_seq = spool->next_seq, .last_seq = spool->next_seq - 1, .bytes = sizeof raw };
+    spool->files[spool->n_files++] = (struct file){
+        .first_seq = spool->next_seq, .last_seq = spool->next_seq - 1, .bytes = sizeof raw};
     spool->bytes += sizeof raw;
     spool->active_since_ms = pk_clock_mono_ms();
     return true;
@@ -296,7 +311,8 @@ static pk_err append(struct pk_spool *spool, const struct pk_sealed *sealed)
         .body_len = (uint32_t)sealed->body_len,
     };
     struct file *last = spool->n_files ? &spool->files[spool->n_files - 1] : NULL;
-    bool rolls = spool->active < 0 || !last || last->bytes >= PK_SEGMENT_BYTES || pk_clock_mono_ms() - spool->active_since_ms > PK_SPOOL_ROLL_MS;
+    bool rolls = spool->active < 0 || !last || last->bytes >= PK_SEGMENT_BYTES ||
+                 pk_clock_mono_ms() - spool->active_since_ms > PK_SPOOL_ROLL_MS;
     if (rolls && !start_file(spool)) {
         return PK_ERR_IO;
     }
@@ -307,7 +323,8 @@ static pk_err append(struct pk_spool *spool, const struct pk_sealed *sealed)
         return spool->record.err;
     }
     if (write(spool->active, spool->record.data, spool->record.len) != (ssize_t)spool->record.len) {
-        int cut = ftruncate(spool->active, (off_t)last->bytes); /* half a record would hide what follows */
+        int cut = ftruncate(
+            spool->active, (off_t)last->bytes); /* half a record would hide what follows */
         if (cut != 0) {
             close(spool->active); /* then nothing may follow: the next batch begins a new segment */
             spool->active = -1;
@@ -337,13 +354,15 @@ pk_err pk_spool_append(void *arg, const struct pk_sealed *sealed)
     uint64_t one = 1;
     ssize_t n = write(spool->wake, &one, sizeof one);
     (void)n; /* full means it is readable already */
-    return err == PK_ERR_IO ? PK_OK : err; /* a full disk must not stop the capture: it is counted */
+    return err == PK_ERR_IO ? PK_OK
+                            : err; /* a full disk must not stop the capture: it is counted */
 }
 
 void pk_spool_sync(struct pk_spool *spool, int64_t mono_ms, bool force)
 {
     pthread_mutex_lock(&spool->mutex);
-    if (spool->is_dirty && spool->active >= 0 && (force || mono_ms - spool->synced_ms >= PK_SPOOL_SYNC_MS)) {
+    if (spool->is_dirty && spool->active >= 0 &&
+        (force || mono_ms - spool->synced_ms >= PK_SPOOL_SYNC_MS)) {
         (void)fdatasync(spool->active);
         spool->is_dirty = false;
         spool->synced_ms = mono_ms;
@@ -399,7 +418,8 @@ static bool seek_file(struct pk_spool *spool, uint64_t seq)
 }
 
 /* Reads the record at the reader's place whole into buffer. */
-static bool read_here(struct pk_spool *spool, struct pk_bytes *buffer, struct pk_segment_record *out_record)
+static bool read_here(
+    struct pk_spool *spool, struct pk_bytes *buffer, struct pk_segment_record *out_record)
 {
     uint8_t head[RECORD_HEAD];
     if (pread(spool->reading, head, sizeof head, spool->at_offset) != (ssize_t)sizeof head) {
@@ -418,7 +438,8 @@ static bool read_here(struct pk_spool *spool, struct pk_bytes *buffer, struct pk
     return true;
 }
 
-static bool queue_read(void *self, uint64_t seq, struct pk_bytes *buffer, struct pk_segment_record *out_record)
+static bool queue_read(
+    void *self, uint64_t seq, struct pk_bytes *buffer, struct pk_segment_record *out_record)
 {
     struct pk_spool *spool = self;
     bool is_found = false;
@@ -439,7 +460,8 @@ static void queue_ack(void *self, uint64_t upto)
     if (upto > spool->acked_seq && upto < spool->next_seq) {
         spool->acked_seq = upto;
         bool has_dropped = false;
-        while (spool->n_files > 0 && spool->files[0].last_seq <= upto && (spool->n_files > 1 || spool->files[0].bytes >= PK_SEGMENT_BYTES)) {
+        while (spool->n_files > 0 && spool->files[0].last_seq <= upto &&
+               (spool->n_files > 1 || spool->files[0].bytes >= PK_SEGMENT_BYTES)) {
             drop_first(spool, false);
             has_dropped = true;
         }
@@ -452,5 +474,9 @@ static void queue_ack(void *self, uint64_t upto)
 
 struct pk_queue pk_spool_queue(struct pk_spool *spool)
 {
-    return (struct pk_queue){ .self = spool, .info = queue_info, .read = queue_read, .ack = queue_ack, .wake_fd = spool->wake };
+    return (struct pk_queue){.self = spool,
+        .info = queue_info,
+        .read = queue_read,
+        .ack = queue_ack,
+        .wake_fd = spool->wake};
 }

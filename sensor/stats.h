@@ -11,15 +11,15 @@
 
 /* What became of a packet; each packet counts in exactly one. */
 enum pk_disposition {
-    PK_PACKET_DNS,         /* UDP with a DNS message */
-    PK_PACKET_TCP,         /* a segment of a DNS port, given to the stream */
-    PK_PACKET_NOT_DNS,     /* other ports and protocols */
-    PK_PACKET_FRAGMENT,    /* part of a fragmented IP packet */
-    PK_PACKET_SNAPPED,     /* cut by the snap length */
-    PK_PACKET_BAD_LINK,    /* link header too short or damaged */
+    PK_PACKET_DNS,      /* UDP with a DNS message */
+    PK_PACKET_TCP,      /* a segment of a DNS port, given to the stream */
+    PK_PACKET_NOT_DNS,  /* other ports and protocols */
+    PK_PACKET_FRAGMENT, /* part of a fragmented IP packet */
+    PK_PACKET_SNAPPED,  /* cut by the snap length */
+    PK_PACKET_BAD_LINK, /* link header too short or damaged */
     PK_PACKET_BAD_IP,
     PK_PACKET_BAD_TRANSPORT, /* UDP or TCP header */
-    PK_PACKET_EMPTY,       /* UDP to a DNS port without payload */
+    PK_PACKET_EMPTY,         /* UDP to a DNS port without payload */
     PK_N_DISPOSITIONS,
 };
 const char *pk_disposition_str(enum pk_disposition disposition);
@@ -28,14 +28,16 @@ struct pk_stats {
     uint64_t packets;
     uint64_t dispositions[PK_N_DISPOSITIONS];
     uint64_t messages_udp, messages_tcp;
-    uint64_t faults[PK_N_DNS_FAULTS]; /* of messages; OK and TRAILING are usable */
-    uint64_t unusable;                /* messages without a usable header and question */
+    uint64_t faults[PK_N_DNS_FAULTS];     /* of messages; OK and TRAILING are usable */
+    uint64_t unusable;                    /* messages without a usable header and question */
     uint64_t queries, responses, ignored; /* usable messages: ignored are other opcodes */
     uint64_t opened, retransmissions;     /* queries */
-    uint64_t matched, unsolicited, transfer_more; /* responses: transfer_more are later messages of a transfer */
+    uint64_t matched, unsolicited,
+        transfer_more; /* responses: transfer_more are later messages of a transfer */
     uint64_t answered, unanswered, evicted; /* transactions; evicted are part of unanswered */
     uint64_t held_shed;                     /* responses before their query that found no place */
-    uint64_t tcp_segments, tcp_duplicate, tcp_gaps, tcp_shed_bytes, tcp_streams, tcp_streams_shed, tcp_bad_length;
+    uint64_t tcp_segments, tcp_duplicate, tcp_gaps, tcp_shed_bytes, tcp_streams, tcp_streams_shed,
+        tcp_bad_length;
     uint64_t rrsets, rrsets_refused, rrsets_shed;
     uint64_t in_scope, negative, positive, merge_shed;
     uint64_t rows, batches;
@@ -48,6 +50,7 @@ const char *pk_stats_check(const struct pk_stats *stats);
 /* One JSON object, with "balanced": true or the sentence. */
 pk_err pk_stats_json(const struct pk_stats *stats, struct pk_bytes *out);
 /* Deltas for a health row. */
-void pk_stats_health(const struct pk_stats *now, const struct pk_stats *before, uint32_t interval_ms, struct pk_health *out_health);
+void pk_stats_health(const struct pk_stats *now, const struct pk_stats *before,
+    uint32_t interval_ms, struct pk_health *out_health);
 
 #endif

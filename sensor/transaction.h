@@ -28,7 +28,7 @@ struct pk_query {
     uint16_t id;
     uint8_t transport; /* enum pk_transport */
     uint8_t opcode;
-    uint16_t flags; /* PK_SIG_QUERY_* */
+    uint16_t flags;         /* PK_SIG_QUERY_* */
     uint16_t edns_udp_size; /* as asked, 0 without EDNS */
     bool has_question;
     bool is_case_mixed;
@@ -46,8 +46,10 @@ enum pk_outcome {
 /* A zone transfer spans several messages: they are summed and one transaction is reported at its end. */
 struct pk_transaction {
     enum pk_outcome outcome;
-    struct pk_query query;             /* of UNSOLICITED: the addresses and question of the response, ts of the response */
-    const struct pk_message *response; /* NULL when unanswered; of a transfer the message that ended it, NULL when none did */
+    struct pk_query
+        query; /* of UNSOLICITED: the addresses and question of the response, ts of the response */
+    const struct pk_message *
+        response; /* NULL when unanswered; of a transfer the message that ended it, NULL when none did */
     int64_t response_ts_us;
     uint32_t response_bytes;
     uint32_t transfer_records;

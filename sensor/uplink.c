@@ -22,7 +22,12 @@
 #include "picket/limits.h"
 #include "picket/log.h"
 
-enum state { DOWN, CONNECTING, HELLO_SENT, READY };
+enum state {
+    DOWN,
+    CONNECTING,
+    HELLO_SENT,
+    READY
+};
 
 enum {
     MAX_IN_FLIGHT = 64,
@@ -101,30 +106,50 @@ static bool set_options(struct uplink *up)
     const struct {
         int option, value;
     } ints[] = {
-        { ZMQ_LINGER, 0 }, { ZMQ_IMMEDIATE, 1 }, { ZMQ_SNDHWM, 8 }, { ZMQ_RCVHWM, 64 }, { ZMQ_SNDBUF, 256 << 10 },
-        { ZMQ_HANDSHAKE_IVL, 10000 }, { ZMQ_HEARTBEAT_IVL, 10000 }, { ZMQ_HEARTBEAT_TIMEOUT, 30000 }, { ZMQ_HEARTBEAT_TTL, 60000 },
-        { ZMQ_TCP_KEEPALIVE, 1 }, { ZMQ_TCP_KEEPALIVE_IDLE, 60 }, { ZMQ_TCP_MAXRT, 60000 }, { ZMQ_CONNECT_TIMEOUT, 10000 },
-        { ZMQ_RECONNECT_IVL, 1000 }, { ZMQ_RECONNECT_IVL_MAX, 60000 }, { ZMQ_IPV6, 1 },
+        {ZMQ_LINGER, 0},
+        {ZMQ_IMMEDIATE, 1},
+        {ZMQ_SNDHWM, 8},
+        {ZMQ_RCVHWM, 64},
+        {ZMQ_SNDBUF, 256 << 10},
+        {ZMQ_HANDSHAKE_IVL, 10000},
+        {ZMQ_HEARTBEAT_IVL, 10000},
+        {ZMQ_HEARTBEAT_TIMEOUT, 30000},
+        {ZMQ_HEARTBEAT_TTL, 60000},
+        {ZMQ_TCP_KEEPALIVE, 1},
+        {ZMQ_TCP_KEEPALIVE_IDLE, 60},
+        {ZMQ_TCP_MAXRT, 60000},
+        {ZMQ_CONNECT_TIMEOUT, 10000},
+        {ZMQ_RECONNECT_IVL, 1000},
+        {ZMQ_RECONNECT_IVL_MAX, 60000},
+        {ZMQ_IPV6, 1},
     };
     int64_t max_frame = 64 << 10;
     bool is_good = zmq_setsockopt(up->socket, ZMQ_MAXMSGSIZE, &max_frame, sizeof max_frame) == 0;
     for (size_t i = 0; i < sizeof ints / sizeof *ints; i++) {
-        is_good = is_good && zmq_setsockopt(up->socket, ints[i].option, &ints[i].value, sizeof ints[i].value) == 0;
+        is_good = is_good && zmq_setsockopt(up->socket, ints[i].option, &ints[i].value,
+                                 sizeof ints[i].value) == 0;
     }
-    return is_good && zmq_setsockopt(up->socket, ZMQ_CURVE_SERVERKEY, up->options->server_pubkey, PK_KEY_BYTES) == 0 &&
-           zmq_setsockopt(up->socket, ZMQ_CURVE_PUBLICKEY, up->options->keys.pubkey, PK_KEY_BYTES) == 0 &&
-           zmq_setsockopt(up->socket, ZMQ_CURVE_SECRETKEY, up->options->keys.seckey, PK_KEY_BYTES) == 0;
+    return is_good &&
+           zmq_setsockopt(
+               up->socket, ZMQ_CURVE_SERVERKEY, up->options->server_pubkey, PK_KEY_BYTES) == 0 &&
+           zmq_setsockopt(
+               up->socket, ZMQ_CURVE_PUBLICKEY, up->options->keys.pubkey, PK_KEY_BYTES) == 0 &&
+           zmq_setsockopt(
+               up->socket, ZMQ_CURVE_SECRETKEY, up->options->keys.seckey, PK_KEY_BYTES) == 0;
 }
 
 static void connect_next(struct uplink *up)
 {
     const char *endpoint = up->options->endpoints[up->endpoint];
-    int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
-                 ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_DISCONNECTED;
+    int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+                 ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
+                 ZMQ_EVENT_DISCONNECTED;
     up->socket = zmq_socket(up->context, ZMQ_DEALER);
-    bool is_good = up->socket && set_options(up) && zmq_socket_monitor(up->socket, MONITOR_ENDPOINT, events) == 0;
+    bool is_good = up->socket && set_options(up) &&
+                   zmq_socket_monitor(up->socket, MONITOR_ENDPOINT, events) == 0;
     up->monitor = is_good ? zmq_socket(up->context, ZMQ_PAIR) : NULL;
-    is_good = up->monitor && zmq_connect(up->monitor, MONITOR_ENDPOINT) == 0 && zmq_connect(up->socket, endpoint) == 0;
+    is_good = up->monitor && zmq_connect(up->monitor, MONITOR_ENDPOINT) == 0 &&
+              zmq_connect(up->socket, endpoint) == 0;
     if (!is_good) {
         pk_error("uplink", "endpoint=%s cannot connect: %s", endpoint, zmq_strerror(zmq_errno()));
         go_down(up, next_backoff(up), "connect");
@@ -134,12 +159,14 @@ static void connect_next(struct uplink *up)
     up->until_ms = pk_clock_mono_ms() + CONNECT_MS;
 }
 
-static bool send_frame(struct uplink *up, const struct pk_frame *frame, const uint8_t *body, size_t body_len)
+static bool send_frame(
+    struct uplink *up, const struct pk_frame *frame, const uint8_t *body, size_t body_len)
 {
     struct pk_bytes header;
     pk_bytes_init(&header, PK_MAX_HEADER_BYTES);
     bool is_sent = pk_frame_encode(frame, &header) == PK_OK &&
-                   zmq_send(up->socket, header.data, header.len, (body ? ZMQ_SNDMORE : 0) | ZMQ_DONTWAIT) >= 0 &&
+                   zmq_send(up->socket, header.data, header.len,
+                       (body ? ZMQ_SNDMORE : 0) | ZMQ_DONTWAIT) >= 0 &&
                    (!body || zmq_send(up->socket, body, body_len, ZMQ_DONTWAIT) >= 0);
     pk_bytes_done(&header);
     return is_sent;
@@ -159,12 +186,14 @@ static void send_hello(struct uplink *up)
         .wall_us = pk_clock_wall_us(),
     };
     snprintf(hello.sensor, sizeof hello.sensor, "%s", up->options->sensor);
-    struct pk_frame frame = { .type = PK_FRAME_HELLO, .u.hello = { .minor = PK_PROTO_MINOR, .mono_ns = (uint64_t)pk_clock_mono_ms() * 1000000 } };
+    struct pk_frame frame = {.type = PK_FRAME_HELLO,
+        .u.hello = {.minor = PK_PROTO_MINOR, .mono_ns = (uint64_t)pk_clock_mono_ms() * 1000000}};
     memcpy(frame.u.hello.boot_id, up->boot_id, sizeof up->boot_id);
     struct pk_bytes body;
     pk_bytes_init(&body, PK_MAX_BODY_BYTES);
     up->hello_ms = pk_clock_mono_ms();
-    if (pk_hello_body_encode(&hello, &body) == PK_OK && send_frame(up, &frame, body.data, body.len) && up->state != HELLO_SENT) {
+    if (pk_hello_body_encode(&hello, &body) == PK_OK &&
+        send_frame(up, &frame, body.data, body.len) && up->state != HELLO_SENT) {
         up->state = HELLO_SENT;
         up->until_ms = up->hello_ms + HELLO_LIMIT_MS;
     }
@@ -187,13 +216,17 @@ static void on_monitor(struct uplink *up)
     } else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH) {
         if (!up->was_refused) {
             char key[PK_KEY_TEXT_SIZE];
-            pk_warn("uplink", "endpoint=%s the aggregator does not know this key yet; add it there: %s", endpoint,
+            pk_warn("uplink",
+                "endpoint=%s the aggregator does not know this key yet; add it there: %s", endpoint,
                 pk_key_text(up->options->keys.pubkey, key));
         }
         up->was_refused = true;
         go_down(up, BACKOFF_REFUSED_MS, "refused");
-    } else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL || event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL) {
-        pk_warn("uplink", "endpoint=%s handshake refused without a reason: check the server's public key and the port", endpoint);
+    } else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL ||
+               event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL) {
+        pk_warn("uplink",
+            "endpoint=%s handshake refused without a reason: check the server's public key and the port",
+            endpoint);
         go_down(up, next_backoff(up), "handshake");
     } else if (event == ZMQ_EVENT_DISCONNECTED && up->state != CONNECTING) {
         go_down(up, next_backoff(up), "the connection broke");
@@ -211,24 +244,26 @@ static void send_batches(struct uplink *up)
         if (up->next_seq < info.oldest_seq) {
             up->next_seq = info.oldest_seq; /* the spool shed what was before: counted there */
         }
-        if (up->next_seq > info.newest_seq || !up->queue->read(up->queue->self, up->next_seq, &up->buffer, &record) ||
+        if (up->next_seq > info.newest_seq ||
+            !up->queue->read(up->queue->self, up->next_seq, &up->buffer, &record) ||
             (up->n_flight > 0 && up->flight_bytes + record.body_len > up->welcome.credit_bytes)) {
             return;
         }
         struct pk_frame frame = {
             .type = PK_FRAME_BATCH,
             .session = up->session,
-            .u.batch = {
-                .epoch = info.epoch,
-                .seq = record.seq,
-                .codec = record.codec,
-                .kind = record.kind,
-                .body_len = record.body_len,
-                .raw_len = record.body_len,
-                .rows = record.rows,
-                .first_us = record.first_us,
-                .last_us = record.last_us,
-            },
+            .u.batch =
+                {
+                    .epoch = info.epoch,
+                    .seq = record.seq,
+                    .codec = record.codec,
+                    .kind = record.kind,
+                    .body_len = record.body_len,
+                    .raw_len = record.body_len,
+                    .rows = record.rows,
+                    .first_us = record.first_us,
+                    .last_us = record.last_us,
+                },
         };
         pk_digest(record.body, record.body_len, frame.u.batch.digest);
         if (!send_frame(up, &frame, record.body, record.body_len)) {
@@ -237,9 +272,11 @@ static void send_batches(struct uplink *up)
         if (up->n_flight == 0) {
             up->progress_ms = pk_clock_mono_ms();
         }
-        up->flight[up->n_flight++] = (struct in_flight){ .seq = record.seq, .bytes = record.body_len };
+        up->flight[up->n_flight++] =
+            (struct in_flight){.seq = record.seq, .bytes = record.body_len};
         up->flight_bytes += record.body_len;
-        atomic_fetch_add(record.seq <= up->highest_sent ? &up->counters->resent : &up->counters->sent, 1);
+        atomic_fetch_add(
+            record.seq <= up->highest_sent ? &up->counters->resent : &up->counters->sent, 1);
         up->highest_sent = record.seq > up->highest_sent ? record.seq : up->highest_sent;
         up->next_seq++;
     }
@@ -261,7 +298,8 @@ static void forget_flight(struct uplink *up, uint64_t from, uint64_t to)
 
 /* --- receiving --- */
 
-static void on_welcome(struct uplink *up, const struct pk_frame *frame, const uint8_t *body, size_t len)
+static void on_welcome(
+    struct uplink *up, const struct pk_frame *frame, const uint8_t *body, size_t len)
 {
     struct pk_welcome_body welcome;
     if (pk_welcome_body_decode(body, len, &welcome) != PK_OK || frame->session == 0) {
@@ -284,8 +322,9 @@ static void on_welcome(struct uplink *up, const struct pk_frame *frame, const ui
     up->progress_ms = up->next_heartbeat_ms = pk_clock_mono_ms();
     atomic_fetch_add(&up->counters->reconnects, 1);
     atomic_store(&up->counters->is_connected, true);
-    pk_info("uplink", "connected endpoint=%s sensor_id=%u resume_seq=%" PRIu64 " queued=%" PRIu64, up->options->endpoints[up->endpoint],
-        welcome.sensor_id, welcome.resume_seq, info.newest_seq + 1 > up->next_seq ? info.newest_seq + 1 - up->next_seq : 0);
+    pk_info("uplink", "connected endpoint=%s sensor_id=%u resume_seq=%" PRIu64 " queued=%" PRIu64,
+        up->options->endpoints[up->endpoint], welcome.sensor_id, welcome.resume_seq,
+        info.newest_seq + 1 > up->next_seq ? info.newest_seq + 1 - up->next_seq : 0);
 }
 
 static void on_ack(struct uplink *up, const struct pk_frame *frame)
@@ -305,7 +344,8 @@ static void on_ack(struct uplink *up, const struct pk_frame *frame)
     up->progress_ms = pk_clock_mono_ms();
 }
 
-static void on_error(struct uplink *up, const struct pk_frame *frame, const uint8_t *body, size_t len)
+static void on_error(
+    struct uplink *up, const struct pk_frame *frame, const uint8_t *body, size_t len)
 {
     char text[PK_MAX_WIRE_TEXT * 4 + 1];
     uint16_t code = frame->u.error.code;
@@ -317,14 +357,16 @@ static void on_error(struct uplink *up, const struct pk_frame *frame, const uint
         return;
     case PK_FRAME_ERR_CREDIT:
     case PK_FRAME_ERR_OVERLOADED:
-        go_down(up, BACKOFF_FIRST_MS, "the aggregator does not keep up"); /* WELCOME says where to go on */
+        go_down(up, BACKOFF_FIRST_MS,
+            "the aggregator does not keep up"); /* WELCOME says where to go on */
         return;
     case PK_FRAME_ERR_TOO_LARGE:
     case PK_FRAME_ERR_CORRUPT:
     case PK_FRAME_ERR_MALFORMED:
     case PK_FRAME_ERR_EPOCH_CONFLICT:
         /* It will be refused for ever; the aggregator keeps its bytes in quarantine where it could. */
-        pk_error("uplink", "batch refused seq=%" PRIu64 " code=%u reason=\"%s\"", frame->u.error.seq, code, text);
+        pk_error("uplink", "batch refused seq=%" PRIu64 " code=%u reason=\"%s\"",
+            frame->u.error.seq, code, text);
         atomic_fetch_add(&up->counters->refused_rows, 1);
         forget_flight(up, frame->u.error.seq, frame->u.error.seq);
         if (up->n_flight == 0) {
@@ -337,7 +379,8 @@ static void on_error(struct uplink *up, const struct pk_frame *frame, const uint
     }
 }
 
-static void on_frame(struct uplink *up, const uint8_t *header, size_t header_len, const uint8_t *body, size_t body_len)
+static void on_frame(struct uplink *up, const uint8_t *header, size_t header_len,
+    const uint8_t *body, size_t body_len)
 {
     struct pk_frame frame;
     if (pk_frame_decode(header, header_len, &frame) != PK_OK) {
@@ -355,8 +398,10 @@ static void on_frame(struct uplink *up, const uint8_t *header, size_t header_len
         up->welcome.credit_batches = frame.u.credit.credit_batches;
         up->welcome.credit_bytes = frame.u.credit.credit_bytes;
     } else if (frame.type == PK_FRAME_BYE) {
-        int64_t wait_ms = frame.u.bye.retry_after_s > 600 ? 600000 : (int64_t)frame.u.bye.retry_after_s * 1000;
-        go_down(up, wait_ms < BACKOFF_FIRST_MS ? BACKOFF_FIRST_MS : wait_ms, "the aggregator said goodbye");
+        int64_t wait_ms =
+            frame.u.bye.retry_after_s > 600 ? 600000 : (int64_t)frame.u.bye.retry_after_s * 1000;
+        go_down(up, wait_ms < BACKOFF_FIRST_MS ? BACKOFF_FIRST_MS : wait_ms,
+            "the aggregator said goodbye");
     }
 }
 
@@ -376,8 +421,8 @@ static void drain(struct uplink *up)
             zmq_msg_close(&scrap);
         }
         if (got) {
-            on_frame(up, zmq_msg_data(&parts[0]), zmq_msg_size(&parts[0]), has_body ? zmq_msg_data(&parts[1]) : NULL,
-                has_body ? zmq_msg_size(&parts[1]) : 0);
+            on_frame(up, zmq_msg_data(&parts[0]), zmq_msg_size(&parts[0]),
+                has_body ? zmq_msg_data(&parts[1]) : NULL, has_body ? zmq_msg_size(&parts[1]) : 0);
         }
         zmq_msg_close(&parts[0]);
         zmq_msg_close(&parts[1]);
@@ -399,7 +444,9 @@ static void heartbeat(struct uplink *up, int64_t now_ms)
     struct pk_frame frame = {
         .type = PK_FRAME_HEARTBEAT,
         .session = up->session,
-        .u.heartbeat = { .mono_ns = (uint64_t)now_ms * 1000000, .wall_us = pk_clock_wall_us(), .queued = info.newest_seq + 1 - info.oldest_seq },
+        .u.heartbeat = {.mono_ns = (uint64_t)now_ms * 1000000,
+            .wall_us = pk_clock_wall_us(),
+            .queued = info.newest_seq + 1 - info.oldest_seq},
     };
     (void)send_frame(up, &frame, NULL, 0);
     up->next_heartbeat_ms = now_ms + (up->welcome.heartbeat_ms ? up->welcome.heartbeat_ms : 15000);
@@ -456,9 +503,10 @@ static void clear_wake(int fd)
     }
 }
 
-pk_err pk_uplink_run(const struct pk_uplink_options *options, const struct pk_queue *queue, struct pk_uplink_counters *counters, int stop_fd)
+pk_err pk_uplink_run(const struct pk_uplink_options *options, const struct pk_queue *queue,
+    struct pk_uplink_counters *counters, int stop_fd)
 {
-    struct uplink up = { .options = options, .queue = queue, .counters = counters };
+    struct uplink up = {.options = options, .queue = queue, .counters = counters};
     pk_bytes_init(&up.buffer, PK_MAX_SEGMENT_RECORD);
     randombytes_buf(up.boot_id, sizeof up.boot_id);
     up.context = zmq_ctx_new();
@@ -468,10 +516,10 @@ pk_err pk_uplink_run(const struct pk_uplink_options *options, const struct pk_qu
     pk_err err = PK_OK;
     while (!(options->ends_when_empty && is_empty(&up))) {
         zmq_pollitem_t items[4] = {
-            { .fd = stop_fd, .events = ZMQ_POLLIN },
-            { .fd = queue->wake_fd, .events = queue->wake_fd >= 0 ? ZMQ_POLLIN : 0 },
-            { .socket = up.socket, .events = ZMQ_POLLIN },
-            { .socket = up.monitor, .events = ZMQ_POLLIN },
+            {.fd = stop_fd, .events = ZMQ_POLLIN},
+            {.fd = queue->wake_fd, .events = queue->wake_fd >= 0 ? ZMQ_POLLIN : 0},
+            {.socket = up.socket, .events = ZMQ_POLLIN},
+            {.socket = up.monitor, .events = ZMQ_POLLIN},
         };
         if (queue->wake_fd < 0) {
             items[1].fd = stop_fd; /* nothing ever wakes us there */
@@ -498,7 +546,8 @@ pk_err pk_uplink_run(const struct pk_uplink_options *options, const struct pk_qu
         on_time(&up);
     }
     if (up.state == READY) {
-        struct pk_frame bye = { .type = PK_FRAME_BYE, .session = up.session, .u.bye = { .reason = PK_BYE_SHUTDOWN } };
+        struct pk_frame bye = {
+            .type = PK_FRAME_BYE, .session = up.session, .u.bye = {.reason = PK_BYE_SHUTDOWN}};
         (void)send_frame(&up, &bye, NULL, 0);
     }
     go_down(&up, 2, "stop");

@@ -17,8 +17,21 @@
 
 #include "saf.h"
 
-enum { OK = 200, CREATED = 201, BAD_REQUEST = 400, UNAUTHORIZED = 401, FORBIDDEN = 403, NOT_FOUND = 404, CONFLICT = 409, UNAVAILABLE = 503 };
-enum { KEY_BYTES = 24, KEY_TEXT = 2 * KEY_BYTES + 1, LOOKUP_LIMIT = 10000 };
+enum {
+    OK = 200,
+    CREATED = 201,
+    BAD_REQUEST = 400,
+    UNAUTHORIZED = 401,
+    FORBIDDEN = 403,
+    NOT_FOUND = 404,
+    CONFLICT = 409,
+    UNAVAILABLE = 503
+};
+enum {
+    KEY_BYTES = 24,
+    KEY_TEXT = 2 * KEY_BYTES + 1,
+    LOOKUP_LIMIT = 10000
+};
 
 struct context {
     struct pk_routes *routes;
@@ -55,9 +68,13 @@ static void refuse(struct pk_http_response *response, unsigned status, const cha
 /* The database said no or is away. One reconnect is tried by the caller's next request. */
 static void refuse_store(struct context *c, struct pk_store *store, pk_err err)
 {
-    unsigned status = err == PK_ERR_CONFIG ? BAD_REQUEST : err == PK_ERR_CONFLICT ? CONFLICT : err == PK_ERR_UNSUPPORTED ? BAD_REQUEST : UNAVAILABLE;
+    unsigned status = err == PK_ERR_CONFIG        ? BAD_REQUEST
+                      : err == PK_ERR_CONFLICT    ? CONFLICT
+                      : err == PK_ERR_UNSUPPORTED ? BAD_REQUEST
+                                                  : UNAVAILABLE;
     c->routes->n_errors++;
-    refuse(c->response, status, status == UNAVAILABLE ? "the database does not answer, try again" : pk_store_error(store));
+    refuse(c->response, status,
+        status == UNAVAILABLE ? "the database does not answer, try again" : pk_store_error(store));
 }
 
 static bool alive(struct pk_store *store)
@@ -85,9 +102,11 @@ static void metrics(struct context *c)
 {
     c->response->content_type = "text/plain; version=0.0.4; charset=utf-8";
     pk_bytes_printf(&c->response->body,
-        "# HELP picket_api_requests_total Requests served.\n# TYPE picket_api_requests_total counter\npicket_api_requests_total %" PRIu64 "\n"
+        "# HELP picket_api_requests_total Requests served.\n# TYPE picket_api_requests_total counter\npicket_api_requests_total %" PRIu64
+        "\n"
         "# HELP picket_api_errors_total Requests that failed on the database.\n# TYPE picket_api_errors_total counter\npicket_api_errors_total %" PRIu64
-        "\n# HELP picket_api_refused_total Requests without a good key.\n# TYPE picket_api_refused_total counter\npicket_api_refused_total %" PRIu64 "\n",
+        "\n# HELP picket_api_refused_total Requests without a good key.\n# TYPE picket_api_refused_total counter\npicket_api_refused_total %" PRIu64
+        "\n",
         c->routes->n_requests, c->routes->n_errors, c->routes->n_refused);
 }
 
@@ -120,16 +139,18 @@ static void bootstrap(struct context *c)
 {
     bool has = true;
     if (!c->request->is_loopback) {
-        refuse(c->response, FORBIDDEN, "the first key is given only to this host; run picketctl bootstrap here");
+        refuse(c->response, FORBIDDEN,
+            "the first key is given only to this host; run picketctl bootstrap here");
         return;
     }
-    pk_err err = alive(c->routes->control) ? pk_store_has_admin_key(c->routes->control, &has) : PK_ERR_IO;
+    pk_err err =
+        alive(c->routes->control) ? pk_store_has_admin_key(c->routes->control, &has) : PK_ERR_IO;
     if (err != PK_OK) {
         refuse_store(c, c->routes->control, err);
     } else if (has) {
         refuse(c->response, CONFLICT, "there is an administrator's key already");
     } else {
-        issue_key(c, "bootstrap", (struct pk_tenant_id){ 0 });
+        issue_key(c, "bootstrap", (struct pk_tenant_id){0});
     }
 }
 
@@ -173,7 +194,8 @@ static bool parse_lookup(const char *rest, struct pk_store_rrset_query *query, c
         return false;
     }
     strcpy(copy, rest); /* fits: measured above */
-    char *save = NULL, *name = strtok_r(copy, "/", &save), *type = strtok_r(NULL, "/", &save), *bailiwick = strtok_r(NULL, "/", &save);
+    char *save = NULL, *name = strtok_r(copy, "/", &save), *type = strtok_r(NULL, "/", &save),
+         *bailiwick = strtok_r(NULL, "/", &save);
     *out_why = "say which name: /lookup/rrset/name/NAME";
     if (!name) {
         return false;
@@ -204,13 +226,14 @@ static bool parse_lookup(const char *rest, struct pk_store_rrset_query *query, c
 
 static void lookup_rrset(struct context *c)
 {
-    struct pk_store_rrset_query query = { .bailiwick = { .len = 1 } };
+    struct pk_store_rrset_query query = {.bailiwick = {.len = 1}};
     const char *why;
     if (!parse_lookup(c->rest, &query, &why)) {
         refuse(c->response, BAD_REQUEST, why);
         return;
     }
-    struct lookup lookup = { .response = c->response, .limit = query_count(c->request, "limit", LOOKUP_LIMIT) };
+    struct lookup lookup = {
+        .response = c->response, .limit = query_count(c->request, "limit", LOOKUP_LIMIT)};
     lookup.limit = lookup.limit ? lookup.limit : LOOKUP_LIMIT;
     query.limit = lookup.limit;
     query.offset = query_count(c->request, "offset", 0);
@@ -237,7 +260,8 @@ static void dnsdb_ping(struct context *c)
 
 static void dnsdb_rate_limit(struct context *c)
 {
-    put(c->response, "{\"rate\":{\"reset\":\"n/a\",\"limit\":\"unlimited\",\"remaining\":\"n/a\"}}\n");
+    put(c->response,
+        "{\"rate\":{\"reset\":\"n/a\",\"limit\":\"unlimited\",\"remaining\":\"n/a\"}}\n");
 }
 
 static bool on_finding(void *arg, const char *json)
@@ -261,7 +285,8 @@ static void findings(struct context *c)
         return;
     }
     put(c->response, "[");
-    pk_err err = pk_store_query_findings(c->routes->reader, c->tenant, &query, on_finding, c->response);
+    pk_err err =
+        pk_store_query_findings(c->routes->reader, c->tenant, &query, on_finding, c->response);
     if (err != PK_OK) {
         pk_bytes_clear(&c->response->body);
         refuse_store(c, c->routes->reader, err);
@@ -275,22 +300,27 @@ static bool on_loss(void *arg, const struct pk_store_loss *loss)
     json_t *list = arg, *row = json_object(), *counters = json_object();
     char text[PK_TIME_TEXT_SIZE];
     for (int i = 0; i < PK_N_HEALTH_KEYS; i++) {
-        (void)json_object_set_new(counters, pk_health_key_str((enum pk_health_key)i), json_integer((json_int_t)loss->sum.v[i]));
+        (void)json_object_set_new(counters, pk_health_key_str((enum pk_health_key)i),
+            json_integer((json_int_t)loss->sum.v[i]));
     }
-    uint64_t lost = loss->sum.v[PK_HEALTH_KERNEL_DROPPED] + loss->sum.v[PK_HEALTH_MERGE_SHED] + loss->sum.v[PK_HEALTH_RRSETS_SHED] +
-                    loss->sum.v[PK_HEALTH_SPOOL_LOST_ROWS];
+    uint64_t lost = loss->sum.v[PK_HEALTH_KERNEL_DROPPED] + loss->sum.v[PK_HEALTH_MERGE_SHED] +
+                    loss->sum.v[PK_HEALTH_RRSETS_SHED] + loss->sum.v[PK_HEALTH_SPOOL_LOST_ROWS];
     uint64_t told = loss->sum.v[PK_HEALTH_IN_SCOPE] + loss->sum.v[PK_HEALTH_NEGATIVE];
     (void)json_object_set_new(row, "site", json_string(loss->site));
     (void)json_object_set_new(row, "sensor", json_string(loss->sensor));
     (void)json_object_set_new(row, "counters", counters);
-    (void)json_object_set_new(row, "stored_activity", json_integer((json_int_t)loss->stored_activity));
-    (void)json_object_set_new(row, "stored_negative", json_integer((json_int_t)loss->stored_negative));
+    (void)json_object_set_new(
+        row, "stored_activity", json_integer((json_int_t)loss->stored_activity));
+    (void)json_object_set_new(
+        row, "stored_negative", json_integer((json_int_t)loss->stored_negative));
     (void)json_object_set_new(row, "stored_rrset", json_integer((json_int_t)loss->stored_rrset));
     (void)json_object_set_new(row, "batches", json_integer((json_int_t)loss->batches));
     (void)json_object_set_new(row, "quarantined", json_integer((json_int_t)loss->quarantined));
     (void)json_object_set_new(row, "lost", json_integer((json_int_t)lost));
-    (void)json_object_set_new(row, "balanced", json_boolean(loss->stored_activity + loss->stored_negative == told));
-    (void)json_object_set_new(row, "last_received", json_string(pk_time_text(loss->last_received_us, text)));
+    (void)json_object_set_new(
+        row, "balanced", json_boolean(loss->stored_activity + loss->stored_negative == told));
+    (void)json_object_set_new(
+        row, "last_received", json_string(pk_time_text(loss->last_received_us, text)));
     (void)json_array_append_new(list, row);
     return true;
 }
@@ -315,7 +345,8 @@ static void apply_scope(struct context *c)
     char error[PK_CONF_ERROR_SIZE];
     uint32_t version = 0;
     const char *name = pk_http_query(c->request, "file");
-    if (pk_scope_parse(name ? name : "scope", c->request->body, c->request->body_len, &scope, error) != PK_OK) {
+    if (pk_scope_parse(name ? name : "scope", c->request->body, c->request->body_len, &scope,
+            error) != PK_OK) {
         refuse(c->response, BAD_REQUEST, error);
         return;
     }
@@ -340,17 +371,22 @@ static const char *text_of(const json_t *object, const char *key)
 static void add_sensor(struct context *c)
 {
     json_t *body = json_loadb(c->request->body, c->request->body_len, JSON_REJECT_DUPLICATES, NULL);
-    const char *site = text_of(body, "site"), *name = text_of(body, "name"), *slash = strchr(site, '/');
+    const char *site = text_of(body, "site"), *name = text_of(body, "name"),
+               *slash = strchr(site, '/');
     uint8_t pubkey[PK_KEY_BYTES];
     char tenant[65];
-    struct pk_sensor_id sensor = { 0 };
-    if (!slash || slash == site || (size_t)(slash - site) >= sizeof tenant || *name == '\0' || strlen(name) > 64) {
-        refuse(c->response, BAD_REQUEST, "needs {\"site\": \"tenant/site\", \"name\": \"...\", \"pubkey\": \"Z85\"}");
+    struct pk_sensor_id sensor = {0};
+    if (!slash || slash == site || (size_t)(slash - site) >= sizeof tenant || *name == '\0' ||
+        strlen(name) > 64) {
+        refuse(c->response, BAD_REQUEST,
+            "needs {\"site\": \"tenant/site\", \"name\": \"...\", \"pubkey\": \"Z85\"}");
     } else if (!pk_key_parse(text_of(body, "pubkey"), pubkey)) {
-        refuse(c->response, BAD_REQUEST, "pubkey must be the sensor's public key, 40 characters of Z85, as picket-sensor genkey prints it");
+        refuse(c->response, BAD_REQUEST,
+            "pubkey must be the sensor's public key, 40 characters of Z85, as picket-sensor genkey prints it");
     } else {
         snprintf(tenant, sizeof tenant, "%.*s", (int)(slash - site), site);
-        pk_err err = pk_store_add_sensor(c->routes->control, tenant, slash + 1, name, pubkey, &sensor);
+        pk_err err =
+            pk_store_add_sensor(c->routes->control, tenant, slash + 1, name, pubkey, &sensor);
         if (err != PK_OK) {
             refuse_store(c, c->routes->control, err);
         } else {
@@ -366,12 +402,13 @@ static void add_key(struct context *c)
 {
     json_t *body = json_loadb(c->request->body, c->request->body_len, JSON_REJECT_DUPLICATES, NULL);
     const char *name = text_of(body, "name"), *tenant = text_of(body, "tenant");
-    struct pk_tenant_id id = { 0 };
+    struct pk_tenant_id id = {0};
     pk_err err = *tenant ? pk_store_find_tenant(c->routes->control, tenant, &id) : PK_OK;
     if (err != PK_OK) {
         refuse_store(c, c->routes->control, err);
     } else if (*name == '\0' || (*tenant && id.v == 0)) {
-        refuse(c->response, BAD_REQUEST, *name ? "there is no such tenant" : "needs {\"name\": \"...\", \"tenant\": \"...\"}");
+        refuse(c->response, BAD_REQUEST,
+            *name ? "there is no such tenant" : "needs {\"name\": \"...\", \"tenant\": \"...\"}");
     } else {
         issue_key(c, name, id);
     }
@@ -380,7 +417,11 @@ static void add_key(struct context *c)
 
 /* --- dispatch --- */
 
-enum access { OPEN, TENANT, ADMIN };
+enum access {
+    OPEN,
+    TENANT,
+    ADMIN
+};
 
 static const struct route {
     const char *method, *prefix;
@@ -388,18 +429,18 @@ static const struct route {
     enum access access;
     void (*handle)(struct context *c);
 } table[] = {
-    { "GET", "/healthz", false, OPEN, healthz },
-    { "GET", "/readyz", false, OPEN, readyz },
-    { "GET", "/metrics", false, OPEN, metrics },
-    { "POST", "/api/v1/bootstrap", false, OPEN, bootstrap },
-    { "GET", "/dnsdb/v2/lookup/rrset/name/", true, TENANT, lookup_rrset },
-    { "GET", "/dnsdb/v2/ping", false, TENANT, dnsdb_ping },
-    { "GET", "/dnsdb/v2/rate_limit", false, TENANT, dnsdb_rate_limit },
-    { "GET", "/api/v1/findings", true, TENANT, findings },
-    { "GET", "/api/v1/loss", false, TENANT, loss },
-    { "POST", "/api/v1/scope", false, ADMIN, apply_scope },
-    { "POST", "/api/v1/sensors", false, ADMIN, add_sensor },
-    { "POST", "/api/v1/keys", false, ADMIN, add_key },
+    {"GET", "/healthz", false, OPEN, healthz},
+    {"GET", "/readyz", false, OPEN, readyz},
+    {"GET", "/metrics", false, OPEN, metrics},
+    {"POST", "/api/v1/bootstrap", false, OPEN, bootstrap},
+    {"GET", "/dnsdb/v2/lookup/rrset/name/", true, TENANT, lookup_rrset},
+    {"GET", "/dnsdb/v2/ping", false, TENANT, dnsdb_ping},
+    {"GET", "/dnsdb/v2/rate_limit", false, TENANT, dnsdb_rate_limit},
+    {"GET", "/api/v1/findings", true, TENANT, findings},
+    {"GET", "/api/v1/loss", false, TENANT, loss},
+    {"POST", "/api/v1/scope", false, ADMIN, apply_scope},
+    {"POST", "/api/v1/sensors", false, ADMIN, add_sensor},
+    {"POST", "/api/v1/keys", false, ADMIN, add_key},
 };
 
 static bool check_key(struct context *c)
@@ -411,7 +452,9 @@ static bool check_key(struct context *c)
         return false;
     }
     digest_key(c->request->key, hash);
-    pk_err err = alive(c->routes->reader) && alive(c->routes->control) ? pk_store_check_api_key(c->routes->reader, hash, &c->key) : PK_ERR_IO;
+    pk_err err = alive(c->routes->reader) && alive(c->routes->control)
+                     ? pk_store_check_api_key(c->routes->reader, hash, &c->key)
+                     : PK_ERR_IO;
     if (err != PK_OK) {
         refuse_store(c, c->routes->reader, err);
         return false;
@@ -462,14 +505,16 @@ static bool may(struct context *c, enum access access)
     return access == ADMIN || find_tenant(c);
 }
 
-void pk_routes_handle(void *arg, const struct pk_http_request *request, struct pk_http_response *response)
+void pk_routes_handle(
+    void *arg, const struct pk_http_request *request, struct pk_http_response *response)
 {
-    struct context c = { .routes = arg, .request = request, .response = response };
+    struct context c = {.routes = arg, .request = request, .response = response};
     bool has_path = false;
     c.routes->n_requests++;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         size_t len = strlen(table[i].prefix);
-        if (strncmp(request->path, table[i].prefix, len) != 0 || (!table[i].takes_rest && request->path[len] != '\0')) {
+        if (strncmp(request->path, table[i].prefix, len) != 0 ||
+            (!table[i].takes_rest && request->path[len] != '\0')) {
             continue;
         }
         has_path = true;
@@ -482,5 +527,6 @@ void pk_routes_handle(void *arg, const struct pk_http_request *request, struct p
             return;
         }
     }
-    refuse(response, has_path ? 405 : NOT_FOUND, has_path ? "another method is needed here" : "no such path");
+    refuse(response, has_path ? 405 : NOT_FOUND,
+        has_path ? "another method is needed here" : "no such path");
 }

@@ -12,6 +12,7 @@ struct pk_routes {
 };
 
 /* A pk_http_handler; arg is a struct pk_routes. */
-void pk_routes_handle(void *arg, const struct pk_http_request *request, struct pk_http_response *response);
+void pk_routes_handle(
+    void *arg, const struct pk_http_request *request, struct pk_http_response *response);
 
 #endif

@@ -9,7 +9,9 @@
 #include "picket/clock.h"
 #include "picket/rdata.h"
 
-enum { MAX_RDATA_TEXT = 1 << 20 };
+enum {
+    MAX_RDATA_TEXT = 1 << 20
+};
 
 static void put_text(struct pk_bytes *out, const char *text)
 {
@@ -23,7 +25,8 @@ void pk_saf_begin(struct pk_bytes *out)
 
 void pk_saf_end(struct pk_bytes *out, bool limited)
 {
-    put_text(out, limited ? "{\"cond\":\"limited\",\"msg\":\"Result limit reached\"}\n" : "{\"cond\":\"succeeded\"}\n");
+    put_text(out, limited ? "{\"cond\":\"limited\",\"msg\":\"Result limit reached\"}\n"
+                          : "{\"cond\":\"succeeded\"}\n");
 }
 
 static json_t *name_json(const struct pk_name *name)
@@ -48,7 +51,8 @@ void pk_saf_rrset(struct pk_bytes *out, const struct pk_store_rrset *rrset)
     (void)json_object_set_new(object, "time_first", json_integer(rrset->first_us / PK_US_PER_S));
     (void)json_object_set_new(object, "time_last", json_integer(rrset->last_us / PK_US_PER_S));
     (void)json_object_set_new(object, "rrname", name_json(&rrset->owner));
-    (void)json_object_set_new(object, "rrtype", json_string_nocheck(pk_type_text(rrset->type, type)));
+    (void)json_object_set_new(
+        object, "rrtype", json_string_nocheck(pk_type_text(rrset->type, type)));
     (void)json_object_set_new(object, "bailiwick", name_json(&rrset->bailiwick));
     (void)json_object_set_new(object, "rdata", rdata);
     (void)json_object_set_new(line, "obj", object);

@@ -25,7 +25,8 @@ const char *pk_http_query(const struct pk_http_request *request, const char *nam
 
 static bool is_loopback(struct MHD_Connection *connection)
 {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     if (!info || !info->client_addr) {
         return false;
     }
@@ -40,7 +41,8 @@ static bool is_loopback(struct MHD_Connection *connection)
 static const char *key_of(struct MHD_Connection *connection)
 {
     const char *key = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "X-API-Key");
-    const char *authorization = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization");
+    const char *authorization =
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization");
     if (!key && authorization && strncasecmp(authorization, "Bearer ", 7) == 0) {
         key = authorization + 7;
     }
@@ -48,7 +50,8 @@ static const char *key_of(struct MHD_Connection *connection)
 }
 
 /* Takes the body of response. */
-static enum MHD_Result send_response(struct MHD_Connection *connection, struct pk_http_response *response)
+static enum MHD_Result send_response(
+    struct MHD_Connection *connection, struct pk_http_response *response)
 {
     if (response->body.err != PK_OK) {
         static const char text[] = "{\"error\":\"the answer is too large, ask for less\"}\n";
@@ -56,7 +59,8 @@ static enum MHD_Result send_response(struct MHD_Connection *connection, struct p
         response->status = MHD_HTTP_INTERNAL_SERVER_ERROR;
         pk_bytes_put(&response->body, text, sizeof text - 1);
     }
-    struct MHD_Response *raw = MHD_create_response_from_buffer(response->body.len, response->body.data, MHD_RESPMEM_MUST_FREE);
+    struct MHD_Response *raw = MHD_create_response_from_buffer(
+        response->body.len, response->body.data, MHD_RESPMEM_MUST_FREE);
     if (!raw) {
         pk_bytes_done(&response->body);
         return MHD_NO;
@@ -69,8 +73,8 @@ static enum MHD_Result send_response(struct MHD_Connection *connection, struct p
     return result;
 }
 
-static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url, const char *method, const char *version, const char *data,
-    size_t *data_len, void **state)
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url,
+    const char *method, const char *version, const char *data, size_t *data_len, void **state)
 {
     struct pk_server *server = arg;
     struct upload *upload = *state;
@@ -89,7 +93,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
         *data_len = 0;
         return MHD_YES;
     }
-    struct pk_http_response response = { .status = MHD_HTTP_OK, .content_type = "application/json" };
+    struct pk_http_response response = {.status = MHD_HTTP_OK, .content_type = "application/json"};
     pk_bytes_init(&response.body, PK_HTTP_MAX_RESPONSE);
     if (upload->body.err != PK_OK) {
         static const char text[] = "{\"error\":\"the body is larger than eight megabytes\"}\n";
@@ -111,7 +115,8 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
     return send_response(connection, &response);
 }
 
-static void on_done(void *arg, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode code)
+static void on_done(void *arg, struct MHD_Connection *connection, void **state,
+    enum MHD_RequestTerminationCode code)
 {
     struct upload *upload = *state;
     (void)arg;
@@ -124,10 +129,11 @@ static void on_done(void *arg, struct MHD_Connection *connection, void **state, 
     }
 }
 
-pk_err pk_server_start(const char *address, uint16_t port, pk_http_handler handler, void *arg, struct pk_server **out_server)
+pk_err pk_server_start(const char *address, uint16_t port, pk_http_handler handler, void *arg,
+    struct pk_server **out_server)
 {
-    struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port) };
-    struct sockaddr_in6 v6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port)};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
     bool is_v6 = inet_pton(AF_INET, address, &v4.sin_addr) != 1;
     if (is_v6 && inet_pton(AF_INET6, address, &v6.sin6_addr) != 1) {
         return PK_ERR_CONFIG;
@@ -138,10 +144,13 @@ pk_err pk_server_start(const char *address, uint16_t port, pk_http_handler handl
     }
     server->handler = handler;
     server->arg = arg;
-    const struct sockaddr *where = is_v6 ? (const struct sockaddr *)&v6 : (const struct sockaddr *)&v4;
-    server->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | (is_v6 ? MHD_USE_IPv6 : 0), port, NULL, NULL, on_request, server,
-        MHD_OPTION_SOCK_ADDR, where, MHD_OPTION_CONNECTION_LIMIT, (unsigned)PK_HTTP_MAX_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)PK_HTTP_TIMEOUT_S, MHD_OPTION_NOTIFY_COMPLETED, on_done, server, MHD_OPTION_END);
+    const struct sockaddr *where =
+        is_v6 ? (const struct sockaddr *)&v6 : (const struct sockaddr *)&v4;
+    server->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | (is_v6 ? MHD_USE_IPv6 : 0),
+        port, NULL, NULL, on_request, server, MHD_OPTION_SOCK_ADDR, where,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)PK_HTTP_MAX_CONNECTIONS,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)PK_HTTP_TIMEOUT_S, MHD_OPTION_NOTIFY_COMPLETED,
+        on_done, server, MHD_OPTION_END);
     if (!server->daemon) {
         free(server);
         return PK_ERR_IO;

@@ -10,7 +10,12 @@
 #include "picket/bytes.h"
 #include "picket/err.h"
 
-enum { PK_HTTP_MAX_BODY = 8 << 20, PK_HTTP_MAX_RESPONSE = 256 << 20, PK_HTTP_MAX_CONNECTIONS = 256, PK_HTTP_TIMEOUT_S = 60 };
+enum {
+    PK_HTTP_MAX_BODY = 8 << 20,
+    PK_HTTP_MAX_RESPONSE = 256 << 20,
+    PK_HTTP_MAX_CONNECTIONS = 256,
+    PK_HTTP_TIMEOUT_S = 60
+};
 
 struct pk_http_request {
     const char *method, *path; /* path percent-decoded once, without the query */
@@ -29,12 +34,14 @@ struct pk_http_response {
     struct pk_bytes body;
 };
 
-typedef void (*pk_http_handler)(void *arg, const struct pk_http_request *request, struct pk_http_response *response);
+typedef void (*pk_http_handler)(
+    void *arg, const struct pk_http_request *request, struct pk_http_response *response);
 
 struct pk_server;
 
 /* PK_ERR_CONFIG: not an address; PK_ERR_IO: taken or not ours. */
-pk_err pk_server_start(const char *address, uint16_t port, pk_http_handler handler, void *arg, struct pk_server **out_server);
+pk_err pk_server_start(const char *address, uint16_t port, pk_http_handler handler, void *arg,
+    struct pk_server **out_server);
 void pk_server_stop(struct pk_server *server);
 
 #endif

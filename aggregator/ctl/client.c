@@ -7,7 +7,11 @@
 
 #include <curl/curl.h>
 
-enum { CONNECT_TIMEOUT_S = 10, TIMEOUT_S = 300, MAX_URL = 8192 };
+enum {
+    CONNECT_TIMEOUT_S = 10,
+    TIMEOUT_S = 300,
+    MAX_URL = 8192
+};
 
 static size_t on_data(char *data, size_t size, size_t n, void *arg)
 {
@@ -20,7 +24,8 @@ void pk_client_escape(struct pk_bytes *out, const char *text)
 {
     for (const char *p = text; *p; p++) {
         unsigned char c = (unsigned char)*p;
-        if ((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || strchr("-._~*", c)) {
+        if ((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') ||
+            strchr("-._~*", c)) {
             pk_bytes_put_u8(out, c);
         } else {
             pk_bytes_printf(out, "%%%02X", c);
@@ -28,8 +33,9 @@ void pk_client_escape(struct pk_bytes *out, const char *text)
     }
 }
 
-pk_err pk_client_request(const struct pk_api_client *client, const char *method, const char *path, const char *body, size_t body_len, long *out_status,
-    struct pk_bytes *out_body, char out_error[PK_CLIENT_ERROR_SIZE])
+pk_err pk_client_request(const struct pk_api_client *client, const char *method, const char *path,
+    const char *body, size_t body_len, long *out_status, struct pk_bytes *out_body,
+    char out_error[PK_CLIENT_ERROR_SIZE])
 {
     char url[MAX_URL], key[256], reason[CURL_ERROR_SIZE] = "";
     CURL *curl = curl_easy_init();
@@ -60,8 +66,9 @@ pk_err pk_client_request(const struct pk_api_client *client, const char *method,
     if (result == CURLE_OK) {
         curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, out_status);
     } else {
-        snprintf(out_error, PK_CLIENT_ERROR_SIZE, "%s does not answer: %s; is picket-api running, and is PICKET_SERVER right?", client->server,
-            reason[0] ? reason : curl_easy_strerror(result));
+        snprintf(out_error, PK_CLIENT_ERROR_SIZE,
+            "%s does not answer: %s; is picket-api running, and is PICKET_SERVER right?",
+            client->server, reason[0] ? reason : curl_easy_strerror(result));
     }
     curl_slist_free_all(headers);
     curl_easy_cleanup(curl);

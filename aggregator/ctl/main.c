@@ -14,7 +14,9 @@
 
 #include "client.h"
 
-enum { MAX_ANSWER = 256 << 20 };
+enum {
+    MAX_ANSWER = 256 << 20
+};
 
 static const char usage[] =
     "picketctl - asks and tells picket-api\n"
@@ -55,12 +57,14 @@ static int fail_status(long status, struct pk_bytes *body)
 }
 
 /* Sends and checks; on EX_OK the answer is in out_body, which the caller frees in any case. */
-static int request(const struct arguments *arguments, const char *method, const char *path, const char *body, size_t body_len, struct pk_bytes *out_body)
+static int request(const struct arguments *arguments, const char *method, const char *path,
+    const char *body, size_t body_len, struct pk_bytes *out_body)
 {
     char error[PK_CLIENT_ERROR_SIZE];
     long status = 0;
     pk_bytes_init(out_body, MAX_ANSWER);
-    if (pk_client_request(&arguments->client, method, path, body, body_len, &status, out_body, error) != PK_OK) {
+    if (pk_client_request(
+            &arguments->client, method, path, body, body_len, &status, out_body, error) != PK_OK) {
         return fail(EX_UNAVAILABLE, error);
     }
     return status >= 200 && status < 300 ? EX_OK : fail_status(status, out_body);
@@ -103,18 +107,20 @@ static int bootstrap(const struct arguments *arguments)
     return print_key(status, &body);
 }
 
-static int post_object(const struct arguments *arguments, const char *path, json_t *object, struct pk_bytes *out_body)
+static int post_object(
+    const struct arguments *arguments, const char *path, json_t *object, struct pk_bytes *out_body)
 {
     char *text = json_dumps(object, JSON_COMPACT);
     json_decref(object);
-    int status = text ? request(arguments, "POST", path, text, strlen(text), out_body) : fail(EX_OSERR, "out of memory");
+    int status = text ? request(arguments, "POST", path, text, strlen(text), out_body)
+                      : fail(EX_OSERR, "out of memory");
     free(text);
     return status;
 }
 
 static int key_add(const struct arguments *arguments)
 {
-    struct pk_bytes body = { 0 };
+    struct pk_bytes body = {0};
     if (!arguments->name) {
         return fail(EX_USAGE, "key add needs --name");
     }
@@ -129,7 +135,7 @@ static int key_add(const struct arguments *arguments)
 
 static int sensor_add(const struct arguments *arguments)
 {
-    struct pk_bytes body = { 0 };
+    struct pk_bytes body = {0};
     if (!arguments->site || !arguments->name || !arguments->pubkey) {
         return fail(EX_USAGE, "sensor add needs --site TENANT/SITE, --name and --pubkey");
     }
@@ -166,7 +172,7 @@ static int read_whole(const char *path, struct pk_bytes *out)
 /* Checked here first, so that a mistake is reported with the file's own name and line even when the API is away. */
 static int apply(const struct arguments *arguments)
 {
-    struct pk_bytes text, answer = { 0 };
+    struct pk_bytes text, answer = {0};
     struct pk_scope *scope = NULL;
     char error[PK_CONF_ERROR_SIZE];
     if (!arguments->file) {
@@ -174,15 +180,18 @@ static int apply(const struct arguments *arguments)
     }
     pk_bytes_init(&text, PK_CONF_MAX_BYTES);
     int status = read_whole(arguments->file, &text);
-    if (status == EX_OK && pk_scope_parse(arguments->file, text.data ? (const char *)text.data : "", text.len, &scope, error) != PK_OK) {
+    if (status == EX_OK && pk_scope_parse(arguments->file, text.data ? (const char *)text.data : "",
+                               text.len, &scope, error) != PK_OK) {
         status = fail(EX_CONFIG, error);
     }
     if (status == EX_OK) {
-        status = request(arguments, "POST", "/api/v1/scope", (const char *)text.data, text.len, &answer);
+        status =
+            request(arguments, "POST", "/api/v1/scope", (const char *)text.data, text.len, &answer);
     }
     if (status == EX_OK) {
         json_t *root = json_loadb((const char *)answer.data, answer.len, 0, NULL);
-        printf("scope version %lld: %zu tenant%s\n", (long long)json_integer_value(json_object_get(root, "version")), scope->n_tenants,
+        printf("scope version %lld: %zu tenant%s\n",
+            (long long)json_integer_value(json_object_get(root, "version")), scope->n_tenants,
             scope->n_tenants == 1 ? "" : "s");
         json_decref(root);
     }
@@ -197,8 +206,10 @@ static void join(const json_t *list, char *out, size_t size)
     size_t index, len = 0;
     const json_t *item;
     out[0] = '\0';
-    json_array_foreach((json_t *)(uintptr_t)list, index, item) {
-        int n = snprintf(out + len, size - len, "%s%s", index ? "," : "", json_string_value(item) ? json_string_value(item) : "");
+    json_array_foreach((json_t *)(uintptr_t)list, index, item)
+    {
+        int n = snprintf(out + len, size - len, "%s%s", index ? "," : "",
+            json_string_value(item) ? json_string_value(item) : "");
         len += n > 0 && (size_t)n < size - len ? (size_t)n : 0;
     }
 }
@@ -207,15 +218,18 @@ static void print_findings(const json_t *list)
 {
     size_t index;
     json_t *finding;
-    printf("%-3s %-4s %-20s %-18s %-34s %s\n", "SEV", "RULE", "LAST SEEN", "SITES", "TECHNIQUE", "FINDING");
-    json_array_foreach((json_t *)(uintptr_t)list, index, finding) {
+    printf("%-3s %-4s %-20s %-18s %-34s %s\n", "SEV", "RULE", "LAST SEEN", "SITES", "TECHNIQUE",
+        "FINDING");
+    json_array_foreach((json_t *)(uintptr_t)list, index, finding)
+    {
         char sites[256], technique[128];
         const char *seen = json_string_value(json_object_get(finding, "last_seen"));
         join(json_object_get(finding, "sites"), sites, sizeof sites);
         join(json_object_get(finding, "technique"), technique, sizeof technique);
-        printf("%-3lld %-4s %-20.19s %-18s %-34s %s\n", (long long)json_integer_value(json_object_get(finding, "severity")),
-            json_string_value(json_object_get(finding, "detector")), seen ? seen : "", sites, technique,
-            json_string_value(json_object_get(finding, "title")));
+        printf("%-3lld %-4s %-20.19s %-18s %-34s %s\n",
+            (long long)json_integer_value(json_object_get(finding, "severity")),
+            json_string_value(json_object_get(finding, "detector")), seen ? seen : "", sites,
+            technique, json_string_value(json_object_get(finding, "title")));
     }
     if (json_array_size(list) == 0) {
         puts("no findings");
@@ -226,19 +240,27 @@ static void print_sensors(const json_t *list)
 {
     size_t index;
     json_t *row;
-    printf("%-12s %-12s %10s %12s %10s %10s %10s %8s %s\n", "SITE", "SENSOR", "MESSAGES", "TRANSACTIONS", "ACTIVITY", "NEGATIVE", "RRSETS", "LOST", "BALANCED");
-    json_array_foreach((json_t *)(uintptr_t)list, index, row) {
+    printf("%-12s %-12s %10s %12s %10s %10s %10s %8s %s\n", "SITE", "SENSOR", "MESSAGES",
+        "TRANSACTIONS", "ACTIVITY", "NEGATIVE", "RRSETS", "LOST", "BALANCED");
+    json_array_foreach((json_t *)(uintptr_t)list, index, row)
+    {
         const json_t *counters = json_object_get(row, "counters");
-        printf("%-12s %-12s %10lld %12lld %10lld %10lld %10lld %8lld %s\n", json_string_value(json_object_get(row, "site")),
-            json_string_value(json_object_get(row, "sensor")), (long long)json_integer_value(json_object_get(counters, "messages")),
-            (long long)json_integer_value(json_object_get(counters, "transactions")), (long long)json_integer_value(json_object_get(row, "stored_activity")),
-            (long long)json_integer_value(json_object_get(row, "stored_negative")), (long long)json_integer_value(json_object_get(row, "stored_rrset")),
-            (long long)json_integer_value(json_object_get(row, "lost")), json_is_true(json_object_get(row, "balanced")) ? "yes" : "NO");
+        printf("%-12s %-12s %10lld %12lld %10lld %10lld %10lld %8lld %s\n",
+            json_string_value(json_object_get(row, "site")),
+            json_string_value(json_object_get(row, "sensor")),
+            (long long)json_integer_value(json_object_get(counters, "messages")),
+            (long long)json_integer_value(json_object_get(counters, "transactions")),
+            (long long)json_integer_value(json_object_get(row, "stored_activity")),
+            (long long)json_integer_value(json_object_get(row, "stored_negative")),
+            (long long)json_integer_value(json_object_get(row, "stored_rrset")),
+            (long long)json_integer_value(json_object_get(row, "lost")),
+            json_is_true(json_object_get(row, "balanced")) ? "yes" : "NO");
     }
 }
 
 /* A GET whose answer is a JSON list: as it is, or by print. */
-static int list(const struct arguments *arguments, const char *path, void (*print)(const json_t *list))
+static int list(
+    const struct arguments *arguments, const char *path, void (*print)(const json_t *list))
 {
     struct pk_bytes full, body;
     char separator = '?';
@@ -248,7 +270,8 @@ static int list(const struct arguments *arguments, const char *path, void (*prin
     put_query(&full, &separator, "min_severity", arguments->severity);
     put_query(&full, &separator, "since", arguments->since);
     const char *text = pk_bytes_text(&full);
-    int status = text ? request(arguments, "GET", text, NULL, 0, &body) : fail(EX_USAGE, "the arguments are too long");
+    int status = text ? request(arguments, "GET", text, NULL, 0, &body)
+                      : fail(EX_USAGE, "the arguments are too long");
     pk_bytes_done(&full);
     if (status != EX_OK) {
         if (text) {
@@ -262,7 +285,8 @@ static int list(const struct arguments *arguments, const char *path, void (*prin
     } else if (arguments->as_json) {
         size_t index;
         json_t *item;
-        json_array_foreach(root, index, item) {
+        json_array_foreach(root, index, item)
+        {
             (void)json_dumpf(item, stdout, JSON_COMPACT);
             putchar('\n');
         }
@@ -288,9 +312,10 @@ static void print_rrset(const json_t *object)
 {
     size_t index;
     json_t *rdata;
-    json_array_foreach(json_object_get(object, "rdata"), index, rdata) {
-        printf("%-40s %-8s %s\n", json_string_value(json_object_get(object, "rrname")), json_string_value(json_object_get(object, "rrtype")),
-            json_string_value(rdata));
+    json_array_foreach(json_object_get(object, "rdata"), index, rdata)
+    {
+        printf("%-40s %-8s %s\n", json_string_value(json_object_get(object, "rrname")),
+            json_string_value(json_object_get(object, "rrtype")), json_string_value(rdata));
     }
 }
 
@@ -314,7 +339,8 @@ static int lookup(const struct arguments *arguments)
     pk_bytes_done(&path);
     char *save = NULL;
     char *text = status == EX_OK ? (char *)(uintptr_t)pk_bytes_text(&body) : NULL;
-    for (char *line = text ? strtok_r(text, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save)) {
+    for (char *line = text ? strtok_r(text, "\n", &save) : NULL; line;
+         line = strtok_r(NULL, "\n", &save)) {
         json_t *root = json_loads(line, 0, NULL);
         const json_t *object = json_object_get(root, "obj");
         if (object) {
@@ -337,19 +363,40 @@ static int lookup(const struct arguments *arguments)
 
 /* --- arguments --- */
 
-enum { OPT_SERVER = 256, OPT_KEY, OPT_TENANT, OPT_SITE, OPT_NAME, OPT_PUBKEY, OPT_SEVERITY, OPT_SINCE, OPT_TYPE, OPT_JSON };
+enum {
+    OPT_SERVER = 256,
+    OPT_KEY,
+    OPT_TENANT,
+    OPT_SITE,
+    OPT_NAME,
+    OPT_PUBKEY,
+    OPT_SEVERITY,
+    OPT_SINCE,
+    OPT_TYPE,
+    OPT_JSON
+};
 
 /* -1: go on. */
 static int read_arguments(int argc, char **argv, struct arguments *a)
 {
     static const struct option options[] = {
-        { "file", required_argument, NULL, 'f' }, { "server", required_argument, NULL, OPT_SERVER }, { "key", required_argument, NULL, OPT_KEY },
-        { "tenant", required_argument, NULL, OPT_TENANT }, { "site", required_argument, NULL, OPT_SITE }, { "name", required_argument, NULL, OPT_NAME },
-        { "pubkey", required_argument, NULL, OPT_PUBKEY }, { "min-severity", required_argument, NULL, OPT_SEVERITY },
-        { "since", required_argument, NULL, OPT_SINCE }, { "type", required_argument, NULL, OPT_TYPE }, { "json", no_argument, NULL, OPT_JSON },
-        { "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' }, { NULL, 0, NULL, 0 },
+        {"file", required_argument, NULL, 'f'},
+        {"server", required_argument, NULL, OPT_SERVER},
+        {"key", required_argument, NULL, OPT_KEY},
+        {"tenant", required_argument, NULL, OPT_TENANT},
+        {"site", required_argument, NULL, OPT_SITE},
+        {"name", required_argument, NULL, OPT_NAME},
+        {"pubkey", required_argument, NULL, OPT_PUBKEY},
+        {"min-severity", required_argument, NULL, OPT_SEVERITY},
+        {"since", required_argument, NULL, OPT_SINCE},
+        {"type", required_argument, NULL, OPT_TYPE},
+        {"json", no_argument, NULL, OPT_JSON},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0},
     };
-    const char **texts[] = { &a->client.server, &a->client.key, &a->tenant, &a->site, &a->name, &a->pubkey, &a->severity, &a->since, &a->type };
+    const char **texts[] = {&a->client.server, &a->client.key, &a->tenant, &a->site, &a->name,
+        &a->pubkey, &a->severity, &a->since, &a->type};
     int option;
     while ((option = getopt_long(argc, argv, "f:hV", options, NULL)) != -1) {
         if (option >= OPT_SERVER && option < OPT_JSON) {
@@ -381,13 +428,19 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 int main(int argc, char **argv)
 {
     const char *server = getenv("PICKET_SERVER");
-    struct arguments arguments = { .client = { .server = server ? server : "http://127.0.0.1:8353", .key = getenv("PICKET_API_KEY") } };
+    struct arguments arguments = {.client = {.server = server ? server : "http://127.0.0.1:8353",
+                                      .key = getenv("PICKET_API_KEY")}};
     static const struct {
         const char *first, *second;
         int (*run)(const struct arguments *arguments);
     } commands[] = {
-        { "bootstrap", NULL, bootstrap }, { "apply", NULL, apply }, { "sensor", "add", sensor_add }, { "key", "add", key_add },
-        { "findings", NULL, findings }, { "lookup", NULL, lookup }, { "sensors", NULL, sensors },
+        {"bootstrap", NULL, bootstrap},
+        {"apply", NULL, apply},
+        {"sensor", "add", sensor_add},
+        {"key", "add", key_add},
+        {"findings", NULL, findings},
+        {"lookup", NULL, lookup},
+        {"sensors", NULL, sensors},
     };
     if (pk_hash_start() != PK_OK) {
         return fail(EX_OSERR, "the system gives no random numbers");
@@ -397,11 +450,14 @@ int main(int argc, char **argv)
         return status;
     }
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        bool has_second = !commands[i].second || (arguments.n_words > 1 && strcmp(arguments.words[1], commands[i].second) == 0);
+        bool has_second =
+            !commands[i].second ||
+            (arguments.n_words > 1 && strcmp(arguments.words[1], commands[i].second) == 0);
         if (strcmp(arguments.words[0], commands[i].first) == 0 && has_second) {
             return commands[i].run(&arguments);
         }
     }
-    fprintf(stderr, "picketctl: command \"%s\" is unknown; --help lists them\n", arguments.words[0]);
+    fprintf(
+        stderr, "picketctl: command \"%s\" is unknown; --help lists them\n", arguments.words[0]);
     return EX_USAGE;
 }

@@ -21,7 +21,12 @@ enum {
     SITE_WORDS = PK_ENGINE_MAX_SITES / 64,
 };
 
-enum family { FAMILY_TRANSFER, FAMILY_SUBDOMAINS, FAMILY_SWEEP, N_FAMILIES };
+enum family {
+    FAMILY_TRANSFER,
+    FAMILY_SUBDOMAINS,
+    FAMILY_SWEEP,
+    N_FAMILIES
+};
 
 struct evidence {
     uint16_t sensor; /* index of the engine's names */
@@ -153,11 +158,13 @@ unsigned dossier_sites(const struct dossier *dossier);
 /* Whether a report is due: first, doubled, new site, other severity. */
 bool dossier_is_due(const struct dossier *dossier, uint32_t size, uint8_t severity);
 /* Fills what all findings share; the rule adds title, numbers, contributions. Opens the finding or raises its revision. */
-struct pk_finding *dossier_begin(struct pk_engine *engine, const struct actor *actor, enum family family, struct dossier *dossier, uint32_t size,
-    uint8_t severity);
+struct pk_finding *dossier_begin(struct pk_engine *engine, const struct actor *actor,
+    enum family family, struct dossier *dossier, uint32_t size, uint8_t severity);
 void report_finding(struct pk_engine *engine, const struct dossier *dossier, double threshold);
 /* A finding whose actor was silent so long is closed: the next alarm opens another. */
-enum { FINDING_IDLE_S = 86400 };
+enum {
+    FINDING_IDLE_S = 86400
+};
 
 /* state.c */
 pk_err names_intern(struct names *names, const char *name, size_t max, uint16_t *out_index);

@@ -6,7 +6,7 @@
 
 pk_err pk_contacts_init(struct pk_contacts *contacts, size_t max_contacts)
 {
-    *contacts = (struct pk_contacts){ .max = max_contacts / 2 };
+    *contacts = (struct pk_contacts){.max = max_contacts / 2};
     size_t slots = 1024;
     while (slots < max_contacts) { /* each generation holds half of max: load one half */
         slots *= 2;
@@ -52,7 +52,8 @@ bool pk_contacts_add(struct pk_contacts *contacts, uint64_t key, int64_t now_us)
     if (contacts->since_us == 0) {
         contacts->since_us = now_us;
     }
-    if (now_us - contacts->since_us > (int64_t)PK_CONTACT_GENERATION_S * 1000000 || contacts->n[0] >= contacts->max) {
+    if (now_us - contacts->since_us > (int64_t)PK_CONTACT_GENERATION_S * 1000000 ||
+        contacts->n[0] >= contacts->max) {
         turn(contacts, now_us);
     }
     size_t slot = slot_of(contacts, 0, key);

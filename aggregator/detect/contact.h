@@ -11,7 +11,9 @@
 #include "picket/err.h"
 #include "picket/reader.h"
 
-enum { PK_CONTACT_GENERATION_S = 43200 };
+enum {
+    PK_CONTACT_GENERATION_S = 43200
+};
 
 struct pk_contacts {
     uint64_t *sets[2]; /* open addressing; 0: empty; [0] is the younger */

@@ -8,8 +8,8 @@
 
 #include "actor.h"
 
-static const char *const family_names[N_FAMILIES] = { "transfer", "subdomains", "sweep" };
-static const char *const detector_names[N_FAMILIES] = { "D1", "D2", "D6" };
+static const char *const family_names[N_FAMILIES] = {"transfer", "subdomains", "sweep"};
+static const char *const detector_names[N_FAMILIES] = {"D1", "D2", "D6"};
 
 pk_err dossier_of(struct actor *actor, enum family family, struct dossier **out_dossier)
 {
@@ -85,15 +85,19 @@ pk_err dossier_note(struct dossier *dossier, const struct observation *seen, boo
 {
     int64_t first_us = seen->row->first_us, last_us = first_us + seen->row->span_us;
     if (dossier->last_us != 0 && first_us - dossier->last_us > (int64_t)FINDING_IDLE_S * 1000000) {
-        uint32_t opening = dossier->opening; /* the number of openings is what makes ids differ: it outlives the rest */
+        uint32_t opening =
+            dossier
+                ->opening; /* the number of openings is what makes ids differ: it outlives the rest */
         clear(dossier);
-        *dossier = (struct dossier){ .opening = opening };
+        *dossier = (struct dossier){.opening = opening};
     }
-    dossier->first_us = dossier->first_us == 0 || first_us < dossier->first_us ? first_us : dossier->first_us;
+    dossier->first_us =
+        dossier->first_us == 0 || first_us < dossier->first_us ? first_us : dossier->first_us;
     dossier->last_us = last_us > dossier->last_us ? last_us : dossier->last_us;
     dossier->sites[seen->site / 64] |= UINT64_C(1) << seen->site % 64;
     dossier->observations++;
-    dossier->sensor_max += seen->sensor == 0; /* of the first sensor: an upper share is enough for the confidence */
+    dossier->sensor_max +=
+        seen->sensor == 0; /* of the first sensor: an upper share is enough for the confidence */
     if (!as_evidence) {
         return PK_OK;
     }
@@ -101,7 +105,8 @@ pk_err dossier_note(struct dossier *dossier, const struct observation *seen, boo
     size_t half = PK_FINDING_MAX_EVIDENCE / 2;
     if (dossier->n_evidence == PK_FINDING_MAX_EVIDENCE) {
         free(dossier->evidence[half].name);
-        memmove(&dossier->evidence[half], &dossier->evidence[half + 1], (half - 1) * sizeof *dossier->evidence);
+        memmove(&dossier->evidence[half], &dossier->evidence[half + 1],
+            (half - 1) * sizeof *dossier->evidence);
         dossier->n_evidence--;
     }
     uint8_t *name = copy_name(&seen->name);
@@ -120,8 +125,8 @@ pk_err dossier_note(struct dossier *dossier, const struct observation *seen, boo
 
 bool dossier_is_due(const struct dossier *dossier, uint32_t size, uint8_t severity)
 {
-    return dossier->revision == 0 || severity != dossier->severity || dossier_sites(dossier) != dossier->reported_sites ||
-           size >= 2 * dossier->reported_size;
+    return dossier->revision == 0 || severity != dossier->severity ||
+           dossier_sites(dossier) != dossier->reported_sites || size >= 2 * dossier->reported_size;
 }
 
 static void actor_text(const struct actor *actor, char out[64])
@@ -137,11 +142,13 @@ static void actor_text(const struct actor *actor, char out[64])
     }
 }
 
-static void derive_id(const struct pk_engine *engine, enum family family, const char *actor, uint32_t opening, char out_id[PK_FINDING_ID_SIZE])
+static void derive_id(const struct pk_engine *engine, enum family family, const char *actor,
+    uint32_t opening, char out_id[PK_FINDING_ID_SIZE])
 {
     char text[256];
     uint8_t digest[PK_DIGEST_BYTES];
-    int n = snprintf(text, sizeof text, "%s|%s|%s|*|%u", engine->tenant->name, family_names[family], actor, opening);
+    int n = snprintf(text, sizeof text, "%s|%s|%s|*|%u", engine->tenant->name, family_names[family],
+        actor, opening);
     pk_digest(text, (size_t)n, digest);
     for (size_t i = 0; i < sizeof digest; i++) {
         snprintf(out_id + 2 * i, 3, "%02x", digest[i]);
@@ -166,8 +173,8 @@ static int compare_names(const void *a, const void *b)
     return pk_name_compare(a, b);
 }
 
-struct pk_finding *dossier_begin(struct pk_engine *engine, const struct actor *actor, enum family family, struct dossier *dossier, uint32_t size,
-    uint8_t severity)
+struct pk_finding *dossier_begin(struct pk_engine *engine, const struct actor *actor,
+    enum family family, struct dossier *dossier, uint32_t size, uint8_t severity)
 {
     struct pk_finding *finding = &engine->report;
     memset(finding, 0, sizeof *finding);
@@ -193,7 +200,8 @@ struct pk_finding *dossier_begin(struct pk_engine *engine, const struct actor *a
     finding->severity = severity;
     for (size_t i = 0; i < engine->sites.n && finding->n_sites < PK_FINDING_MAX_SITES; i++) {
         if (dossier->sites[i / 64] >> i % 64 & 1) {
-            memcpy(finding->sites[finding->n_sites++], engine->sites.v[i], sizeof finding->sites[0]);
+            memcpy(
+                finding->sites[finding->n_sites++], engine->sites.v[i], sizeof finding->sites[0]);
         }
     }
     qsort(finding->sites, finding->n_sites, sizeof finding->sites[0], compare_texts);
@@ -218,7 +226,7 @@ struct pk_finding *dossier_begin(struct pk_engine *engine, const struct actor *a
 /* Posterior buckets by how far the score is above the threshold (docs/DETECTIONS.md, "Confidence"). */
 void report_finding(struct pk_engine *engine, const struct dossier *dossier, double threshold)
 {
-    static const double buckets[] = { 0.3, 0.5, 0.8, 0.95 };
+    static const double buckets[] = {0.3, 0.5, 0.8, 0.95};
     struct pk_finding *finding = &engine->report;
     (void)dossier;
     double above = finding->score_nats - threshold;

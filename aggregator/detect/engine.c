@@ -10,7 +10,12 @@
 
 #include "actor.h"
 
-enum { NONE = UINT32_MAX, DEFAULT_ACTORS = 200000, DEFAULT_CONTACTS = 2000000, LOOK_AT = 100 };
+enum {
+    NONE = UINT32_MAX,
+    DEFAULT_ACTORS = 200000,
+    DEFAULT_CONTACTS = 2000000,
+    LOOK_AT = 100
+};
 
 static bool is_actor(const void *entries, uint32_t entry, const void *key)
 {
@@ -49,20 +54,24 @@ pk_err names_intern(struct names *names, const char *name, size_t max, uint16_t 
     return PK_OK;
 }
 
-pk_err pk_engine_new(const struct pk_engine_options *options, pk_finding_cb on_finding, void *arg, struct pk_engine **out_engine)
+pk_err pk_engine_new(const struct pk_engine_options *options, pk_finding_cb on_finding, void *arg,
+    struct pk_engine **out_engine)
 {
     struct pk_engine *engine = calloc(1, sizeof *engine);
     if (!engine) {
         return PK_ERR_NOMEM;
     }
     engine->tenant = options->tenant;
-    engine->limits.max_actors = options->limits.max_actors ? options->limits.max_actors : DEFAULT_ACTORS;
-    engine->limits.max_contacts = options->limits.max_contacts ? options->limits.max_contacts : DEFAULT_CONTACTS;
+    engine->limits.max_actors =
+        options->limits.max_actors ? options->limits.max_actors : DEFAULT_ACTORS;
+    engine->limits.max_contacts =
+        options->limits.max_contacts ? options->limits.max_contacts : DEFAULT_CONTACTS;
     engine->on_finding = on_finding;
     engine->arg = arg;
     engine->newest = engine->oldest = engine->free = NONE;
     engine->cap_wildcards = options->tenant->n_zones + options->tenant->n_canaries + 16;
-    engine->actors = malloc(engine->limits.max_actors * sizeof *engine->actors); /* pages come as they are used */
+    engine->actors = malloc(
+        engine->limits.max_actors * sizeof *engine->actors); /* pages come as they are used */
     engine->wildcards = calloc(engine->cap_wildcards, sizeof *engine->wildcards);
     if (!engine->actors || !engine->wildcards || pk_labels_new(&engine->labels) != PK_OK ||
         pk_map_init(&engine->actor_map, engine->limits.max_actors, is_actor) != PK_OK ||
@@ -162,7 +171,9 @@ static bool has_open_finding(const struct actor *actor)
 static void evict(struct pk_engine *engine)
 {
     uint32_t victim = engine->oldest;
-    for (unsigned looked = 0; victim != NONE && looked < LOOK_AT && has_open_finding(&engine->actors[victim]); looked++) {
+    for (unsigned looked = 0;
+         victim != NONE && looked < LOOK_AT && has_open_finding(&engine->actors[victim]);
+         looked++) {
         victim = engine->actors[victim].newer;
     }
     victim = victim == NONE ? engine->oldest : victim;
@@ -204,24 +215,31 @@ struct actor *engine_actor(struct pk_engine *engine, const struct actor_key *key
     return actor;
 }
 
-pk_err pk_engine_observe(struct pk_engine *engine, const struct pk_engine_origin *origin, const struct pk_activity *row)
+pk_err pk_engine_observe(
+    struct pk_engine *engine, const struct pk_engine_origin *origin, const struct pk_activity *row)
 {
-    struct observation seen = { .row = row };
+    struct observation seen = {.row = row};
     struct actor_key key;
     engine->stats.rows++;
-    bool has_client = row->client.kind == PK_CLIENT_OUTSIDE || row->client.kind == PK_CLIENT_INSIDE || row->client.kind == PK_CLIENT_PSEUDONYM;
-    if (!has_client || pk_name_from_wire(row->name.data, row->name.len, &seen.name) != PK_OK || row->signature.vantage >= PK_N_VANTAGES) {
+    bool has_client = row->client.kind == PK_CLIENT_OUTSIDE ||
+                      row->client.kind == PK_CLIENT_INSIDE ||
+                      row->client.kind == PK_CLIENT_PSEUDONYM;
+    if (!has_client || pk_name_from_wire(row->name.data, row->name.len, &seen.name) != PK_OK ||
+        row->signature.vantage >= PK_N_VANTAGES) {
         engine->stats.ignored_rows++;
         return PK_OK;
     }
     pk_name_lower(&seen.name);
-    seen.reason = pk_scope_match(engine->tenant, &seen.name, row->signature.qtype, row->signature.qclass, &seen.zone);
+    seen.reason = pk_scope_match(
+        engine->tenant, &seen.name, row->signature.qtype, row->signature.qclass, &seen.zone);
     if (seen.reason == PK_SCOPE_NOT) {
         engine->stats.ignored_rows++;
         return PK_OK;
     }
     memset(&key, 0, sizeof key);
-    key.kind = row->client.kind == PK_CLIENT_PSEUDONYM ? PK_CLIENT_PSEUDONYM : PK_CLIENT_OUTSIDE; /* an address is one actor, seen from wherever */
+    key.kind = row->client.kind == PK_CLIENT_PSEUDONYM
+                   ? PK_CLIENT_PSEUDONYM
+                   : PK_CLIENT_OUTSIDE; /* an address is one actor, seen from wherever */
     if (row->client.kind == PK_CLIENT_INSIDE) {
         key.kind = PK_CLIENT_INSIDE;
     }
@@ -239,7 +257,8 @@ pk_err pk_engine_observe(struct pk_engine *engine, const struct pk_engine_origin
     }
     seen.actor = engine_actor(engine, &key);
     seen.actor->last_us = row->first_us;
-    pk_err (*const rules[])(struct pk_engine *, const struct observation *) = { rule_transfer, rule_subdomains, rule_sweep };
+    pk_err (*const rules[])(struct pk_engine *, const struct observation *) = {
+        rule_transfer, rule_subdomains, rule_sweep};
     for (size_t i = 0; i < sizeof rules / sizeof *rules && err == PK_OK; i++) {
         err = rules[i](engine, &seen);
     }

@@ -17,16 +17,21 @@
 
 struct pk_engine;
 
-enum { PK_ENGINE_STATE_VERSION = 1, PK_ENGINE_MAX_SITES = 512 };
+enum {
+    PK_ENGINE_STATE_VERSION = 1,
+    PK_ENGINE_MAX_SITES = 512
+};
 
 struct pk_engine_limits {
-    size_t max_actors;  /* sources with state; default 200,000 */
-    size_t max_contacts; /* first-contact memory, (source, zone, label) of 24 h; default 2,000,000 */
+    size_t max_actors; /* sources with state; default 200,000 */
+    size_t
+        max_contacts; /* first-contact memory, (source, zone, label) of 24 h; default 2,000,000 */
 };
 
 struct pk_engine_options {
-    const struct pk_scope_tenant *tenant; /* borrowed for the engine's life; zones, networks, peers, scanners, budget */
-    struct pk_engine_limits limits;       /* zeros: defaults */
+    const struct pk_scope_tenant
+        *tenant; /* borrowed for the engine's life; zones, networks, peers, scanners, budget */
+    struct pk_engine_limits limits; /* zeros: defaults */
 };
 
 /* Where a row was seen, in names: findings speak to people. Borrowed during the call. */
@@ -39,13 +44,15 @@ struct pk_engine_origin {
 struct pk_finding;
 typedef void (*pk_finding_cb)(void *arg, const struct pk_finding *finding);
 
-pk_err pk_engine_new(const struct pk_engine_options *options, pk_finding_cb on_finding, void *arg, struct pk_engine **out_engine);
+pk_err pk_engine_new(const struct pk_engine_options *options, pk_finding_cb on_finding, void *arg,
+    struct pk_engine **out_engine);
 void pk_engine_free(struct pk_engine *engine);
 /* A new scope (reload): keeps all state. tenant is borrowed as in options. */
 void pk_engine_set_scope(struct pk_engine *engine, const struct pk_scope_tenant *tenant);
 
 /* One activity row. PK_ERR_NOMEM leaves the engine as it was. */
-pk_err pk_engine_observe(struct pk_engine *engine, const struct pk_engine_origin *origin, const struct pk_activity *row);
+pk_err pk_engine_observe(
+    struct pk_engine *engine, const struct pk_engine_origin *origin, const struct pk_activity *row);
 
 /* The whole state as bytes, canonical: equal states give equal bytes. Load replaces the state; PK_ERR_VERSION when it is of another version (the
  * caller then replays stored activity from the start), PK_ERR_MALFORMED. */

@@ -54,7 +54,10 @@ static json_t *evidence_json(const struct pk_finding *finding)
         set(row, "time", time_json(evidence->time_us));
         set(row, "qname", name_json(&evidence->qname));
         set(row, "qtype", json_string_nocheck(pk_type_text(evidence->qtype, text)));
-        set(row, "rcode", evidence->rcode == PK_RCODE_NO_RESPONSE ? json_null() : json_string_nocheck(pk_rcode_text(evidence->rcode, text)));
+        set(row, "rcode",
+            evidence->rcode == PK_RCODE_NO_RESPONSE
+                ? json_null()
+                : json_string_nocheck(pk_rcode_text(evidence->rcode, text)));
         (void)json_array_append_new(list, row);
     }
     return list;
@@ -67,7 +70,8 @@ static json_t *actor_json(const struct pk_finding *finding)
     set(actor, "kind", json_string_nocheck(finding->actor_kind));
     set(actor, "key", json_string_nocheck(finding->actor_key));
     if (finding->actor_addr.family != 0) {
-        (void)json_array_append_new(addresses, json_string_nocheck(pk_addr_text(&finding->actor_addr, text)));
+        (void)json_array_append_new(
+            addresses, json_string_nocheck(pk_addr_text(&finding->actor_addr, text)));
     }
     set(actor, "addresses", addresses);
     return actor;
@@ -75,7 +79,8 @@ static json_t *actor_json(const struct pk_finding *finding)
 
 pk_err pk_finding_json(const struct pk_finding *finding, struct pk_bytes *out)
 {
-    json_t *root = json_object(), *technique = json_array(), *sites = json_array(), *contributions = json_array(), *counts = json_object();
+    json_t *root = json_object(), *technique = json_array(), *sites = json_array(),
+           *contributions = json_array(), *counts = json_object();
     for (size_t i = 0; i < finding->n_techniques; i++) {
         (void)json_array_append_new(technique, json_string_nocheck(finding->technique[i]));
     }

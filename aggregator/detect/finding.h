@@ -11,7 +11,8 @@
 #include "picket/name.h"
 
 enum {
-    PK_FINDING_ID_SIZE = 33, /* 32 hex digits: BLAKE2b-128 of tenant, family, actor, zone group and opening number */
+    PK_FINDING_ID_SIZE =
+        33, /* 32 hex digits: BLAKE2b-128 of tenant, family, actor, zone group and opening number */
     PK_FINDING_MAX_SITES = 64,
     PK_FINDING_MAX_ZONES = 16,
     PK_FINDING_MAX_SAMPLES = 20,
@@ -35,8 +36,8 @@ struct pk_evidence {
 
 struct pk_finding {
     char id[PK_FINDING_ID_SIZE];
-    uint32_t revision; /* from 1 */
-    const char *state; /* "open" */
+    uint32_t revision;    /* from 1 */
+    const char *state;    /* "open" */
     const char *detector; /* "D1" */
     const char *version;  /* of the detector's settings */
     char title[160];
@@ -50,7 +51,7 @@ struct pk_finding {
     const char *actor_kind; /* "address", "prefix", "client" */
     char actor_key[64];
     struct pk_addr actor_addr; /* family 0 for a pseudonym */
-    uint8_t severity; /* 1 info .. 5 critical */
+    uint8_t severity;          /* 1 info .. 5 critical */
     double confidence;
     double score_nats;
     struct pk_contribution contributions[PK_FINDING_MAX_CONTRIBUTIONS];

@@ -9,7 +9,12 @@
 
 #include "words.h"
 
-enum { SET_SLOTS = 4096, ALPHABET = 38 /* a-z 0-9 - and the edge of the label */, MIN_RANDOM = 7, MAX_WORD = 63 };
+enum {
+    SET_SLOTS = 4096,
+    ALPHABET = 38 /* a-z 0-9 - and the edge of the label */,
+    MIN_RANDOM = 7,
+    MAX_WORD = 63
+};
 
 struct pk_labels {
     const char *set[SET_SLOTS];
@@ -29,7 +34,10 @@ static size_t slot_of(const uint8_t *p, size_t len)
 
 static unsigned letter(uint8_t c)
 {
-    return c >= 'a' && c <= 'z' ? (unsigned)(c - 'a') : c >= '0' && c <= '9' ? 26u + (unsigned)(c - '0') : c == '-' ? 36u : 37u;
+    return c >= 'a' && c <= 'z'   ? (unsigned)(c - 'a')
+           : c >= '0' && c <= '9' ? 26u + (unsigned)(c - '0')
+           : c == '-'             ? 36u
+                                  : 37u;
 }
 
 static double mean_pair(const struct pk_labels *labels, const uint8_t *p, size_t len)
@@ -149,7 +157,8 @@ static bool is_dictionary(const struct pk_labels *labels, const uint8_t *p, size
     return n_words > 0;
 }
 
-enum pk_label_class pk_label_classify(const struct pk_labels *labels, const uint8_t *label, size_t len)
+enum pk_label_class pk_label_classify(
+    const struct pk_labels *labels, const uint8_t *label, size_t len)
 {
     if (len == 0 || len > MAX_WORD) {
         return PK_LABEL_OTHER;
@@ -157,5 +166,6 @@ enum pk_label_class pk_label_classify(const struct pk_labels *labels, const uint
     if (is_dictionary(labels, label, len)) {
         return PK_LABEL_DICTIONARY;
     }
-    return len >= MIN_RANDOM && mean_pair(labels, label, len) < labels->cut ? PK_LABEL_RANDOM : PK_LABEL_OTHER;
+    return len >= MIN_RANDOM && mean_pair(labels, label, len) < labels->cut ? PK_LABEL_RANDOM
+                                                                            : PK_LABEL_OTHER;
 }

@@ -8,7 +8,11 @@
 
 #include "picket/err.h"
 
-enum pk_label_class { PK_LABEL_DICTIONARY, PK_LABEL_RANDOM, PK_LABEL_OTHER };
+enum pk_label_class {
+    PK_LABEL_DICTIONARY,
+    PK_LABEL_RANDOM,
+    PK_LABEL_OTHER
+};
 
 struct pk_labels;
 
@@ -16,6 +20,7 @@ struct pk_labels;
 pk_err pk_labels_new(struct pk_labels **out_labels);
 void pk_labels_free(struct pk_labels *labels);
 /* A label in lower case. */
-enum pk_label_class pk_label_classify(const struct pk_labels *labels, const uint8_t *label, size_t len);
+enum pk_label_class pk_label_classify(
+    const struct pk_labels *labels, const uint8_t *label, size_t len);
 
 #endif

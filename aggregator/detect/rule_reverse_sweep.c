@@ -11,15 +11,25 @@
 
 #include "actor.h"
 
-enum { MIN_IN_BLOCK = 16, MIN_SPREAD = 3, MIN_BLOCKS = 8, HOUR_US_S = 3600, DAY_S = 86400, MAX_STEPS = 8 };
+enum {
+    MIN_IN_BLOCK = 16,
+    MIN_SPREAD = 3,
+    MIN_BLOCKS = 8,
+    HOUR_US_S = 3600,
+    DAY_S = 86400,
+    MAX_STEPS = 8
+};
 
 static const double threshold = 14.75, nats_step = 3.689 /* ln(.8/.02) */;
 
-static bool is_relevant(const struct pk_engine *engine, const struct observation *seen, struct pk_addr *out_addr)
+static bool is_relevant(
+    const struct pk_engine *engine, const struct observation *seen, struct pk_addr *out_addr)
 {
     const struct pk_signature *signature = &seen->row->signature;
-    return seen->reason == PK_SCOPE_REVERSE && signature->qtype == PK_TYPE_PTR && signature->opcode == PK_OPCODE_QUERY &&
-           pk_name_reverse_addr(&seen->name, out_addr) && !pk_scope_is_in(engine->tenant->scanners, engine->tenant->n_scanners, &seen->actor->key.addr);
+    return seen->reason == PK_SCOPE_REVERSE && signature->qtype == PK_TYPE_PTR &&
+           signature->opcode == PK_OPCODE_QUERY && pk_name_reverse_addr(&seen->name, out_addr) &&
+           !pk_scope_is_in(
+               engine->tenant->scanners, engine->tenant->n_scanners, &seen->actor->key.addr);
 }
 
 static struct block *block_of(struct sweep_case *sweep, const struct pk_addr *addr, int64_t now_us)
@@ -31,29 +41,32 @@ static struct block *block_of(struct sweep_case *sweep, const struct pk_addr *ad
         struct block *block = &sweep->blocks[i];
         if (pk_addr_equal(&block->addr, &base)) {
             if (now_us - block->last_us > (int64_t)DAY_S * 1000000) {
-                *block = (struct block){ .addr = base, .first_us = now_us };
+                *block = (struct block){.addr = base, .first_us = now_us};
             }
             return block;
         }
         oldest = block->last_us < oldest->last_us ? block : oldest;
     }
     struct block *block = sweep->n_blocks < MAX_BLOCKS ? &sweep->blocks[sweep->n_blocks++] : oldest;
-    *block = (struct block){ .addr = base, .first_us = now_us };
+    *block = (struct block){.addr = base, .first_us = now_us};
     return block;
 }
 
 static bool touch(struct block *block, uint8_t last, int64_t now_us)
 {
-    bool is_stale = block->n > 0 && now_us - block->first_us > (int64_t)HOUR_US_S * 1000000 && block->n < MIN_IN_BLOCK;
+    bool is_stale = block->n > 0 && now_us - block->first_us > (int64_t)HOUR_US_S * 1000000 &&
+                    block->n < MIN_IN_BLOCK;
     if (is_stale && block->n >= MIN_SPREAD) {
-        is_stale = now_us - block->last_us > (int64_t)HOUR_US_S * 1000000; /* still of use to the spread rule */
+        is_stale = now_us - block->last_us >
+                   (int64_t)HOUR_US_S * 1000000; /* still of use to the spread rule */
     }
     if (is_stale) {
-        *block = (struct block){ .addr = block->addr, .first_us = now_us };
+        *block = (struct block){.addr = block->addr, .first_us = now_us};
     }
     bool is_new = !(block->seen[last / 64] >> last % 64 & 1);
     if (is_new) {
-        block->ordered = (uint16_t)(block->ordered + (block->n > 0 && abs(last - block->last) == 1));
+        block->ordered =
+            (uint16_t)(block->ordered + (block->n > 0 && abs(last - block->last) == 1));
         block->seen[last / 64] |= UINT64_C(1) << last % 64;
         block->n++;
         block->last = last;
@@ -70,7 +83,7 @@ struct verdict {
 
 static struct verdict judge(const struct sweep_case *sweep, int64_t now_us)
 {
-    struct verdict verdict = { 0 };
+    struct verdict verdict = {0};
     bool has_full = false;
     for (unsigned i = 0; i < sweep->n_blocks; i++) {
         const struct block *block = &sweep->blocks[i];
@@ -85,20 +98,26 @@ static struct verdict judge(const struct sweep_case *sweep, int64_t now_us)
         has_full = has_full || block->n >= MIN_IN_BLOCK;
     }
     verdict.nats_order = nats_step * (verdict.ordered < MAX_STEPS ? verdict.ordered : MAX_STEPS);
-    verdict.is_alarm = (has_full || verdict.blocks_spread >= MIN_BLOCKS) && verdict.nats_addresses + verdict.nats_order > threshold;
+    verdict.is_alarm = (has_full || verdict.blocks_spread >= MIN_BLOCKS) &&
+                       verdict.nats_addresses + verdict.nats_order > threshold;
     return verdict;
 }
 
-static void report(struct pk_engine *engine, const struct observation *seen, struct dossier *dossier, uint8_t severity, const struct verdict *verdict)
+static void report(struct pk_engine *engine, const struct observation *seen,
+    struct dossier *dossier, uint8_t severity, const struct verdict *verdict)
 {
-    struct pk_finding *finding = dossier_begin(engine, seen->actor, FAMILY_SWEEP, dossier, verdict->addresses, severity);
-    snprintf(finding->title, sizeof finding->title, "Reverse lookup sweep by %s: %u addresses, at %zu site%s", finding->actor_key, verdict->addresses,
-        finding->n_sites, finding->n_sites == 1 ? "" : "s");
+    struct pk_finding *finding =
+        dossier_begin(engine, seen->actor, FAMILY_SWEEP, dossier, verdict->addresses, severity);
+    snprintf(finding->title, sizeof finding->title,
+        "Reverse lookup sweep by %s: %u addresses, at %zu site%s", finding->actor_key,
+        verdict->addresses, finding->n_sites, finding->n_sites == 1 ? "" : "s");
     finding->technique[finding->n_techniques++] = "T1590.005";
     finding->technique[finding->n_techniques++] = "T1590.002";
-    finding->contributions[finding->n_contributions++] = (struct pk_contribution){ "distinct addresses in a block", verdict->nats_addresses };
+    finding->contributions[finding->n_contributions++] =
+        (struct pk_contribution){"distinct addresses in a block", verdict->nats_addresses};
     if (verdict->ordered > 0) {
-        finding->contributions[finding->n_contributions++] = (struct pk_contribution){ "steps to the next address", verdict->nats_order };
+        finding->contributions[finding->n_contributions++] =
+            (struct pk_contribution){"steps to the next address", verdict->nats_order};
     }
     finding->score_nats = verdict->nats_addresses + verdict->nats_order;
     finding->trials = verdict->addresses;
@@ -130,11 +149,14 @@ pk_err rule_sweep(struct pk_engine *engine, const struct observation *seen)
     err = dossier_note(dossier, seen, true);
     bool is_hit = seen->row->signature.answer == PK_ANSWER_DATA;
     if (err == PK_OK) {
-        err = is_hit ? dossier_add_name(dossier->learned, &dossier->n_learned, MAX_DOSSIER_NAMES, &seen->name)
-                     : dossier_add_name(dossier->samples, &dossier->n_samples, MAX_DOSSIER_NAMES, &seen->name);
+        err = is_hit ? dossier_add_name(
+                           dossier->learned, &dossier->n_learned, MAX_DOSSIER_NAMES, &seen->name)
+                     : dossier_add_name(
+                           dossier->samples, &dossier->n_samples, MAX_DOSSIER_NAMES, &seen->name);
     }
     if (err == PK_OK) {
-        err = dossier_add_name(dossier->zones, &dossier->n_zones, PK_FINDING_MAX_ZONES, &seen->zone);
+        err =
+            dossier_add_name(dossier->zones, &dossier->n_zones, PK_FINDING_MAX_ZONES, &seen->zone);
     }
     if (err != PK_OK) {
         return err;

@@ -14,42 +14,61 @@
 
 #include "actor.h"
 
-enum outcome { HIT, DICT, RAND, OTHER, N_OUTCOMES };
+enum outcome {
+    HIT,
+    DICT,
+    RAND,
+    OTHER,
+    N_OUTCOMES
+};
 
-enum { MIN_DICT = 8, MIN_LABELS = 6, MIN_UNKNOWN = 12, MANY_HITS = 5, LEAK_S = 86400 };
+enum {
+    MIN_DICT = 8,
+    MIN_LABELS = 6,
+    MIN_UNKNOWN = 12,
+    MANY_HITS = 5,
+    LEAK_S = 86400
+};
 
 /* Shares of first contacts of a source not seen before, by where the sensor stands: HIT, DICT, RAND, OTHER. */
 static const double p0_by_vantage[PK_N_VANTAGES][N_OUTCOMES] = {
-    [PK_VANTAGE_UNKNOWN] = { 0.785, 0.030, 0.105, 0.080 },
-    [PK_VANTAGE_AUTHORITATIVE] = { 0.785, 0.030, 0.105, 0.080 },
-    [PK_VANTAGE_RESOLVER] = { 0.870, 0.030, 0.050, 0.050 },
+    [PK_VANTAGE_UNKNOWN] = {0.785, 0.030, 0.105, 0.080},
+    [PK_VANTAGE_AUTHORITATIVE] = {0.785, 0.030, 0.105, 0.080},
+    [PK_VANTAGE_RESOLVER] = {0.870, 0.030, 0.050, 0.050},
 };
 /* A long list, a short one of good names, a list that our words do not know. */
-static const double p1[N_HYPOTHESES][N_OUTCOMES] = { { .08, .86, .01, .05 }, { .40, .54, .01, .05 }, { .06, .02, .02, .90 } };
-static const double shares[N_SHARES] = { 1.0, 0.3, 0.1, 0.03 };
-static const double share_weights[N_SHARES] = { 0.4, 0.3, 0.2, 0.1 };
+static const double p1[N_HYPOTHESES][N_OUTCOMES] = {
+    {.08, .86, .01, .05}, {.40, .54, .01, .05}, {.06, .02, .02, .90}};
+static const double shares[N_SHARES] = {1.0, 0.3, 0.1, 0.03};
+static const double share_weights[N_SHARES] = {0.4, 0.3, 0.2, 0.1};
 static const double trials_a_day = 170000, budget_share = 0.2;
 
 static double threshold(const struct pk_engine *engine)
 {
-    return log(trials_a_day / (budget_share * engine->tenant->budget)) + log(3.0); /* three granularities of the source share the budget */
+    return log(trials_a_day / (budget_share * engine->tenant->budget)) +
+           log(3.0); /* three granularities of the source share the budget */
 }
 
 static bool is_trial(const struct pk_engine *engine, const struct observation *seen)
 {
     const struct pk_signature *signature = &seen->row->signature;
     uint8_t len;
-    bool has_verdict = signature->answer != PK_ANSWER_NONE && signature->answer != PK_ANSWER_ERROR && signature->answer != PK_ANSWER_TRANSFER;
-    if (seen->reason != PK_SCOPE_ZONE || signature->opcode != PK_OPCODE_QUERY || signature->qclass != PK_CLASS_IN || !has_verdict ||
+    bool has_verdict = signature->answer != PK_ANSWER_NONE &&
+                       signature->answer != PK_ANSWER_ERROR &&
+                       signature->answer != PK_ANSWER_TRANSFER;
+    if (seen->reason != PK_SCOPE_ZONE || signature->opcode != PK_OPCODE_QUERY ||
+        signature->qclass != PK_CLASS_IN || !has_verdict ||
         seen->name.n_labels <= seen->zone.n_labels) {
         return false;
     }
     const uint8_t *first = pk_name_label(&seen->name, 0, &len);
-    return first[0] != '_' && !pk_scope_is_in(engine->tenant->scanners, engine->tenant->n_scanners, &seen->actor->key.addr);
+    return first[0] != '_' && !pk_scope_is_in(engine->tenant->scanners, engine->tenant->n_scanners,
+                                  &seen->actor->key.addr);
 }
 
 /* Whether this answer is the zone's wildcard; learns from random-looking labels. */
-static bool is_wildcard(struct pk_engine *engine, const struct observation *seen, enum pk_label_class class)
+static bool is_wildcard(
+    struct pk_engine *engine, const struct observation *seen, enum pk_label_class class)
 {
     uint64_t zone = name_hash(&seen->zone), digest = seen->row->answer_digest;
     struct wildcard *wildcard = NULL;
@@ -64,7 +83,7 @@ static bool is_wildcard(struct pk_engine *engine, const struct observation *seen
             return false;
         }
         wildcard = &engine->wildcards[engine->n_wildcards++];
-        *wildcard = (struct wildcard){ .zone_hash = zone };
+        *wildcard = (struct wildcard){.zone_hash = zone};
     }
     unsigned slot = 0;
     while (slot < MAX_WILDCARDS && wildcard->digest[slot] != digest && wildcard->n[slot] > 0) {
@@ -88,7 +107,8 @@ static enum outcome outcome_of(struct pk_engine *engine, const struct observatio
     return class == PK_LABEL_DICTIONARY ? DICT : class == PK_LABEL_RANDOM ? RAND : OTHER;
 }
 
-static double gain(const struct observation *seen, enum outcome outcome, unsigned hypothesis, unsigned share)
+static double gain(
+    const struct observation *seen, enum outcome outcome, unsigned hypothesis, unsigned share)
 {
     double p0 = p0_by_vantage[seen->row->signature.vantage][outcome];
     return log(1 - shares[share] + shares[share] * p1[hypothesis][outcome] / p0);
@@ -99,10 +119,12 @@ static double prior(unsigned share)
     return log(share_weights[share] / N_HYPOTHESES);
 }
 
-static void update(struct trials *trials, const struct observation *seen, enum outcome outcome, double h)
+static void update(
+    struct trials *trials, const struct observation *seen, enum outcome outcome, double h)
 {
     int64_t dt_us = seen->row->first_us - trials->last_us;
-    double leak = trials->last_us != 0 && dt_us > 0 ? h * (double)dt_us / ((double)LEAK_S * 1e6) : 0;
+    double leak =
+        trials->last_us != 0 && dt_us > 0 ? h * (double)dt_us / ((double)LEAK_S * 1e6) : 0;
     double highest = 0;
     for (unsigned i = 0; i < N_HYPOTHESES; i++) {
         for (unsigned k = 0; k < N_SHARES; k++) {
@@ -141,28 +163,35 @@ static double best(const struct trials *trials, unsigned *out_hypothesis, unsign
 static void contribute(struct pk_finding *finding, const char *name, double nats)
 {
     if (fabs(nats) >= 0.05) {
-        finding->contributions[finding->n_contributions++] = (struct pk_contribution){ name, nats };
+        finding->contributions[finding->n_contributions++] = (struct pk_contribution){name, nats};
     }
 }
 
-static void report(struct pk_engine *engine, const struct observation *seen, struct dossier *dossier, uint8_t severity, double h)
+static void report(struct pk_engine *engine, const struct observation *seen,
+    struct dossier *dossier, uint8_t severity, double h)
 {
     const struct trials *trials = &seen->actor->trials;
     unsigned i = 0, k = 0;
     double score = best(trials, &i, &k);
-    struct pk_finding *finding = dossier_begin(engine, seen->actor, FAMILY_SUBDOMAINS, dossier, trials->labels, severity);
-    snprintf(finding->title, sizeof finding->title, "Subdomain enumeration by %s: %u names tried, %u of them exist, at %zu site%s", finding->actor_key,
-        trials->labels, trials->hits, finding->n_sites, finding->n_sites == 1 ? "" : "s");
+    struct pk_finding *finding =
+        dossier_begin(engine, seen->actor, FAMILY_SUBDOMAINS, dossier, trials->labels, severity);
+    snprintf(finding->title, sizeof finding->title,
+        "Subdomain enumeration by %s: %u names tried, %u of them exist, at %zu site%s",
+        finding->actor_key, trials->labels, trials->hits, finding->n_sites,
+        finding->n_sites == 1 ? "" : "s");
     finding->technique[finding->n_techniques++] = "T1595.003";
     finding->technique[finding->n_techniques++] = "T1590.002";
-    const double hits = trials->hits * gain(seen, HIT, i, k), dict = trials->dict * gain(seen, DICT, i, k);
-    const double rnd = trials->rand * gain(seen, RAND, i, k), other = trials->other * gain(seen, OTHER, i, k);
+    const double hits = trials->hits * gain(seen, HIT, i, k),
+                 dict = trials->dict * gain(seen, DICT, i, k);
+    const double rnd = trials->rand * gain(seen, RAND, i, k),
+                 other = trials->other * gain(seen, OTHER, i, k);
     contribute(finding, "dictionary misses", dict);
     contribute(finding, "other misses", other);
     contribute(finding, "random-looking misses", rnd);
     contribute(finding, "names that exist", hits);
     contribute(finding, "prior of this list and share", prior(k));
-    contribute(finding, "time, and what was before the episode", score - prior(k) - hits - dict - rnd - other);
+    contribute(finding, "time, and what was before the episode",
+        score - prior(k) - hits - dict - rnd - other);
     finding->score_nats = score;
     finding->trials = trials->labels;
     finding->hits = trials->hits;
@@ -172,20 +201,25 @@ static void report(struct pk_engine *engine, const struct observation *seen, str
     report_finding(engine, dossier, h);
 }
 
-static pk_err note(struct pk_engine *engine, const struct observation *seen, enum outcome outcome, struct dossier **out_dossier)
+static pk_err note(struct pk_engine *engine, const struct observation *seen, enum outcome outcome,
+    struct dossier **out_dossier)
 {
     (void)engine;
     struct dossier *dossier;
     pk_err err = dossier_of(seen->actor, FAMILY_SUBDOMAINS, &dossier);
     if (err == PK_OK) {
-        err = dossier_note(dossier, seen, outcome != HIT || dossier->n_evidence < PK_FINDING_MAX_EVIDENCE / 2);
+        err = dossier_note(
+            dossier, seen, outcome != HIT || dossier->n_evidence < PK_FINDING_MAX_EVIDENCE / 2);
     }
     if (err == PK_OK) {
-        err = outcome == HIT ? dossier_add_name(dossier->learned, &dossier->n_learned, MAX_DOSSIER_NAMES, &seen->name)
-                             : dossier_add_name(dossier->samples, &dossier->n_samples, MAX_DOSSIER_NAMES, &seen->name);
+        err = outcome == HIT ? dossier_add_name(dossier->learned, &dossier->n_learned,
+                                   MAX_DOSSIER_NAMES, &seen->name)
+                             : dossier_add_name(dossier->samples, &dossier->n_samples,
+                                   MAX_DOSSIER_NAMES, &seen->name);
     }
     if (err == PK_OK) {
-        err = dossier_add_name(dossier->zones, &dossier->n_zones, PK_FINDING_MAX_ZONES, &seen->zone);
+        err =
+            dossier_add_name(dossier->zones, &dossier->n_zones, PK_FINDING_MAX_ZONES, &seen->zone);
     }
     *out_dossier = dossier;
     return err;
@@ -196,9 +230,13 @@ pk_err rule_subdomains(struct pk_engine *engine, const struct observation *seen)
     if (!is_trial(engine, seen)) {
         return PK_OK;
     }
-    uint64_t contact[3] = { pk_hash_fixed(&seen->actor->key, sizeof seen->actor->key), name_hash(&seen->zone), name_hash(&seen->name) };
-    if (!pk_contacts_add(&engine->contacts, pk_hash_fixed(contact, sizeof contact), seen->row->first_us)) {
-        struct dossier *known = seen->actor->dossiers[FAMILY_SUBDOMAINS]; /* no new trial, but the same question at another site is worth telling */
+    uint64_t contact[3] = {pk_hash_fixed(&seen->actor->key, sizeof seen->actor->key),
+        name_hash(&seen->zone), name_hash(&seen->name)};
+    if (!pk_contacts_add(
+            &engine->contacts, pk_hash_fixed(contact, sizeof contact), seen->row->first_us)) {
+        struct dossier *known =
+            seen->actor->dossiers
+                [FAMILY_SUBDOMAINS]; /* no new trial, but the same question at another site is worth telling */
         if (known && known->revision > 0) {
             known->sites[seen->site / 64] |= UINT64_C(1) << seen->site % 64;
         }
@@ -218,7 +256,8 @@ pk_err rule_subdomains(struct pk_engine *engine, const struct observation *seen)
         return err;
     }
     unsigned i = 0, k = 0;
-    bool has_words = trials->dict >= MIN_DICT, has_unknown = trials->dict + trials->other >= MIN_UNKNOWN;
+    bool has_words = trials->dict >= MIN_DICT,
+         has_unknown = trials->dict + trials->other >= MIN_UNKNOWN;
     if (best(trials, &i, &k) > h && (has_words || has_unknown) && trials->labels >= MIN_LABELS) {
         uint8_t severity = trials->hits >= MANY_HITS ? 4 : 3;
         if (dossier_is_due(dossier, trials->labels, severity)) {

@@ -3,17 +3,21 @@
  * Event, not statistic: AXFR or IXFR of one of the tenant's zones from a peer that is not listed; or of any zone by an inside client. An attempt is severity 2, two servers or two
  * zones within ten minutes 3 (every tool tries all name servers), success 5; each doubling of zones in a day adds one. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "picket/dnsmsg.h"
 
 #include "actor.h"
 
-#include <stdlib.h>
-
-enum { TOGETHER_US = 600 * 1000000, DAY_S = 86400, SUCCESS_RECORDS = 50 };
+enum {
+    TOGETHER_US = 600 * 1000000,
+    DAY_S = 86400,
+    SUCCESS_RECORDS = 50
+};
 
 /* What each fact weighs against the benign background: unlisted peers are new secondaries about once in twenty tenant-days; see docs/DETECTIONS.md. */
-static const double nats_attempt = 3.0, nats_more_targets = 2.3, nats_success = 9.0, threshold = 3.0;
+static const double nats_attempt = 3.0, nats_more_targets = 2.3, nats_success = 9.0,
+                    threshold = 3.0;
 
 static bool is_relevant(const struct pk_engine *engine, const struct observation *seen)
 {
@@ -22,16 +26,19 @@ static bool is_relevant(const struct pk_engine *engine, const struct observation
     if (qtype != PK_TYPE_AXFR && qtype != PK_TYPE_IXFR) {
         return false;
     }
-    if (seen->reason != PK_SCOPE_ZONE && seen->reason != PK_SCOPE_REVERSE && seen->actor->key.kind == PK_CLIENT_OUTSIDE) {
+    if (seen->reason != PK_SCOPE_ZONE && seen->reason != PK_SCOPE_REVERSE &&
+        seen->actor->key.kind == PK_CLIENT_OUTSIDE) {
         return false; /* somebody else's zone, asked from outside: not ours to judge */
     }
     const struct pk_addr *addr = &seen->actor->key.addr;
-    return !pk_scope_is_in(tenant->transfer_peers, tenant->n_transfer_peers, addr) && !pk_scope_is_in(tenant->scanners, tenant->n_scanners, addr);
+    return !pk_scope_is_in(tenant->transfer_peers, tenant->n_transfer_peers, addr) &&
+           !pk_scope_is_in(tenant->scanners, tenant->n_scanners, addr);
 }
 
 static bool is_success(const struct pk_activity *row)
 {
-    return row->signature.answer == PK_ANSWER_TRANSFER && (row->transfer_soas >= 2 || row->transfer_records > SUCCESS_RECORDS);
+    return row->signature.answer == PK_ANSWER_TRANSFER &&
+           (row->transfer_soas >= 2 || row->transfer_records > SUCCESS_RECORDS);
 }
 
 /* Remembers (zone, server) and returns how many distinct servers or zones were tried within ten minutes. */
@@ -53,7 +60,8 @@ static unsigned note_target(struct transfer_case *transfer, const struct observa
     } else if (slot == transfer->n_targets) {
         transfer->n_targets++;
     }
-    transfer->targets[slot] = (struct transfer_target){ .zone_hash = zone, .server = *server, .last_us = now_us };
+    transfer->targets[slot] =
+        (struct transfer_target){.zone_hash = zone, .server = *server, .last_us = now_us};
     unsigned together = 0;
     for (unsigned i = 0; i < transfer->n_targets; i++) {
         together += llabs(now_us - transfer->targets[i].last_us) <= TOGETHER_US;
@@ -86,19 +94,26 @@ static uint8_t severity_of(const struct transfer_case *transfer, int64_t now_us)
     return severity > 5 ? 5 : (uint8_t)severity;
 }
 
-static void report(struct pk_engine *engine, const struct observation *seen, struct dossier *dossier, uint8_t severity)
+static void report(struct pk_engine *engine, const struct observation *seen,
+    struct dossier *dossier, uint8_t severity)
 {
     const struct transfer_case *transfer = seen->actor->transfer;
-    struct pk_finding *finding = dossier_begin(engine, seen->actor, FAMILY_TRANSFER, dossier, transfer->attempts, severity);
-    snprintf(finding->title, sizeof finding->title, transfer->successes ? "Zone transfer succeeded: %u records went to %s" :
-        "Zone transfer attempted %u times by %s", transfer->successes ? transfer->records : transfer->attempts, finding->actor_key);
+    struct pk_finding *finding =
+        dossier_begin(engine, seen->actor, FAMILY_TRANSFER, dossier, transfer->attempts, severity);
+    snprintf(finding->title, sizeof finding->title,
+        transfer->successes ? "Zone transfer succeeded: %u records went to %s"
+                            : "Zone transfer attempted %u times by %s",
+        transfer->successes ? transfer->records : transfer->attempts, finding->actor_key);
     finding->technique[finding->n_techniques++] = "T1590.002";
-    finding->contributions[finding->n_contributions++] = (struct pk_contribution){ "transfer asked by an unlisted peer", nats_attempt };
+    finding->contributions[finding->n_contributions++] =
+        (struct pk_contribution){"transfer asked by an unlisted peer", nats_attempt};
     if (transfer->targets_in_window >= 2) {
-        finding->contributions[finding->n_contributions++] = (struct pk_contribution){ "several servers or zones within ten minutes", nats_more_targets };
+        finding->contributions[finding->n_contributions++] = (struct pk_contribution){
+            "several servers or zones within ten minutes", nats_more_targets};
     }
     if (transfer->successes > 0) {
-        finding->contributions[finding->n_contributions++] = (struct pk_contribution){ "the zone was handed over", nats_success };
+        finding->contributions[finding->n_contributions++] =
+            (struct pk_contribution){"the zone was handed over", nats_success};
     }
     for (size_t i = 0; i < finding->n_contributions; i++) {
         finding->score_nats += finding->contributions[i].nats;
@@ -123,16 +138,18 @@ pk_err rule_transfer(struct pk_engine *engine, const struct observation *seen)
         err = dossier_note(dossier, seen, true);
     }
     if (err == PK_OK) {
-        err = dossier_add_name(dossier->zones, &dossier->n_zones, PK_FINDING_MAX_ZONES, &seen->name);
+        err =
+            dossier_add_name(dossier->zones, &dossier->n_zones, PK_FINDING_MAX_ZONES, &seen->name);
     }
     if (err != PK_OK) {
         return err;
     }
     if (dossier->observations == 1) { /* a new case: what was before belongs to a closed one */
-        *transfer = (struct transfer_case){ .n_targets = 0 };
+        *transfer = (struct transfer_case){.n_targets = 0};
     }
     unsigned together = note_target(transfer, seen);
-    transfer->targets_in_window = together > transfer->targets_in_window ? (uint8_t)together : transfer->targets_in_window;
+    transfer->targets_in_window =
+        together > transfer->targets_in_window ? (uint8_t)together : transfer->targets_in_window;
     transfer->attempts += seen->row->count;
     if (is_success(seen->row)) {
         transfer->successes += seen->row->count;

@@ -9,7 +9,10 @@
 
 #include "actor.h"
 
-enum { NONE = UINT32_MAX, MAX_SENSOR_NAMES = 65535 };
+enum {
+    NONE = UINT32_MAX,
+    MAX_SENSOR_NAMES = 65535
+};
 
 static const char magic[4] = "PKE1";
 
@@ -142,7 +145,8 @@ pk_err pk_engine_save(const struct pk_engine *engine, struct pk_bytes *out)
 {
     const struct pk_engine_stats *stats = &engine->stats;
     pk_bytes_put(out, magic, sizeof magic);
-    const uint64_t counters[] = { stats->rows, stats->trials, stats->findings, stats->revisions, stats->evicted_actors, stats->ignored_rows };
+    const uint64_t counters[] = {stats->rows, stats->trials, stats->findings, stats->revisions,
+        stats->evicted_actors, stats->ignored_rows};
     for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
         pk_bytes_put_varint(out, counters[i]);
     }
@@ -239,7 +243,8 @@ static uint8_t get_names(struct pk_reader *in, uint8_t **out, size_t max)
     return kept;
 }
 
-static void get_dossier(struct pk_reader *in, struct actor *actor, enum family family, const struct pk_engine *engine)
+static void get_dossier(
+    struct pk_reader *in, struct actor *actor, enum family family, const struct pk_engine *engine)
 {
     struct dossier *dossier;
     if (pk_reader_u8(in) != 1 || in->err != PK_OK) {
@@ -266,7 +271,7 @@ static void get_dossier(struct pk_reader *in, struct actor *actor, enum family f
     dossier->n_zones = get_names(in, dossier->zones, PK_FINDING_MAX_ZONES);
     uint8_t n = get_count(in, PK_FINDING_MAX_EVIDENCE);
     for (uint8_t i = 0; i < n && in->err == PK_OK; i++) {
-        struct evidence evidence = { .sensor = pk_reader_be16(in) };
+        struct evidence evidence = {.sensor = pk_reader_be16(in)};
         evidence.qtype = pk_reader_be16(in);
         evidence.rcode = pk_reader_be16(in);
         evidence.time_us = get_time(in);
@@ -379,20 +384,21 @@ static void get_wildcards(struct pk_engine *engine, struct pk_reader *in)
 {
     uint64_t n = pk_reader_varint(in);
     for (uint64_t i = 0; i < n && in->err == PK_OK; i++) {
-        struct wildcard wildcard = { .zone_hash = pk_reader_be64(in) };
+        struct wildcard wildcard = {.zone_hash = pk_reader_be64(in)};
         for (unsigned k = 0; k < MAX_WILDCARDS; k++) {
             wildcard.digest[k] = pk_reader_be64(in);
             wildcard.n[k] = pk_reader_u8(in);
         }
         if (in->err == PK_OK && engine->n_wildcards < engine->cap_wildcards) {
-            engine->wildcards[engine->n_wildcards++] = wildcard; /* of a scope that had more zones the rest is learned again */
+            engine->wildcards[engine->n_wildcards++] =
+                wildcard; /* of a scope that had more zones the rest is learned again */
         }
     }
 }
 
 pk_err pk_engine_load(struct pk_engine *engine, const uint8_t *state, size_t len)
 {
-    struct pk_engine_options options = { .tenant = engine->tenant, .limits = engine->limits };
+    struct pk_engine_options options = {.tenant = engine->tenant, .limits = engine->limits};
     struct pk_engine *fresh = NULL;
     pk_err err = pk_engine_new(&options, engine->on_finding, engine->arg, &fresh);
     if (err != PK_OK) {
@@ -405,8 +411,8 @@ pk_err pk_engine_load(struct pk_engine *engine, const uint8_t *state, size_t len
     if (in.err == PK_OK && memcmp(seen_magic, magic, sizeof magic) != 0) {
         pk_reader_fail(&in, PK_ERR_VERSION);
     }
-    uint64_t *counters[] = { &fresh->stats.rows, &fresh->stats.trials, &fresh->stats.findings, &fresh->stats.revisions,
-        &fresh->stats.evicted_actors, &fresh->stats.ignored_rows };
+    uint64_t *counters[] = {&fresh->stats.rows, &fresh->stats.trials, &fresh->stats.findings,
+        &fresh->stats.revisions, &fresh->stats.evicted_actors, &fresh->stats.ignored_rows};
     for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
         *counters[i] = pk_reader_varint(&in);
     }
@@ -424,7 +430,8 @@ pk_err pk_engine_load(struct pk_engine *engine, const uint8_t *state, size_t len
         pk_reader_fail(&in, PK_ERR_MALFORMED);
     }
     err = in.err == PK_ERR_TRUNCATED ? PK_ERR_MALFORMED : in.err;
-    if (err == PK_OK) { /* the fresh one's inside becomes ours, the old one goes with the fresh shell */
+    if (err ==
+        PK_OK) { /* the fresh one's inside becomes ours, the old one goes with the fresh shell */
         struct pk_engine old = *engine;
         *engine = *fresh;
         *fresh = old;

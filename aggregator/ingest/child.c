@@ -6,10 +6,10 @@
  * descriptor (close(2) would crash libzmq, issue 2877). */
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -28,8 +28,9 @@
 #include "zap.h"
 
 enum {
-    ZAP_ENFORCE_DOMAIN = 93, /* ZMQ_ZAP_ENFORCE_DOMAIN: a DRAFT name in 4.3.4, but the number is honoured */
-    HEADER_SLACK = 33 + 9,   /* CURVE and ZMTP overhead of a frame */
+    ZAP_ENFORCE_DOMAIN =
+        93, /* ZMQ_ZAP_ENFORCE_DOMAIN: a DRAFT name in 4.3.4, but the number is honoured */
+    HEADER_SLACK = 33 + 9, /* CURVE and ZMTP overhead of a frame */
     STATS_MS = 1000,
     SESSION_IDLE_MS = 60000,
     HEARTBEAT_MS = 15000,
@@ -67,20 +68,20 @@ static bool router_configure(void *router, const struct pk_link_setup *setup, co
         int option, value;
         const char *name;
     } options[] = {
-        { ZMQ_LINGER, 0, "ZMQ_LINGER" },
-        { ZMQ_SNDHWM, 64, "ZMQ_SNDHWM" },
-        { ZMQ_RCVHWM, 8, "ZMQ_RCVHWM" },
-        { ZMQ_HANDSHAKE_IVL, 5000, "ZMQ_HANDSHAKE_IVL" },
-        { ZMQ_HEARTBEAT_IVL, 15000, "ZMQ_HEARTBEAT_IVL" },
-        { ZMQ_HEARTBEAT_TIMEOUT, 45000, "ZMQ_HEARTBEAT_TIMEOUT" },
-        { ZMQ_TCP_KEEPALIVE, 1, "ZMQ_TCP_KEEPALIVE" },
-        { ZMQ_TCP_KEEPALIVE_IDLE, 60, "ZMQ_TCP_KEEPALIVE_IDLE" },
-        { ZMQ_ROUTER_MANDATORY, 1, "ZMQ_ROUTER_MANDATORY" },
-        { ZMQ_ROUTER_HANDOVER, 0, "ZMQ_ROUTER_HANDOVER" },
-        { ZMQ_BACKLOG, 1024, "ZMQ_BACKLOG" },
-        { ZMQ_IPV6, 1, "ZMQ_IPV6" },
-        { ZMQ_CURVE_SERVER, 1, "ZMQ_CURVE_SERVER" },
-        { ZAP_ENFORCE_DOMAIN, 1, "ZMQ_ZAP_ENFORCE_DOMAIN (93)" },
+        {ZMQ_LINGER, 0, "ZMQ_LINGER"},
+        {ZMQ_SNDHWM, 64, "ZMQ_SNDHWM"},
+        {ZMQ_RCVHWM, 8, "ZMQ_RCVHWM"},
+        {ZMQ_HANDSHAKE_IVL, 5000, "ZMQ_HANDSHAKE_IVL"},
+        {ZMQ_HEARTBEAT_IVL, 15000, "ZMQ_HEARTBEAT_IVL"},
+        {ZMQ_HEARTBEAT_TIMEOUT, 45000, "ZMQ_HEARTBEAT_TIMEOUT"},
+        {ZMQ_TCP_KEEPALIVE, 1, "ZMQ_TCP_KEEPALIVE"},
+        {ZMQ_TCP_KEEPALIVE_IDLE, 60, "ZMQ_TCP_KEEPALIVE_IDLE"},
+        {ZMQ_ROUTER_MANDATORY, 1, "ZMQ_ROUTER_MANDATORY"},
+        {ZMQ_ROUTER_HANDOVER, 0, "ZMQ_ROUTER_HANDOVER"},
+        {ZMQ_BACKLOG, 1024, "ZMQ_BACKLOG"},
+        {ZMQ_IPV6, 1, "ZMQ_IPV6"},
+        {ZMQ_CURVE_SERVER, 1, "ZMQ_CURVE_SERVER"},
+        {ZAP_ENFORCE_DOMAIN, 1, "ZMQ_ZAP_ENFORCE_DOMAIN (93)"},
     };
     int64_t max_frame = PK_MAX_BODY_BYTES + HEADER_SLACK;
     *out_what = "ZMQ_MAXMSGSIZE";
@@ -105,7 +106,8 @@ static void fail_start(struct child *child, const char *what)
 {
     char text[PK_LINK_TEXT_SIZE];
     int n = snprintf(text, sizeof text, "%s: %s", what, zmq_strerror(zmq_errno()));
-    (void)pk_link_send(&child->link, PK_LINK_FAILED, text, n < (int)sizeof text ? (size_t)n : sizeof text - 1, NULL, 0);
+    (void)pk_link_send(&child->link, PK_LINK_FAILED, text,
+        n < (int)sizeof text ? (size_t)n : sizeof text - 1, NULL, 0);
 }
 
 static bool child_open(struct child *child, const struct pk_link_setup *setup)
@@ -117,7 +119,8 @@ static bool child_open(struct child *child, const struct pk_link_setup *setup)
     child->link.out.max_bytes = (size_t)setup->outstanding_budget_bytes + LINK_QUEUE_SLACK;
     what = "ZeroMQ context";
     child->context = zmq_ctx_new();
-    if (!child->context || zmq_ctx_set(child->context, ZMQ_IO_THREADS, setup->io_threads ? setup->io_threads : 1) != 0) {
+    if (!child->context || zmq_ctx_set(child->context, ZMQ_IO_THREADS,
+                               setup->io_threads ? setup->io_threads : 1) != 0) {
         goto fail;
     }
     what = "ZAP handler";
@@ -160,26 +163,32 @@ static void child_close(struct child *child)
 
 /* --- to the sensors --- */
 
-static void send_frame(struct child *child, const struct pk_session *session, const struct pk_frame *frame, const struct pk_bytes *body)
+static void send_frame(struct child *child, const struct pk_session *session,
+    const struct pk_frame *frame, const struct pk_bytes *body)
 {
     struct pk_bytes header;
     pk_bytes_init(&header, PK_MAX_HEADER_BYTES);
     if (pk_frame_encode(frame, &header) == PK_OK &&
-        zmq_send(child->router, session->routing, PK_ROUTING_ID_BYTES, ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0 &&
-        zmq_send(child->router, header.data, header.len, (body ? ZMQ_SNDMORE : 0) | ZMQ_DONTWAIT) >= 0 && body) {
+        zmq_send(child->router, session->routing, PK_ROUTING_ID_BYTES,
+            ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0 &&
+        zmq_send(child->router, header.data, header.len, (body ? ZMQ_SNDMORE : 0) | ZMQ_DONTWAIT) >=
+            0 &&
+        body) {
         (void)zmq_send(child->router, body->data, body->len, ZMQ_DONTWAIT);
     }
     /* A peer that is gone or does not read loses the frame: it will resend and be answered again. */
     pk_bytes_done(&header);
 }
 
-static void send_error(struct child *child, const struct pk_session *session, enum pk_frame_error code, const struct pk_frame_batch *batch,
-    const char *text)
+static void send_error(struct child *child, const struct pk_session *session,
+    enum pk_frame_error code, const struct pk_frame_batch *batch, const char *text)
 {
     struct pk_frame frame = {
         .type = PK_FRAME_ERROR,
         .session = session->id,
-        .u.error = { .code = (uint16_t)code, .epoch = batch ? batch->epoch : 0, .seq = batch ? batch->seq : 0 },
+        .u.error = {.code = (uint16_t)code,
+            .epoch = batch ? batch->epoch : 0,
+            .seq = batch ? batch->seq : 0},
     };
     struct pk_bytes body;
     pk_bytes_init(&body, PK_MAX_WIRE_TEXT);
@@ -188,7 +197,8 @@ static void send_error(struct child *child, const struct pk_session *session, en
     pk_bytes_done(&body);
 }
 
-static void send_welcome(struct child *child, struct pk_session *session, const struct pk_link_resume *resume)
+static void send_welcome(
+    struct child *child, struct pk_session *session, const struct pk_link_resume *resume)
 {
     struct pk_welcome_body welcome = {
         .sensor_id = session->sensor,
@@ -204,7 +214,7 @@ static void send_welcome(struct child *child, struct pk_session *session, const 
     struct pk_frame frame = {
         .type = PK_FRAME_WELCOME,
         .session = session->id,
-        .u.welcome = { .minor = PK_PROTO_MINOR, .wall_us = pk_clock_wall_us() },
+        .u.welcome = {.minor = PK_PROTO_MINOR, .wall_us = pk_clock_wall_us()},
     };
     struct pk_bytes body;
     pk_bytes_init(&body, PK_MAX_BODY_BYTES);
@@ -231,11 +241,13 @@ static uint32_t sensor_of(zmq_msg_t *payload)
     return user_id ? (uint32_t)strtoul(user_id, NULL, 10) : 0;
 }
 
-static void on_hello(struct child *child, uint32_t sensor, const uint8_t *routing, struct incoming *in)
+static void on_hello(
+    struct child *child, uint32_t sensor, const uint8_t *routing, struct incoming *in)
 {
-    struct pk_link_hello hello = { .sensor = sensor };
-    if (!in->has_body || pk_hello_body_decode(zmq_msg_data(&in->body), zmq_msg_size(&in->body), &hello.body) != PK_OK) {
-        struct pk_session stranger = { .sensor = sensor };
+    struct pk_link_hello hello = {.sensor = sensor};
+    if (!in->has_body || pk_hello_body_decode(zmq_msg_data(&in->body), zmq_msg_size(&in->body),
+                             &hello.body) != PK_OK) {
+        struct pk_session stranger = {.sensor = sensor};
         memcpy(stranger.routing, routing, PK_ROUTING_ID_BYTES);
         child->stats.refused_frames++;
         send_error(child, &stranger, PK_FRAME_ERR_FRAMING, NULL, "HELLO body");
@@ -248,25 +260,32 @@ static void on_hello(struct child *child, uint32_t sensor, const uint8_t *routin
     snprintf(hello.address, sizeof hello.address, "%s", address ? address : "");
 
     struct pk_session replaced;
-    struct pk_session *session = pk_sessions_open(&child->sessions, sensor, hello.session, routing, &replaced);
+    struct pk_session *session =
+        pk_sessions_open(&child->sessions, sensor, hello.session, routing, &replaced);
     if (!session) {
         cut(&in->header);
         return;
     }
     if (replaced.id != 0 && memcmp(replaced.routing, routing, PK_ROUTING_ID_BYTES) != 0) {
-        struct pk_frame bye = { .type = PK_FRAME_BYE, .session = replaced.id, .u.bye = { .reason = PK_BYE_MOVED, .retry_after_s = 30 } };
+        struct pk_frame bye = {.type = PK_FRAME_BYE,
+            .session = replaced.id,
+            .u.bye = {.reason = PK_BYE_MOVED, .retry_after_s = 30}};
         send_frame(child, &replaced, &bye, NULL);
     }
     session->last_frame_ms = pk_clock_mono_ms();
     child->stats.hellos++;
-    (void)pk_link_send(&child->link, PK_LINK_HELLO, &hello, sizeof hello, NULL, 0); /* a full link: the sensor says HELLO again */
+    (void)pk_link_send(&child->link, PK_LINK_HELLO, &hello, sizeof hello, NULL,
+        0); /* a full link: the sensor says HELLO again */
 }
 
 /* Everything that can be wrong with a batch, in the order of docs/PROTOCOL.md s6. 0 when nothing is. */
-static enum pk_frame_error check_batch(const struct pk_frame_batch *frame, const uint8_t *body, size_t len, char reason[PK_LINK_TEXT_SIZE])
+static enum pk_frame_error check_batch(const struct pk_frame_batch *frame, const uint8_t *body,
+    size_t len, char reason[PK_LINK_TEXT_SIZE])
 {
-    if (frame->body_len != len || frame->raw_len != len || len > PK_MAX_BODY_BYTES || frame->rows > PK_MAX_BATCH_ROWS) {
-        snprintf(reason, PK_LINK_TEXT_SIZE, "lengths in the header do not fit the body of %zu bytes", len);
+    if (frame->body_len != len || frame->raw_len != len || len > PK_MAX_BODY_BYTES ||
+        frame->rows > PK_MAX_BATCH_ROWS) {
+        snprintf(reason, PK_LINK_TEXT_SIZE,
+            "lengths in the header do not fit the body of %zu bytes", len);
         return PK_FRAME_ERR_TOO_LARGE;
     }
     if (frame->codec != PK_CODEC_PLAIN) {
@@ -280,34 +299,40 @@ static enum pk_frame_error check_batch(const struct pk_frame_batch *frame, const
         return PK_FRAME_ERR_CORRUPT;
     }
     struct pk_batch *batch = NULL;
-    struct pk_batch_fault fault = { 0 };
+    struct pk_batch_fault fault = {0};
     pk_err err = pk_batch_decode(body, len, &batch, &fault);
-    if (err == PK_OK && (pk_batch_info(batch)->kind != frame->kind || pk_batch_rows(batch) != frame->rows ||
-                            pk_batch_info(batch)->kind == PK_BATCH_ORIGIN)) {
+    if (err == PK_OK &&
+        (pk_batch_info(batch)->kind != frame->kind || pk_batch_rows(batch) != frame->rows ||
+            pk_batch_info(batch)->kind == PK_BATCH_ORIGIN)) {
         err = PK_ERR_MALFORMED;
         fault.what = "kind or rows differ from the header";
     }
     pk_batch_free(batch);
     if (err != PK_OK) {
-        snprintf(reason, PK_LINK_TEXT_SIZE, "%s at key %" PRIu32 " (%s)", fault.what ? fault.what : "body", fault.key, pk_err_str(err));
+        snprintf(reason, PK_LINK_TEXT_SIZE, "%s at key %" PRIu32 " (%s)",
+            fault.what ? fault.what : "body", fault.key, pk_err_str(err));
         return err == PK_ERR_NOMEM ? PK_FRAME_ERR_OVERLOADED : PK_FRAME_ERR_MALFORMED;
     }
     return (enum pk_frame_error)0;
 }
 
-static void on_batch(struct child *child, struct pk_session *session, const struct pk_frame *frame, struct incoming *in)
+static void on_batch(struct child *child, struct pk_session *session, const struct pk_frame *frame,
+    struct incoming *in)
 {
-    struct pk_link_batch batch = { .sensor = session->sensor, .session = session->id, .frame = frame->u.batch };
+    struct pk_link_batch batch = {
+        .sensor = session->sensor, .session = session->id, .frame = frame->u.batch};
     const uint8_t *body = in->has_body ? zmq_msg_data(&in->body) : NULL;
     size_t len = in->has_body ? zmq_msg_size(&in->body) : 0;
     if (len == 0 || len > PK_MAX_BODY_BYTES) {
         child->stats.refused_frames++;
-        send_error(child, session, PK_FRAME_ERR_TOO_LARGE, &frame->u.batch, "no body, or beyond the limit of WELCOME");
+        send_error(child, session, PK_FRAME_ERR_TOO_LARGE, &frame->u.batch,
+            "no body, or beyond the limit of WELCOME");
         return;
     }
     if (!session->is_resumed || !pk_session_take(&child->sessions, session, (uint32_t)len)) {
         child->stats.refused_credit++;
-        send_error(child, session, PK_FRAME_ERR_CREDIT, &frame->u.batch, "beyond the credit granted");
+        send_error(
+            child, session, PK_FRAME_ERR_CREDIT, &frame->u.batch, "beyond the credit granted");
         return;
     }
     enum pk_frame_error code = check_batch(&frame->u.batch, body, len, batch.reason);
@@ -323,20 +348,23 @@ static void on_batch(struct child *child, struct pk_session *session, const stru
     enum pk_link_type type = code ? PK_LINK_REFUSED : PK_LINK_BATCH;
     if (pk_link_send(&child->link, type, &batch, sizeof batch, body, len) != PK_OK) {
         pk_session_give_back(&child->sessions, session, (uint32_t)len);
-        send_error(child, session, PK_FRAME_ERR_OVERLOADED, &frame->u.batch, "the core does not keep up, send again");
+        send_error(child, session, PK_FRAME_ERR_OVERLOADED, &frame->u.batch,
+            "the core does not keep up, send again");
     }
 }
 
-static void on_heartbeat(struct child *child, struct pk_session *session, const struct pk_frame *frame)
+static void on_heartbeat(
+    struct child *child, struct pk_session *session, const struct pk_frame *frame)
 {
     struct pk_frame echo = {
         .type = PK_FRAME_HEARTBEAT,
         .session = session->id,
-        .u.heartbeat = {
-            .mono_ns = (uint64_t)pk_clock_mono_ms() * 1000000,
-            .wall_us = pk_clock_wall_us(),
-            .echo_mono_ns = frame->u.heartbeat.mono_ns,
-        },
+        .u.heartbeat =
+            {
+                .mono_ns = (uint64_t)pk_clock_mono_ms() * 1000000,
+                .wall_us = pk_clock_wall_us(),
+                .echo_mono_ns = frame->u.heartbeat.mono_ns,
+            },
     };
     send_frame(child, session, &echo, NULL);
 }
@@ -345,7 +373,8 @@ static void on_frame(struct child *child, struct incoming *in)
 {
     const uint8_t *routing = zmq_msg_data(&in->routing);
     uint32_t sensor = in->n_frames > 0 ? sensor_of(&in->header) : 0;
-    if (sensor == 0 || zmq_msg_size(&in->routing) != PK_ROUTING_ID_BYTES || routing[0] != 0 || !pk_zap_knows(child->zap, sensor)) {
+    if (sensor == 0 || zmq_msg_size(&in->routing) != PK_ROUTING_ID_BYTES || routing[0] != 0 ||
+        !pk_zap_knows(child->zap, sensor)) {
         child->stats.refused_frames++;
         if (in->n_frames > 0) {
             cut(&in->header);
@@ -353,19 +382,23 @@ static void on_frame(struct child *child, struct incoming *in)
         return;
     }
     struct pk_session *session = pk_sessions_find(&child->sessions, sensor);
-    struct pk_session stranger = { .sensor = sensor };
+    struct pk_session stranger = {.sensor = sensor};
     memcpy(stranger.routing, routing, PK_ROUTING_ID_BYTES);
 
     struct pk_frame frame;
-    pk_err err = in->n_frames > 2 ? PK_ERR_LIMIT : pk_frame_decode(zmq_msg_data(&in->header), zmq_msg_size(&in->header), &frame);
+    pk_err err = in->n_frames > 2 ? PK_ERR_LIMIT
+                                  : pk_frame_decode(zmq_msg_data(&in->header),
+                                        zmq_msg_size(&in->header), &frame);
     if (err == PK_ERR_UNSUPPORTED) {
         child->stats.refused_frames++;
-        send_error(child, session ? session : &stranger, PK_FRAME_ERR_UNSUPPORTED, NULL, "unknown frame type");
+        send_error(child, session ? session : &stranger, PK_FRAME_ERR_UNSUPPORTED, NULL,
+            "unknown frame type");
         return;
     }
     if (err != PK_OK) {
         child->stats.refused_frames++;
-        send_error(child, session ? session : &stranger, err == PK_ERR_VERSION ? PK_FRAME_ERR_VERSION : PK_FRAME_ERR_FRAMING, NULL,
+        send_error(child, session ? session : &stranger,
+            err == PK_ERR_VERSION ? PK_FRAME_ERR_VERSION : PK_FRAME_ERR_FRAMING, NULL,
             pk_err_str(err));
         cut(&in->header);
         return;
@@ -374,8 +407,10 @@ static void on_frame(struct child *child, struct incoming *in)
         on_hello(child, sensor, routing, in);
         return;
     }
-    if (!session || session->id != frame.session || memcmp(session->routing, routing, PK_ROUTING_ID_BYTES) != 0) {
-        send_error(child, &stranger, PK_FRAME_ERR_NO_SESSION, frame.type == PK_FRAME_BATCH ? &frame.u.batch : NULL, "say HELLO");
+    if (!session || session->id != frame.session ||
+        memcmp(session->routing, routing, PK_ROUTING_ID_BYTES) != 0) {
+        send_error(child, &stranger, PK_FRAME_ERR_NO_SESSION,
+            frame.type == PK_FRAME_BATCH ? &frame.u.batch : NULL, "say HELLO");
         return;
     }
     session->last_frame_ms = pk_clock_mono_ms();
@@ -441,19 +476,21 @@ static void on_done(struct child *child, const struct pk_link_done *done)
     }
     pk_session_give_back(&child->sessions, session, done->body_len);
     if (done->error) {
-        struct pk_frame_batch batch = { .epoch = done->epoch, .seq = done->seq };
-        send_error(child, session, (enum pk_frame_error)done->error, &batch, pk_frame_error_str((enum pk_frame_error)done->error));
+        struct pk_frame_batch batch = {.epoch = done->epoch, .seq = done->seq};
+        send_error(child, session, (enum pk_frame_error)done->error, &batch,
+            pk_frame_error_str((enum pk_frame_error)done->error));
         return;
     }
     struct pk_frame ack = {
         .type = PK_FRAME_ACK,
         .session = session->id,
-        .u.ack = {
-            .epoch = done->epoch,
-            .upto = done->upto,
-            .credit_batches = PK_CREDIT_BATCHES,
-            .credit_bytes = pk_session_credit_bytes(&child->sessions),
-        },
+        .u.ack =
+            {
+                .epoch = done->epoch,
+                .upto = done->upto,
+                .credit_batches = PK_CREDIT_BATCHES,
+                .credit_bytes = pk_session_credit_bytes(&child->sessions),
+            },
     };
     if (done->seq > done->upto) {
         ack.u.ack.n_ranges = 1;
@@ -468,7 +505,9 @@ static void drop_revoked(struct child *child)
     for (size_t i = child->sessions.n; i-- > 0;) {
         struct pk_session *session = &child->sessions.slots[i];
         if (!pk_zap_knows(child->zap, session->sensor)) {
-            struct pk_frame bye = { .type = PK_FRAME_BYE, .session = session->id, .u.bye = { .reason = PK_BYE_REVOKED, .retry_after_s = 600 } };
+            struct pk_frame bye = {.type = PK_FRAME_BYE,
+                .session = session->id,
+                .u.bye = {.reason = PK_BYE_REVOKED, .retry_after_s = 600}};
             send_frame(child, session, &bye, NULL);
             pk_sessions_close(&child->sessions, session);
         }
@@ -507,7 +546,9 @@ static void say_bye(struct child *child)
 {
     for (size_t i = 0; i < child->sessions.n; i++) {
         struct pk_session *session = &child->sessions.slots[i];
-        struct pk_frame bye = { .type = PK_FRAME_BYE, .session = session->id, .u.bye = { .reason = PK_BYE_SHUTDOWN, .retry_after_s = 1 } };
+        struct pk_frame bye = {.type = PK_FRAME_BYE,
+            .session = session->id,
+            .u.bye = {.reason = PK_BYE_SHUTDOWN, .retry_after_s = 1}};
         send_frame(child, session, &bye, NULL);
     }
 }
@@ -544,8 +585,10 @@ static void serve(struct child *child)
     take_messages(child); /* what came in one read with the setup: no poll would tell */
     while (!child->is_stopping && !child->link.is_closed) {
         zmq_pollitem_t items[] = {
-            { .socket = child->router, .events = ZMQ_POLLIN },
-            { .fd = child->link.fd, .events = (short)(ZMQ_POLLIN | (pk_link_wants_write(&child->link) ? ZMQ_POLLOUT : 0)) },
+            {.socket = child->router, .events = ZMQ_POLLIN},
+            {.fd = child->link.fd,
+                .events =
+                    (short)(ZMQ_POLLIN | (pk_link_wants_write(&child->link) ? ZMQ_POLLOUT : 0))},
         };
         if (zmq_poll(items, 2, STATS_MS) < 0 && zmq_errno() != EINTR) {
             break;
@@ -571,7 +614,7 @@ static bool await_setup(struct pk_link *link, struct pk_link_setup *out_setup)
     const uint8_t *data;
     size_t len;
     while (!pk_link_next(link, &type, &data, &len)) {
-        zmq_pollitem_t item = { .fd = link->fd, .events = ZMQ_POLLIN };
+        zmq_pollitem_t item = {.fd = link->fd, .events = ZMQ_POLLIN};
         if (zmq_poll(&item, 1, -1) < 0 || pk_link_fill(link) != PK_OK) {
             return false;
         }
@@ -588,10 +631,11 @@ int pk_ingest_child_main(int link_fd)
 {
     prctl(PR_SET_DUMPABLE, 0); /* the server's secret key is in memory */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    struct child child = { .next_stats_ms = 0 };
+    struct child child = {.next_stats_ms = 0};
     struct pk_link_setup setup;
     int status = 70; /* EX_SOFTWARE */
-    if (pk_link_init(&child.link, link_fd, LINK_QUEUE_SLACK) == PK_OK && await_setup(&child.link, &setup) && child_open(&child, &setup)) {
+    if (pk_link_init(&child.link, link_fd, LINK_QUEUE_SLACK) == PK_OK &&
+        await_setup(&child.link, &setup) && child_open(&child, &setup)) {
         sodium_memzero(&setup, sizeof setup);
         serve(&child);
         say_bye(&child);

@@ -17,13 +17,17 @@
 
 #include "picket/clock.h"
 
-enum { CHILD_FD = 3, STOP_WAIT_MS = 2000, CORE_QUEUE_BYTES = 64 << 20 };
+enum {
+    CHILD_FD = 3,
+    STOP_WAIT_MS = 2000,
+    CORE_QUEUE_BYTES = 64 << 20
+};
 
 /* glibc's posix_spawn has no resource limits: prlimit on the child right after the start, before it gets its setup and so before it
  * opens a socket. */
 static pk_err limit_memory(pid_t pid, uint64_t bytes)
 {
-    struct rlimit limit = { .rlim_cur = bytes, .rlim_max = bytes };
+    struct rlimit limit = {.rlim_cur = bytes, .rlim_max = bytes};
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     (void)pid; /* sanitizers reserve terabytes of address space */
     (void)limit;
@@ -33,7 +37,8 @@ static pk_err limit_memory(pid_t pid, uint64_t bytes)
 #endif
 }
 
-pk_err pk_ingest_start(const struct pk_link_setup *setup, uint64_t memory_limit_bytes, struct pk_ingest *out_ingest)
+pk_err pk_ingest_start(
+    const struct pk_link_setup *setup, uint64_t memory_limit_bytes, struct pk_ingest *out_ingest)
 {
     int fds[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) {
@@ -47,7 +52,8 @@ pk_err pk_ingest_start(const struct pk_link_setup *setup, uint64_t memory_limit_
     sigset_t none;
     sigemptyset(&none);
     posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setpgroup(&attributes, 0); /* Ctrl-C reaches the core, which stops the child in order */
+    posix_spawnattr_setpgroup(
+        &attributes, 0); /* Ctrl-C reaches the core, which stops the child in order */
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
     int failed = 0;
     if (fds[1] == CHILD_FD) { /* dup2 onto itself would leave close-on-exec set */
@@ -56,8 +62,9 @@ pk_err pk_ingest_start(const struct pk_link_setup *setup, uint64_t memory_limit_
         failed = posix_spawn_file_actions_adddup2(&actions, fds[1], CHILD_FD) != 0;
     }
     char program[] = "picket-aggregator", command[] = "ingest";
-    char *argv[] = { program, command, NULL };
-    failed = failed || posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, argv, environ) != 0;
+    char *argv[] = {program, command, NULL};
+    failed =
+        failed || posix_spawn(&pid, "/proc/self/exe", &actions, &attributes, argv, environ) != 0;
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     close(fds[1]);
@@ -65,7 +72,7 @@ pk_err pk_ingest_start(const struct pk_link_setup *setup, uint64_t memory_limit_
         close(fds[0]);
         return PK_ERR_IO;
     }
-    *out_ingest = (struct pk_ingest){ .pid = pid };
+    *out_ingest = (struct pk_ingest){.pid = pid};
     pk_err err = pk_link_init(&out_ingest->link, fds[0], CORE_QUEUE_BYTES);
     if (err == PK_OK) {
         err = limit_memory(pid, memory_limit_bytes);
@@ -82,7 +89,8 @@ pk_err pk_ingest_start(const struct pk_link_setup *setup, uint64_t memory_limit_
 void pk_ingest_stop(struct pk_ingest *ingest)
 {
     if (ingest->pid > 0) {
-        (void)pk_link_send(&ingest->link, PK_LINK_STOP, NULL, 0, NULL, 0); /* it may be gone: then waitpid says so */
+        (void)pk_link_send(&ingest->link, PK_LINK_STOP, NULL, 0, NULL,
+            0); /* it may be gone: then waitpid says so */
         int64_t deadline_ms = pk_clock_mono_ms() + STOP_WAIT_MS;
         while (waitpid(ingest->pid, NULL, WNOHANG) == 0) {
             if (pk_clock_mono_ms() > deadline_ms) {

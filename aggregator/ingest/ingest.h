@@ -17,7 +17,8 @@ struct pk_ingest {
     struct pk_link link;
 };
 /* Starts the child (this program again, argument "ingest") with an address-space limit of memory_limit_bytes, and sends it the setup. */
-pk_err pk_ingest_start(const struct pk_link_setup *setup, uint64_t memory_limit_bytes, struct pk_ingest *out_ingest);
+pk_err pk_ingest_start(
+    const struct pk_link_setup *setup, uint64_t memory_limit_bytes, struct pk_ingest *out_ingest);
 /* Asks it to end, waits up to two seconds, then kills. Safe on a child that is gone already. */
 void pk_ingest_stop(struct pk_ingest *ingest);
 

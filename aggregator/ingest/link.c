@@ -10,15 +10,19 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { HEADER_BYTES = 8, READ_CHUNK = 256 << 10 };
+enum {
+    HEADER_BYTES = 8,
+    READ_CHUNK = 256 << 10
+};
 
 pk_err pk_link_init(struct pk_link *link, int fd, size_t max_queued_bytes)
 {
-    *link = (struct pk_link){ .fd = fd };
+    *link = (struct pk_link){.fd = fd};
     pk_bytes_init(&link->in, 2 * (size_t)PK_LINK_MAX_MESSAGE);
     pk_bytes_init(&link->out, max_queued_bytes);
     int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+        fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) {
         return PK_ERR_IO;
     }
     return PK_OK;
@@ -50,7 +54,8 @@ static void compact(struct pk_bytes *queue, size_t *pos)
 pk_err pk_link_flush(struct pk_link *link)
 {
     while (link->out_pos < link->out.len) {
-        ssize_t n = send(link->fd, link->out.data + link->out_pos, link->out.len - link->out_pos, MSG_NOSIGNAL);
+        ssize_t n = send(
+            link->fd, link->out.data + link->out_pos, link->out.len - link->out_pos, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR) {
             continue;
         }
@@ -67,13 +72,15 @@ pk_err pk_link_flush(struct pk_link *link)
     return PK_OK;
 }
 
-pk_err pk_link_send(struct pk_link *link, enum pk_link_type type, const void *head, size_t head_len, const void *body, size_t body_len)
+pk_err pk_link_send(struct pk_link *link, enum pk_link_type type, const void *head, size_t head_len,
+    const void *body, size_t body_len)
 {
     size_t payload = head_len + body_len;
     if (link->is_closed) {
         return PK_ERR_IO;
     }
-    if (payload > PK_LINK_MAX_MESSAGE || link->out.len + HEADER_BYTES + payload > link->out.max_bytes) {
+    if (payload > PK_LINK_MAX_MESSAGE ||
+        link->out.len + HEADER_BYTES + payload > link->out.max_bytes) {
         return PK_ERR_LIMIT;
     }
     size_t before = link->out.len;
@@ -116,7 +123,8 @@ pk_err pk_link_fill(struct pk_link *link)
     return PK_OK;
 }
 
-bool pk_link_next(struct pk_link *link, enum pk_link_type *out_type, const uint8_t **out_data, size_t *out_len)
+bool pk_link_next(
+    struct pk_link *link, enum pk_link_type *out_type, const uint8_t **out_data, size_t *out_len)
 {
     size_t left = link->in.len - link->in_pos;
     if (left < HEADER_BYTES) {

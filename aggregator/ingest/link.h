@@ -31,7 +31,11 @@ enum pk_link_type {
     PK_LINK_STATS,      /* struct pk_link_stats, each second */
 };
 
-enum { PK_LINK_MAX_MESSAGE = 4 << 20, PK_LINK_TEXT_SIZE = 160, PK_LINK_ENDPOINT_SIZE = 256 };
+enum {
+    PK_LINK_MAX_MESSAGE = 4 << 20,
+    PK_LINK_TEXT_SIZE = 160,
+    PK_LINK_ENDPOINT_SIZE = 256
+};
 
 struct pk_link_setup {
     char endpoint[PK_LINK_ENDPOINT_SIZE]; /* as zmq_bind takes it */
@@ -62,9 +66,9 @@ struct pk_link_batch {
 struct pk_link_done {
     uint32_t sensor;
     uint64_t session, epoch, seq;
-    uint64_t upto;      /* all of the epoch up to here is durable */
-    uint32_t body_len;  /* returns as credit */
-    uint16_t error;     /* 0: durable, else enum pk_frame_error */
+    uint64_t upto;     /* all of the epoch up to here is durable */
+    uint32_t body_len; /* returns as credit */
+    uint16_t error;    /* 0: durable, else enum pk_frame_error */
     bool is_fatal;
 };
 /* Counters since the child started. */
@@ -88,13 +92,15 @@ pk_err pk_link_init(struct pk_link *link, int fd, size_t max_queued_bytes);
 void pk_link_done(struct pk_link *link);
 /* Queues a message of two parts (second may be NULL) and writes what the socket takes. PK_ERR_LIMIT: the queue is full,
  * nothing was queued. PK_ERR_IO: the other end is gone. */
-pk_err pk_link_send(struct pk_link *link, enum pk_link_type type, const void *head, size_t head_len, const void *body, size_t body_len);
+pk_err pk_link_send(struct pk_link *link, enum pk_link_type type, const void *head, size_t head_len,
+    const void *body, size_t body_len);
 /* Writes more of the queue; call when the descriptor is writable. */
 pk_err pk_link_flush(struct pk_link *link);
 bool pk_link_wants_write(const struct pk_link *link);
 /* Reads what is there without blocking; PK_ERR_IO at the end of the stream. */
 pk_err pk_link_fill(struct pk_link *link);
 /* The next whole message, borrowed until the next call of fill; false when there is none yet. A bad length sets is_closed. */
-bool pk_link_next(struct pk_link *link, enum pk_link_type *out_type, const uint8_t **out_data, size_t *out_len);
+bool pk_link_next(
+    struct pk_link *link, enum pk_link_type *out_type, const uint8_t **out_data, size_t *out_len);
 
 #endif

@@ -21,7 +21,7 @@ static uint64_t hash_of(uint32_t sensor)
 
 pk_err pk_sessions_init(struct pk_sessions *sessions, uint64_t budget_bytes)
 {
-    *sessions = (struct pk_sessions){ .budget_bytes = budget_bytes };
+    *sessions = (struct pk_sessions){.budget_bytes = budget_bytes};
     sessions->slots = calloc(PK_MAX_SESSIONS, sizeof *sessions->slots);
     if (!sessions->slots) {
         return PK_ERR_NOMEM;
@@ -43,20 +43,21 @@ struct pk_session *pk_sessions_find(struct pk_sessions *sessions, uint32_t senso
     return entry == PK_MAP_NONE ? NULL : &sessions->slots[entry];
 }
 
-struct pk_session *pk_sessions_open(struct pk_sessions *sessions, uint32_t sensor, uint64_t id, const uint8_t routing[PK_ROUTING_ID_BYTES],
-    struct pk_session *out_replaced)
+struct pk_session *pk_sessions_open(struct pk_sessions *sessions, uint32_t sensor, uint64_t id,
+    const uint8_t routing[PK_ROUTING_ID_BYTES], struct pk_session *out_replaced)
 {
     struct pk_session *session = pk_sessions_find(sessions, sensor);
-    *out_replaced = session ? *session : (struct pk_session){ 0 };
+    *out_replaced = session ? *session : (struct pk_session){0};
     if (session) {
         sessions->outstanding_bytes -= session->outstanding_bytes;
     } else {
-        if (sessions->n == PK_MAX_SESSIONS || !pk_map_add(&sessions->by_sensor, hash_of(sensor), (uint32_t)sessions->n)) {
+        if (sessions->n == PK_MAX_SESSIONS ||
+            !pk_map_add(&sessions->by_sensor, hash_of(sensor), (uint32_t)sessions->n)) {
             return NULL;
         }
         session = &sessions->slots[sessions->n++];
     }
-    *session = (struct pk_session){ .sensor = sensor, .id = id };
+    *session = (struct pk_session){.sensor = sensor, .id = id};
     memcpy(session->routing, routing, PK_ROUTING_ID_BYTES);
     return session;
 }
@@ -88,7 +89,8 @@ uint32_t pk_session_credit_bytes(const struct pk_sessions *sessions)
 bool pk_session_take(struct pk_sessions *sessions, struct pk_session *session, uint32_t body_len)
 {
     /* The largest share, not the present one: a share that shrank because others came must not punish what is under way. */
-    if (session->outstanding_batches >= PK_CREDIT_BATCHES || session->outstanding_bytes + body_len > PK_CREDIT_MAX_BYTES ||
+    if (session->outstanding_batches >= PK_CREDIT_BATCHES ||
+        session->outstanding_bytes + body_len > PK_CREDIT_MAX_BYTES ||
         sessions->outstanding_bytes + body_len > sessions->budget_bytes) {
         return false;
     }
@@ -98,7 +100,8 @@ bool pk_session_take(struct pk_sessions *sessions, struct pk_session *session, u
     return true;
 }
 
-void pk_session_give_back(struct pk_sessions *sessions, struct pk_session *session, uint32_t body_len)
+void pk_session_give_back(
+    struct pk_sessions *sessions, struct pk_session *session, uint32_t body_len)
 {
     if (session->outstanding_batches > 0 && session->outstanding_bytes >= body_len) {
         session->outstanding_batches--;

@@ -13,7 +13,8 @@
 #include "picket/map.h"
 
 enum {
-    PK_ROUTING_ID_BYTES = 5, /* what a ROUTER makes for peers that set none: a zero byte and a counter */
+    PK_ROUTING_ID_BYTES =
+        5, /* what a ROUTER makes for peers that set none: a zero byte and a counter */
     PK_MAX_SESSIONS = 20000,
     PK_CREDIT_BATCHES = 8,
     PK_CREDIT_MAX_BYTES = 4 << 20,
@@ -43,8 +44,8 @@ void pk_sessions_done(struct pk_sessions *sessions);
 struct pk_session *pk_sessions_find(struct pk_sessions *sessions, uint32_t sensor);
 /* A HELLO came: gives the sensor's session the new id and connection. *out_replaced is the connection it had before (id 0: none), which
  * is to be told BYE(moved). NULL at PK_MAX_SESSIONS. */
-struct pk_session *pk_sessions_open(struct pk_sessions *sessions, uint32_t sensor, uint64_t id, const uint8_t routing[PK_ROUTING_ID_BYTES],
-    struct pk_session *out_replaced);
+struct pk_session *pk_sessions_open(struct pk_sessions *sessions, uint32_t sensor, uint64_t id,
+    const uint8_t routing[PK_ROUTING_ID_BYTES], struct pk_session *out_replaced);
 void pk_sessions_close(struct pk_sessions *sessions, struct pk_session *session);
 
 /* Bytes this sensor may have under way: a fair share of the budget within the two bounds. */
@@ -52,6 +53,7 @@ uint32_t pk_session_credit_bytes(const struct pk_sessions *sessions);
 /* Takes a batch on account; false: beyond its credit. */
 bool pk_session_take(struct pk_sessions *sessions, struct pk_session *session, uint32_t body_len);
 /* A batch is dealt with. */
-void pk_session_give_back(struct pk_sessions *sessions, struct pk_session *session, uint32_t body_len);
+void pk_session_give_back(
+    struct pk_sessions *sessions, struct pk_session *session, uint32_t body_len);
 
 #endif

@@ -13,10 +13,14 @@
 
 #include <zmq.h>
 
-#define ZAP_ENDPOINT "inproc://zeromq.zap.01" /* fixed by RFC 27 */
+#define ZAP_ENDPOINT  "inproc://zeromq.zap.01" /* fixed by RFC 27 */
 #define STOP_ENDPOINT "inproc://picket.zap.stop"
 
-enum { MAX_PARTS = 8, PART_SIZE = 256, ZAP_PARTS = 7 }; /* RFC 27: version, id, domain, address, routing id, mechanism, key */
+enum {
+    MAX_PARTS = 8,
+    PART_SIZE = 256,
+    ZAP_PARTS = 7
+}; /* RFC 27: version, id, domain, address, routing id, mechanism, key */
 
 struct table {
     struct pk_link_key *keys; /* sorted by pubkey */
@@ -41,7 +45,8 @@ struct part {
 
 static int compare_keys(const void *a, const void *b)
 {
-    return memcmp(((const struct pk_link_key *)a)->pubkey, ((const struct pk_link_key *)b)->pubkey, PK_KEY_BYTES);
+    return memcmp(((const struct pk_link_key *)a)->pubkey, ((const struct pk_link_key *)b)->pubkey,
+        PK_KEY_BYTES);
 }
 
 static int compare_ids(const void *a, const void *b)
@@ -80,22 +85,26 @@ static bool is_text(const struct part *part, const char *text)
 }
 
 /* Looks the key up; the answer's status code, and the user id when it is 200. */
-static const char *judge(struct pk_zap *zap, const struct part parts[MAX_PARTS], int n, char user_id[16])
+static const char *judge(
+    struct pk_zap *zap, const struct part parts[MAX_PARTS], int n, char user_id[16])
 {
     user_id[0] = '\0';
     if (n != ZAP_PARTS || !is_text(&parts[0], "1.0")) {
         return "500";
     }
-    if (!is_text(&parts[2], PK_ZAP_DOMAIN) || !is_text(&parts[5], "CURVE") || parts[6].len != PK_KEY_BYTES) {
+    if (!is_text(&parts[2], PK_ZAP_DOMAIN) || !is_text(&parts[5], "CURVE") ||
+        parts[6].len != PK_KEY_BYTES) {
         return "400";
     }
-    struct pk_link_key wanted = { 0 };
+    struct pk_link_key wanted = {0};
     memcpy(wanted.pubkey, parts[6].data, PK_KEY_BYTES);
     const char *status = "300";
     pthread_mutex_lock(&zap->mutex);
     if (zap->has_table) {
         const struct pk_link_key *found =
-            zap->table.n ? bsearch(&wanted, zap->table.keys, zap->table.n, sizeof wanted, compare_keys) : NULL;
+            zap->table.n
+                ? bsearch(&wanted, zap->table.keys, zap->table.n, sizeof wanted, compare_keys)
+                : NULL;
         status = found ? "200" : "400";
         if (found) {
             snprintf(user_id, 16, "%u", found->sensor);
@@ -105,10 +114,14 @@ static const char *judge(struct pk_zap *zap, const struct part parts[MAX_PARTS],
     return status;
 }
 
-static void answer(struct pk_zap *zap, const struct part *id, const char *status, const char *user_id)
+static void answer(
+    struct pk_zap *zap, const struct part *id, const char *status, const char *user_id)
 {
-    static const char *const texts[] = { "OK", "try again", "unknown key", "bad request" };
-    const char *text = texts[status[0] == '2' ? 0 : status[0] == '3' ? 1 : status[0] == '4' ? 2 : 3];
+    static const char *const texts[] = {"OK", "try again", "unknown key", "bad request"};
+    const char *text = texts[status[0] == '2'   ? 0
+                             : status[0] == '3' ? 1
+                             : status[0] == '4' ? 2
+                                                : 3];
     zmq_send(zap->rep, "1.0", 3, ZMQ_SNDMORE);
     zmq_send(zap->rep, id->data, id->len, ZMQ_SNDMORE);
     zmq_send(zap->rep, status, 3, ZMQ_SNDMORE);
@@ -122,8 +135,8 @@ static void *handler_thread(void *arg)
     struct pk_zap *zap = arg;
     for (;;) {
         zmq_pollitem_t items[] = {
-            { .socket = zap->rep, .events = ZMQ_POLLIN },
-            { .socket = zap->stop_out, .events = ZMQ_POLLIN },
+            {.socket = zap->rep, .events = ZMQ_POLLIN},
+            {.socket = zap->stop_out, .events = ZMQ_POLLIN},
         };
         if (zmq_poll(items, 2, -1) < 0) {
             if (zmq_errno() == EINTR) {
@@ -173,11 +186,12 @@ pk_err pk_zap_start(void *zmq_context, struct pk_zap **out_zap)
     zap->rep = socket_open(zmq_context, ZMQ_REP, ZAP_ENDPOINT, true);
     zap->stop_out = socket_open(zmq_context, ZMQ_PAIR, STOP_ENDPOINT, true);
     zap->stop_in = socket_open(zmq_context, ZMQ_PAIR, STOP_ENDPOINT, false);
-    if (zap->rep && zap->stop_out && zap->stop_in && pthread_create(&zap->thread, NULL, handler_thread, zap) == 0) {
+    if (zap->rep && zap->stop_out && zap->stop_in &&
+        pthread_create(&zap->thread, NULL, handler_thread, zap) == 0) {
         *out_zap = zap;
         return PK_OK;
     }
-    void *sockets[] = { zap->rep, zap->stop_in, zap->stop_out };
+    void *sockets[] = {zap->rep, zap->stop_in, zap->stop_out};
     for (size_t i = 0; i < 3; i++) {
         if (sockets[i]) {
             zmq_close(sockets[i]);
@@ -204,7 +218,9 @@ void pk_zap_stop(struct pk_zap *zap)
 
 pk_err pk_zap_set_keys(struct pk_zap *zap, const struct pk_link_key *keys, size_t n)
 {
-    struct table table = { .keys = calloc(n + 1, sizeof *table.keys), .sensors = calloc(n + 1, sizeof *table.sensors), .n = n };
+    struct table table = {.keys = calloc(n + 1, sizeof *table.keys),
+        .sensors = calloc(n + 1, sizeof *table.sensors),
+        .n = n};
     if (!table.keys || !table.sensors) {
         free(table.keys);
         free(table.sensors);
@@ -230,7 +246,8 @@ pk_err pk_zap_set_keys(struct pk_zap *zap, const struct pk_link_key *keys, size_
 bool pk_zap_knows(struct pk_zap *zap, uint32_t sensor)
 {
     pthread_mutex_lock(&zap->mutex);
-    bool knows = zap->table.n && bsearch(&sensor, zap->table.sensors, zap->table.n, sizeof sensor, compare_ids);
+    bool knows = zap->table.n &&
+                 bsearch(&sensor, zap->table.sensors, zap->table.n, sizeof sensor, compare_ids);
     pthread_mutex_unlock(&zap->mutex);
     return knows;
 }

@@ -8,16 +8,23 @@
 
 #include "pg_internal.h"
 
-enum { MAX_COPY = 512 << 20, PG_EPOCH_DAYS = 10957 /* 2000-01-01 */, PG_AF_INET = 2, PG_AF_INET6 = 3 };
+enum {
+    MAX_COPY = 512 << 20,
+    PG_EPOCH_DAYS = 10957 /* 2000-01-01 */,
+    PG_AF_INET = 2,
+    PG_AF_INET6 = 3
+};
 
 int64_t now_us(void)
 {
     return pk_clock_wall_us();
 }
 
-static void keep_error(struct pk_store *store, const char *doing, const char *state, const char *message)
+static void keep_error(
+    struct pk_store *store, const char *doing, const char *state, const char *message)
 {
-    int n = snprintf(store->error, sizeof store->error, "%s: %s%s%s", doing, state ? state : "", state ? " " : "", message ? message : "no message");
+    int n = snprintf(store->error, sizeof store->error, "%s: %s%s%s", doing, state ? state : "",
+        state ? " " : "", message ? message : "no message");
     for (int i = 0; i < n && store->error[i]; i++) {
         if (store->error[i] == '\n') {
             store->error[i] = ' ';
@@ -73,7 +80,8 @@ void param_bytes(struct params *params, const void *data, size_t len)
 
 /* --- statements --- */
 
-pk_err pg_query(struct pk_store *store, const char *doing, const char *sql, const struct params *params, bool wants_binary, PGresult **out_result)
+pk_err pg_query(struct pk_store *store, const char *doing, const char *sql,
+    const struct params *params, bool wants_binary, PGresult **out_result)
 {
     static const struct params none;
     const struct params *p = params ? params : &none;
@@ -82,19 +90,22 @@ pk_err pg_query(struct pk_store *store, const char *doing, const char *sql, cons
         keep_error(store, doing, NULL, "not connected");
         return PK_ERR_IO;
     }
-    PGresult *result = PQexecParams(store->conn, sql, p->n, NULL, p->values, p->lengths, p->formats, wants_binary);
+    PGresult *result =
+        PQexecParams(store->conn, sql, p->n, NULL, p->values, p->lengths, p->formats, wants_binary);
     ExecStatusType status = PQresultStatus(result);
     if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_COPY_IN) {
         *out_result = result;
         return PK_OK;
     }
     pk_err err = classify(result, store->conn);
-    keep_error(store, doing, PQresultErrorField(result, PG_DIAG_SQLSTATE), PQresultErrorMessage(result));
+    keep_error(
+        store, doing, PQresultErrorField(result, PG_DIAG_SQLSTATE), PQresultErrorMessage(result));
     PQclear(result);
     return err;
 }
 
-pk_err pg_exec(struct pk_store *store, const char *doing, const char *sql, const struct params *params)
+pk_err pg_exec(
+    struct pk_store *store, const char *doing, const char *sql, const struct params *params)
 {
     PGresult *result;
     pk_err err = pg_query(store, doing, sql, params, false, &result);
@@ -148,7 +159,7 @@ static pk_err set_session(struct pk_store *store)
         err = pg_exec(store, "session", "set idle_in_transaction_session_timeout = '60s'", NULL);
     }
     if (err == PK_OK && store->role) {
-        struct params params = { 0 };
+        struct params params = {0};
         param_text(&params, store->role);
         err = pg_exec(store, "role", "select set_config('role', $1, false)", &params);
     }
@@ -159,8 +170,9 @@ pk_err pk_store_reconnect(struct pk_store *store)
 {
     disconnect(store);
     /* Our defaults stand before the operator's string, so that his win. */
-    const char *const keys[] = { "connect_timeout", "keepalives_idle", "tcp_user_timeout", "fallback_application_name", "dbname", NULL };
-    const char *const values[] = { "10", "30", "30000", store->application, store->conninfo, NULL };
+    const char *const keys[] = {"connect_timeout", "keepalives_idle", "tcp_user_timeout",
+        "fallback_application_name", "dbname", NULL};
+    const char *const values[] = {"10", "30", "30000", store->application, store->conninfo, NULL};
     store->conn = PQconnectdbParams(keys, values, 1);
     if (PQstatus(store->conn) != CONNECTION_OK) {
         keep_error(store, "connect", NULL, PQerrorMessage(store->conn));
@@ -175,7 +187,8 @@ static pk_err check_version(struct pk_store *store)
 {
     PGresult *result;
     pk_err err = pg_query(store, "read schema version",
-        "select case when to_regclass('schema_version') is null then 0 else 1 end", NULL, true, &result);
+        "select case when to_regclass('schema_version') is null then 0 else 1 end", NULL, true,
+        &result);
     int64_t has_table = err == PK_OK ? get_int(result, 0, 0) : 0;
     PQclear(result);
     if (err != PK_OK) {
@@ -183,7 +196,8 @@ static pk_err check_version(struct pk_store *store)
     }
     int64_t version = 0;
     if (has_table) {
-        err = pg_query(store, "read schema version", "select coalesce(max(version), 0) from schema_version", NULL, true, &result);
+        err = pg_query(store, "read schema version",
+            "select coalesce(max(version), 0) from schema_version", NULL, true, &result);
         version = err == PK_OK ? get_int(result, 0, 0) : 0;
         PQclear(result);
         if (err != PK_OK) {
@@ -193,8 +207,11 @@ static pk_err check_version(struct pk_store *store)
     if (version == (int64_t)pk_store_schema_version()) {
         return PK_OK;
     }
-    snprintf(store->error, sizeof store->error, "the database's schema is version %lld, this program needs %u: %s", (long long)version,
-        pk_store_schema_version(), version < (int64_t)pk_store_schema_version() ? "run picket-aggregator migrate" : "use a newer program");
+    snprintf(store->error, sizeof store->error,
+        "the database's schema is version %lld, this program needs %u: %s", (long long)version,
+        pk_store_schema_version(),
+        version < (int64_t)pk_store_schema_version() ? "run picket-aggregator migrate"
+                                                     : "use a newer program");
     return PK_ERR_VERSION;
 }
 
@@ -247,7 +264,8 @@ bool pk_store_ping(struct pk_store *store)
 
 void copy_begin(struct pk_store *store)
 {
-    static const uint8_t header[] = { 'P', 'G', 'C', 'O', 'P', 'Y', '\n', 0xff, '\r', '\n', 0, 0, 0, 0, 0, 0, 0, 0, 0 };
+    static const uint8_t header[] = {
+        'P', 'G', 'C', 'O', 'P', 'Y', '\n', 0xff, '\r', '\n', 0, 0, 0, 0, 0, 0, 0, 0, 0};
     pk_bytes_clear(&store->copy);
     pk_bytes_put(&store->copy, header, sizeof header);
 }
@@ -332,7 +350,8 @@ pk_err copy_end(struct pk_store *store, const char *doing, const char *sql)
     while ((result = PQgetResult(store->conn))) {
         if (err == PK_OK && PQresultStatus(result) != PGRES_COMMAND_OK) {
             err = classify(result, store->conn);
-            keep_error(store, doing, PQresultErrorField(result, PG_DIAG_SQLSTATE), PQresultErrorMessage(result));
+            keep_error(store, doing, PQresultErrorField(result, PG_DIAG_SQLSTATE),
+                PQresultErrorMessage(result));
         }
         PQclear(result);
     }
@@ -354,15 +373,18 @@ int64_t get_int(const PGresult *result, int row, int column)
 
 struct pk_slice get_bytes(const PGresult *result, int row, int column)
 {
-    return (struct pk_slice){ .data = (const uint8_t *)PQgetvalue(result, row, column), .len = (uint32_t)PQgetlength(result, row, column) };
+    return (struct pk_slice){.data = (const uint8_t *)PQgetvalue(result, row, column),
+        .len = (uint32_t)PQgetlength(result, row, column)};
 }
 
-bool get_addr(const PGresult *result, int row, int column, struct pk_addr *out_addr, uint8_t *out_prefix_len)
+bool get_addr(
+    const PGresult *result, int row, int column, struct pk_addr *out_addr, uint8_t *out_prefix_len)
 {
     memset(out_addr, 0, sizeof *out_addr);
     int len = PQgetlength(result, row, column);
     const uint8_t *p = (const uint8_t *)PQgetvalue(result, row, column);
-    if (PQgetisnull(result, row, column) || len < 8 || (p[3] != 4 && p[3] != 16) || len < 4 + p[3]) {
+    if (PQgetisnull(result, row, column) || len < 8 || (p[3] != 4 && p[3] != 16) ||
+        len < 4 + p[3]) {
         return false;
     }
     out_addr->family = p[3] == 4 ? 4 : 6;

@@ -47,11 +47,13 @@ static void read_row(const PGresult *r, int i, struct pk_store_activity *out)
     row->case_mixed = (uint8_t)get_int(r, i, c++);
 }
 
-static pk_err fetch_all(struct pk_store *store, bool (*row)(void *arg, const struct pk_store_activity *activity), void *arg)
+static pk_err fetch_all(struct pk_store *store,
+    bool (*row)(void *arg, const struct pk_store_activity *activity), void *arg)
 {
     for (;;) {
         PGresult *result;
-        pk_err err = pg_query(store, "read activity", "fetch 5000 from picket_activity", NULL, true, &result);
+        pk_err err = pg_query(
+            store, "read activity", "fetch 5000 from picket_activity", NULL, true, &result);
         int n = err == PK_OK ? PQntuples(result) : 0;
         bool goes_on = err == PK_OK && n > 0;
         for (int i = 0; i < n && goes_on; i++) {
@@ -69,7 +71,7 @@ static pk_err fetch_all(struct pk_store *store, bool (*row)(void *arg, const str
 pk_err pk_store_read_activity(struct pk_store *store, struct pk_tenant_id tenant, uint64_t after,
     bool (*row)(void *arg, const struct pk_store_activity *activity), void *arg)
 {
-    struct params params = { 0 };
+    struct params params = {0};
     param_int(&params, tenant.v);
     param_int(&params, (int64_t)after);
     pk_err err = pg_begin(store);
@@ -85,9 +87,10 @@ pk_err pk_store_read_activity(struct pk_store *store, struct pk_tenant_id tenant
     return pg_end(store, err == PK_OK ? fetch_all(store, row, arg) : err);
 }
 
-static pk_err put_finding(struct pk_store *store, struct pk_tenant_id tenant, const struct pk_store_finding *finding)
+static pk_err put_finding(
+    struct pk_store *store, struct pk_tenant_id tenant, const struct pk_store_finding *finding)
 {
-    struct params params = { 0 };
+    struct params params = {0};
     param_int(&params, tenant.v);
     param_text(&params, finding->id);
     param_int(&params, finding->revision);
@@ -104,8 +107,9 @@ static pk_err put_finding(struct pk_store *store, struct pk_tenant_id tenant, co
         &params);
 }
 
-pk_err pk_store_save_detection(struct pk_store *store, struct pk_tenant_id tenant, const struct pk_store_finding *findings, size_t n,
-    const struct pk_slice *state, uint32_t state_version, uint64_t at_seq)
+pk_err pk_store_save_detection(struct pk_store *store, struct pk_tenant_id tenant,
+    const struct pk_store_finding *findings, size_t n, const struct pk_slice *state,
+    uint32_t state_version, uint64_t at_seq)
 {
     pk_err err = pg_begin(store);
     if (err != PK_OK) {
@@ -115,7 +119,7 @@ pk_err pk_store_save_detection(struct pk_store *store, struct pk_tenant_id tenan
         err = put_finding(store, tenant, &findings[i]);
     }
     if (state && err == PK_OK) {
-        struct params params = { 0 };
+        struct params params = {0};
         param_int(&params, tenant.v);
         param_int(&params, state_version);
         param_int(&params, (int64_t)at_seq);
@@ -128,13 +132,15 @@ pk_err pk_store_save_detection(struct pk_store *store, struct pk_tenant_id tenan
     return pg_end(store, err);
 }
 
-pk_err pk_store_load_state(struct pk_store *store, struct pk_tenant_id tenant, uint8_t **out_state, size_t *out_len, uint32_t *out_version,
-    uint64_t *out_seq)
+pk_err pk_store_load_state(struct pk_store *store, struct pk_tenant_id tenant, uint8_t **out_state,
+    size_t *out_len, uint32_t *out_version, uint64_t *out_seq)
 {
     PGresult *result;
-    struct params params = { 0 };
+    struct params params = {0};
     param_int(&params, tenant.v);
-    pk_err err = pg_query(store, "read detection state", "select version, at_seq, state from detection_state where tenant_id = $1::int", &params, true, &result);
+    pk_err err = pg_query(store, "read detection state",
+        "select version, at_seq, state from detection_state where tenant_id = $1::int", &params,
+        true, &result);
     if (err == PK_OK && PQntuples(result) == 1) {
         struct pk_slice state = get_bytes(result, 0, 2);
         uint8_t *copy = malloc(state.len ? state.len : 1);

@@ -13,7 +13,12 @@
 
 #include "pg_internal.h"
 
-enum { MAX_FUTURE_DAYS = 2, MAX_PAST_DAYS = 3700, KEEP_MARKS = 4096, MAX_QUARANTINE = 1 << 20 };
+enum {
+    MAX_FUTURE_DAYS = 2,
+    MAX_PAST_DAYS = 3700,
+    KEEP_MARKS = 4096,
+    MAX_QUARANTINE = 1 << 20
+};
 
 /* --- days --- */
 
@@ -36,7 +41,7 @@ static pk_err ensure_day(struct pk_store *store, int32_t day, int64_t received_u
         return pg_fail(store, PK_ERR_MALFORMED, "a row's time lies too far from now");
     }
     char text[PK_TIME_TEXT_SIZE];
-    struct params params = { 0 };
+    struct params params = {0};
     pk_time_text(day * PK_US_PER_DAY, text);
     text[10] = '\0';
     param_text(&params, text);
@@ -68,11 +73,12 @@ static pk_err make_temp_tables(struct pk_store *store)
 
 /* --- marks --- */
 
-static pk_err put_mark(struct pk_store *store, const struct pk_store_batch *batch, enum pk_store_commit *out_result)
+static pk_err put_mark(
+    struct pk_store *store, const struct pk_store_batch *batch, enum pk_store_commit *out_result)
 {
     const struct pk_frame_batch *frame = batch->frame;
     PGresult *result;
-    struct params params = { 0 };
+    struct params params = {0};
     param_int(&params, batch->tenant.v);
     param_int(&params, batch->sensor.v);
     param_int(&params, (int64_t)frame->epoch);
@@ -93,17 +99,20 @@ static pk_err put_mark(struct pk_store *store, const struct pk_store_batch *batc
         *out_result = PK_STORE_COMMITTED;
         return err;
     }
-    struct params key = { 0 };
+    struct params key = {0};
     param_int(&key, batch->tenant.v);
     param_int(&key, batch->sensor.v);
     param_int(&key, (int64_t)frame->epoch);
     param_int(&key, (int64_t)frame->seq);
     err = pg_query(store, "read mark",
-        "select digest from ingest_mark where tenant_id = $1::int and sensor_id = $2::int and epoch = $3::bigint and seq = $4::bigint", &key, true, &result);
+        "select digest from ingest_mark where tenant_id = $1::int and sensor_id = $2::int and epoch = $3::bigint and seq = $4::bigint",
+        &key, true, &result);
     if (err == PK_OK) {
         /* A mark so old that it was pruned counts as a duplicate: its digest is gone, its sequence is durable. */
-        struct pk_slice digest = PQntuples(result) == 1 ? get_bytes(result, 0, 0) : (struct pk_slice){ 0 };
-        bool is_same = digest.len != sizeof frame->digest || memcmp(digest.data, frame->digest, digest.len) == 0;
+        struct pk_slice digest =
+            PQntuples(result) == 1 ? get_bytes(result, 0, 0) : (struct pk_slice){0};
+        bool is_same = digest.len != sizeof frame->digest ||
+                       memcmp(digest.data, frame->digest, digest.len) == 0;
         *out_result = is_same ? PK_STORE_DUPLICATE : PK_STORE_CONFLICT;
     }
     PQclear(result);
@@ -111,15 +120,17 @@ static pk_err put_mark(struct pk_store *store, const struct pk_store_batch *batc
 }
 
 /* Moves the contiguous mark over what is durable now, and forgets marks far behind it. */
-static pk_err advance_epoch(struct pk_store *store, struct pk_tenant_id tenant, struct pk_sensor_id sensor, uint64_t epoch)
+static pk_err advance_epoch(
+    struct pk_store *store, struct pk_tenant_id tenant, struct pk_sensor_id sensor, uint64_t epoch)
 {
-    struct params params = { 0 };
+    struct params params = {0};
     PGresult *result;
     param_int(&params, tenant.v);
     param_int(&params, sensor.v);
     param_int(&params, (int64_t)epoch);
     pk_err err = pg_exec(store, "open epoch",
-        "insert into ingest_epoch (tenant_id, sensor_id, epoch, contiguous_seq) values ($1::int, $2::int, $3::bigint, 0) on conflict do nothing", &params);
+        "insert into ingest_epoch (tenant_id, sensor_id, epoch, contiguous_seq) values ($1::int, $2::int, $3::bigint, 0) on conflict do nothing",
+        &params);
     if (err != PK_OK) {
         return err;
     }
@@ -148,14 +159,16 @@ static pk_err advance_epoch(struct pk_store *store, struct pk_tenant_id tenant, 
         params.n--; /* $4 becomes the new bound */
         params.values[3] = params.values[4];
         err = pg_exec(store, "prune marks",
-            "delete from ingest_mark where tenant_id = $1::int and sensor_id = $2::int and epoch = $3::bigint and seq <= $4::bigint", &params);
+            "delete from ingest_mark where tenant_id = $1::int and sensor_id = $2::int and epoch = $3::bigint and seq <= $4::bigint",
+            &params);
     }
     return err;
 }
 
 /* --- rows --- */
 
-static void put_activity(struct pk_bytes *out, const struct pk_store_batch *batch, uint64_t ingest_seq, size_t row_no, const struct pk_activity *row)
+static void put_activity(struct pk_bytes *out, const struct pk_store_batch *batch,
+    uint64_t ingest_seq, size_t row_no, const struct pk_activity *row)
 {
     const struct pk_signature *s = &row->signature;
     copy_row(out, 34);
@@ -199,9 +212,11 @@ static void put_activity(struct pk_bytes *out, const struct pk_store_batch *batc
     copy_int2(out, row->case_mixed);
 }
 
-typedef pk_err (*put_batch)(struct pk_store *store, const struct pk_store_batch *batch, uint64_t ingest_seq);
+typedef pk_err (*put_batch)(
+    struct pk_store *store, const struct pk_store_batch *batch, uint64_t ingest_seq);
 
-static pk_err put_activity_batch(struct pk_store *store, const struct pk_store_batch *batch, uint64_t ingest_seq)
+static pk_err put_activity_batch(
+    struct pk_store *store, const struct pk_store_batch *batch, uint64_t ingest_seq)
 {
     for (size_t i = 0; i < pk_batch_rows(batch->batch); i++) {
         struct pk_activity row;
@@ -212,11 +227,13 @@ static pk_err put_activity_batch(struct pk_store *store, const struct pk_store_b
 }
 
 /* The identity of an RRset, the same wherever it is computed. */
-static void put_rrset(struct pk_bytes *out, struct pk_bytes *scratch, const struct pk_store_batch *batch, const struct pk_rrset *row)
+static void put_rrset(struct pk_bytes *out, struct pk_bytes *scratch,
+    const struct pk_store_batch *batch, const struct pk_rrset *row)
 {
     struct pk_name owner;
     uint8_t owner_key[2 * PK_NAME_MAX], rrset_key[PK_DIGEST_BYTES];
-    (void)pk_name_from_wire(row->owner.data, row->owner.len, &owner); /* checked when it was decoded */
+    (void)pk_name_from_wire(
+        row->owner.data, row->owner.len, &owner); /* checked when it was decoded */
     pk_bytes_clear(scratch);
     for (uint32_t i = 0; i < row->n_rdata; i++) {
         pk_bytes_put_be16(scratch, (uint16_t)row->rdata[i].len);
@@ -246,7 +263,8 @@ static void put_rrset(struct pk_bytes *out, struct pk_bytes *scratch, const stru
     copy_int8(out, row->ttl_max_s);
 }
 
-static pk_err put_rrset_batch(struct pk_store *store, const struct pk_store_batch *batch, uint64_t ingest_seq)
+static pk_err put_rrset_batch(
+    struct pk_store *store, const struct pk_store_batch *batch, uint64_t ingest_seq)
 {
     struct pk_bytes scratch;
     (void)ingest_seq; /* history is the same whenever it came */
@@ -261,7 +279,8 @@ static pk_err put_rrset_batch(struct pk_store *store, const struct pk_store_batc
     return err;
 }
 
-static pk_err put_negative_batch(struct pk_store *store, const struct pk_store_batch *batch, uint64_t ingest_seq)
+static pk_err put_negative_batch(
+    struct pk_store *store, const struct pk_store_batch *batch, uint64_t ingest_seq)
 {
     (void)ingest_seq;
     for (size_t i = 0; i < pk_batch_rows(batch->batch); i++) {
@@ -281,7 +300,8 @@ static pk_err put_negative_batch(struct pk_store *store, const struct pk_store_b
     return store->copy.err;
 }
 
-static pk_err put_health_batch(struct pk_store *store, const struct pk_store_batch *batch, uint64_t ingest_seq)
+static pk_err put_health_batch(
+    struct pk_store *store, const struct pk_store_batch *batch, uint64_t ingest_seq)
 {
     struct pk_health health;
     struct pk_bytes *out = &store->copy;
@@ -292,7 +312,8 @@ static pk_err put_health_batch(struct pk_store *store, const struct pk_store_bat
     copy_int8(out, (int64_t)ingest_seq);
     copy_int8(out, pk_batch_info(batch->batch)->window_start_us);
     copy_int8(out, batch->received_us);
-    const uint32_t head[] = { 20 + 12 * PK_N_HEALTH_KEYS, 1, 0, 20 /* int8 */, PK_N_HEALTH_KEYS, 1 }; /* length; dimensions, nulls, type, size, lower bound */
+    const uint32_t head[] = {20 + 12 * PK_N_HEALTH_KEYS, 1, 0, 20 /* int8 */, PK_N_HEALTH_KEYS,
+        1}; /* length; dimensions, nulls, type, size, lower bound */
     for (size_t i = 0; i < sizeof head / sizeof *head; i++) {
         pk_bytes_put_be32(out, head[i]);
     }
@@ -309,7 +330,9 @@ static pk_err ensure_days(struct pk_store *store, const struct pk_store_batch *b
 {
     enum pk_batch_kind kind = pk_batch_info(batch->batch)->kind;
     pk_err err = PK_OK;
-    for (size_t i = 0; i < pk_batch_rows(batch->batch) && err == PK_OK && (kind == PK_BATCH_ACTIVITY || kind == PK_BATCH_NEGATIVE); i++) {
+    for (size_t i = 0; i < pk_batch_rows(batch->batch) && err == PK_OK &&
+                       (kind == PK_BATCH_ACTIVITY || kind == PK_BATCH_NEGATIVE);
+         i++) {
         int64_t first_us;
         if (kind == PK_BATCH_ACTIVITY) {
             struct pk_activity row;
@@ -325,7 +348,8 @@ static pk_err ensure_days(struct pk_store *store, const struct pk_store_batch *b
     return err;
 }
 
-static pk_err copy_kind(struct pk_store *store, enum pk_batch_kind kind, put_batch put, const char *sql, const struct pk_store_batch *batches, size_t n,
+static pk_err copy_kind(struct pk_store *store, enum pk_batch_kind kind, put_batch put,
+    const char *sql, const struct pk_store_batch *batches, size_t n,
     const enum pk_store_commit *results, const uint64_t *seqs, size_t *out_rows)
 {
     pk_err err = PK_OK;
@@ -358,7 +382,7 @@ static pk_err upsert_rrsets(struct pk_store *store, struct pk_tenant_id tenant)
     };
     pk_err err = PK_OK;
     for (size_t i = 0; i < sizeof statements / sizeof *statements && err == PK_OK; i++) {
-        struct params params = { 0 };
+        struct params params = {0};
         param_int(&params, tenant.v);
         err = pg_exec(store, "merge RRsets", statements[i], &params);
     }
@@ -367,7 +391,7 @@ static pk_err upsert_rrsets(struct pk_store *store, struct pk_tenant_id tenant)
 
 static pk_err upsert_negatives(struct pk_store *store, struct pk_tenant_id tenant)
 {
-    struct params params = { 0 };
+    struct params params = {0};
     param_int(&params, tenant.v);
     return pg_exec(store, "merge negatives",
         "insert into negative as n (tenant_id, day, site_id, name, type, class, rcode, count, first_us, last_us)"
@@ -378,7 +402,8 @@ static pk_err upsert_negatives(struct pk_store *store, struct pk_tenant_id tenan
         &params);
 }
 
-static pk_err write_rows(struct pk_store *store, const struct pk_store_batch *batches, size_t n, const enum pk_store_commit *results, const uint64_t *seqs)
+static pk_err write_rows(struct pk_store *store, const struct pk_store_batch *batches, size_t n,
+    const enum pk_store_commit *results, const uint64_t *seqs)
 {
     size_t rows;
     pk_err err = PK_OK;
@@ -386,19 +411,23 @@ static pk_err write_rows(struct pk_store *store, const struct pk_store_batch *ba
         err = results[i] == PK_STORE_COMMITTED ? ensure_days(store, &batches[i]) : PK_OK;
     }
     if (err == PK_OK) {
-        err = copy_kind(store, PK_BATCH_ACTIVITY, put_activity_batch, "copy activity from stdin (format binary)", batches, n, results, seqs, &rows);
+        err = copy_kind(store, PK_BATCH_ACTIVITY, put_activity_batch,
+            "copy activity from stdin (format binary)", batches, n, results, seqs, &rows);
     }
     if (err == PK_OK) {
-        err = copy_kind(store, PK_BATCH_HEALTH, put_health_batch, "copy health from stdin (format binary)", batches, n, results, seqs, &rows);
+        err = copy_kind(store, PK_BATCH_HEALTH, put_health_batch,
+            "copy health from stdin (format binary)", batches, n, results, seqs, &rows);
     }
     if (err == PK_OK) {
-        err = copy_kind(store, PK_BATCH_RRSET, put_rrset_batch, "copy tmp_rrset from stdin (format binary)", batches, n, results, seqs, &rows);
+        err = copy_kind(store, PK_BATCH_RRSET, put_rrset_batch,
+            "copy tmp_rrset from stdin (format binary)", batches, n, results, seqs, &rows);
         if (err == PK_OK && rows > 0) {
             err = upsert_rrsets(store, batches[0].tenant);
         }
     }
     if (err == PK_OK) {
-        err = copy_kind(store, PK_BATCH_NEGATIVE, put_negative_batch, "copy tmp_negative from stdin (format binary)", batches, n, results, seqs, &rows);
+        err = copy_kind(store, PK_BATCH_NEGATIVE, put_negative_batch,
+            "copy tmp_negative from stdin (format binary)", batches, n, results, seqs, &rows);
         if (err == PK_OK && rows > 0) {
             err = upsert_negatives(store, batches[0].tenant);
         }
@@ -407,7 +436,8 @@ static pk_err write_rows(struct pk_store *store, const struct pk_store_batch *ba
 }
 
 /* The tenant's next sequence numbers, without gaps: the row stays locked to the commit, so numbers become visible in their order. */
-static pk_err take_seqs(struct pk_store *store, struct pk_tenant_id tenant, const enum pk_store_commit *results, size_t n, uint64_t *out_seqs)
+static pk_err take_seqs(struct pk_store *store, struct pk_tenant_id tenant,
+    const enum pk_store_commit *results, size_t n, uint64_t *out_seqs)
 {
     size_t wanted = 0;
     for (size_t i = 0; i < n; i++) {
@@ -417,7 +447,7 @@ static pk_err take_seqs(struct pk_store *store, struct pk_tenant_id tenant, cons
         return PK_OK;
     }
     PGresult *result;
-    struct params params = { 0 };
+    struct params params = {0};
     param_int(&params, tenant.v);
     param_int(&params, (int64_t)wanted);
     pk_err err = pg_query(store, "take ingest sequence",
@@ -434,9 +464,10 @@ static pk_err take_seqs(struct pk_store *store, struct pk_tenant_id tenant, cons
     return err;
 }
 
-static pk_err note_seq(struct pk_store *store, const struct pk_store_batch *batch, uint64_t ingest_seq)
+static pk_err note_seq(
+    struct pk_store *store, const struct pk_store_batch *batch, uint64_t ingest_seq)
 {
-    struct params params = { 0 };
+    struct params params = {0};
     param_int(&params, batch->tenant.v);
     param_int(&params, batch->sensor.v);
     param_int(&params, (int64_t)batch->frame->epoch);
@@ -447,7 +478,8 @@ static pk_err note_seq(struct pk_store *store, const struct pk_store_batch *batc
         &params);
 }
 
-static pk_err commit_all(struct pk_store *store, const struct pk_store_batch *batches, size_t n, enum pk_store_commit *results, uint64_t *seqs)
+static pk_err commit_all(struct pk_store *store, const struct pk_store_batch *batches, size_t n,
+    enum pk_store_commit *results, uint64_t *seqs)
 {
     pk_err err = PK_OK;
     for (size_t i = 0; i < n && err == PK_OK; i++) {
@@ -466,15 +498,18 @@ static pk_err commit_all(struct pk_store *store, const struct pk_store_batch *ba
     }
     /* Once for each epoch among the batches: they come grouped by sensor more often than not. */
     for (size_t i = 0; i < n && err == PK_OK; i++) {
-        bool is_last = i + 1 == n || batches[i + 1].sensor.v != batches[i].sensor.v || batches[i + 1].frame->epoch != batches[i].frame->epoch;
+        bool is_last = i + 1 == n || batches[i + 1].sensor.v != batches[i].sensor.v ||
+                       batches[i + 1].frame->epoch != batches[i].frame->epoch;
         if (is_last) {
-            err = advance_epoch(store, batches[i].tenant, batches[i].sensor, batches[i].frame->epoch);
+            err =
+                advance_epoch(store, batches[i].tenant, batches[i].sensor, batches[i].frame->epoch);
         }
     }
     return err;
 }
 
-pk_err pk_store_commit(struct pk_store *store, const struct pk_store_batch *batches, size_t n, enum pk_store_commit *out_results, uint64_t *out_ingest_seq)
+pk_err pk_store_commit(struct pk_store *store, const struct pk_store_batch *batches, size_t n,
+    enum pk_store_commit *out_results, uint64_t *out_ingest_seq)
 {
     size_t n_days = store->n_days;
     memset(out_ingest_seq, 0, n * sizeof *out_ingest_seq);
@@ -492,12 +527,14 @@ pk_err pk_store_commit(struct pk_store *store, const struct pk_store_batch *batc
     return err;
 }
 
-pk_err pk_store_quarantine(struct pk_store *store, struct pk_tenant_id tenant, struct pk_sensor_id sensor, const struct pk_frame_batch *frame,
-    const uint8_t *body, size_t body_len, const char *reason)
+pk_err pk_store_quarantine(struct pk_store *store, struct pk_tenant_id tenant,
+    struct pk_sensor_id sensor, const struct pk_frame_batch *frame, const uint8_t *body,
+    size_t body_len, const char *reason)
 {
-    struct params params = { 0 };
+    struct params params = {0};
     enum pk_store_commit result;
-    struct pk_store_batch mark = { .tenant = tenant, .sensor = sensor, .frame = frame, .received_us = now_us() };
+    struct pk_store_batch mark = {
+        .tenant = tenant, .sensor = sensor, .frame = frame, .received_us = now_us()};
     pk_err err = pg_begin(store);
     if (err != PK_OK) {
         return err;
@@ -522,15 +559,17 @@ pk_err pk_store_quarantine(struct pk_store *store, struct pk_tenant_id tenant, s
     return pg_end(store, err);
 }
 
-pk_err pk_store_resume_point(struct pk_store *store, struct pk_tenant_id tenant, struct pk_sensor_id sensor, uint64_t epoch, uint64_t *out_seq)
+pk_err pk_store_resume_point(struct pk_store *store, struct pk_tenant_id tenant,
+    struct pk_sensor_id sensor, uint64_t epoch, uint64_t *out_seq)
 {
     PGresult *result;
-    struct params params = { 0 };
+    struct params params = {0};
     param_int(&params, tenant.v);
     param_int(&params, sensor.v);
     param_int(&params, (int64_t)(epoch & INT64_MAX));
     pk_err err = pg_query(store, "read resume point",
-        "select contiguous_seq from ingest_epoch where tenant_id = $1::int and sensor_id = $2::int and epoch = $3::bigint", &params, true, &result);
+        "select contiguous_seq from ingest_epoch where tenant_id = $1::int and sensor_id = $2::int and epoch = $3::bigint",
+        &params, true, &result);
     if (err == PK_OK) {
         *out_seq = PQntuples(result) == 1 ? (uint64_t)get_int(result, 0, 0) : 0;
     }

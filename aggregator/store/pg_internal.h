@@ -8,7 +8,11 @@
 
 #include "store.h"
 
-enum { STORE_ERROR_SIZE = 512, MAX_DAYS = 64, MAX_PARAMS = 16 };
+enum {
+    STORE_ERROR_SIZE = 512,
+    MAX_DAYS = 64,
+    MAX_PARAMS = 16
+};
 
 struct pk_store {
     PGconn *conn;
@@ -32,9 +36,11 @@ void param_text(struct params *params, const char *text); /* NULL: null */
 void param_bytes(struct params *params, const void *data, size_t len);
 
 /* Runs one statement. Rows come in binary when wants_binary. The result is the caller's to PQclear, NULL with an error. */
-pk_err pg_query(struct pk_store *store, const char *doing, const char *sql, const struct params *params, bool wants_binary, PGresult **out_result);
+pk_err pg_query(struct pk_store *store, const char *doing, const char *sql,
+    const struct params *params, bool wants_binary, PGresult **out_result);
 /* The same without rows. */
-pk_err pg_exec(struct pk_store *store, const char *doing, const char *sql, const struct params *params);
+pk_err pg_exec(
+    struct pk_store *store, const char *doing, const char *sql, const struct params *params);
 pk_err pg_begin(struct pk_store *store);
 /* The one statement that is formatted: an integer we print (design, decision 8). */
 pk_err pg_set_tenant(struct pk_store *store, struct pk_tenant_id tenant);
@@ -50,14 +56,16 @@ void copy_int4(struct pk_bytes *out, int32_t v);
 void copy_int8(struct pk_bytes *out, int64_t v);
 void copy_bytea(struct pk_bytes *out, const void *data, size_t len);
 void copy_null(struct pk_bytes *out);
-void copy_inet(struct pk_bytes *out, const struct pk_addr *addr, int prefix_len, bool is_cidr); /* family 0: null */
+void copy_inet(struct pk_bytes *out, const struct pk_addr *addr, int prefix_len,
+    bool is_cidr); /* family 0: null */
 void copy_day(struct pk_bytes *out, int32_t days);
 pk_err copy_end(struct pk_store *store, const char *doing, const char *sql);
 
 /* Fields of binary results. */
 int64_t get_int(const PGresult *result, int row, int column); /* int2, int4, int8 */
 struct pk_slice get_bytes(const PGresult *result, int row, int column);
-bool get_addr(const PGresult *result, int row, int column, struct pk_addr *out_addr, uint8_t *out_prefix_len); /* false: null */
+bool get_addr(const PGresult *result, int row, int column, struct pk_addr *out_addr,
+    uint8_t *out_prefix_len); /* false: null */
 
 int64_t now_us(void);
 

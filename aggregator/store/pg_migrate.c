@@ -13,9 +13,11 @@ static pk_err present_version(struct pk_store *store, int64_t *out_version)
 {
     PGresult *result;
     pk_err err = pg_exec(store, "make schema_version",
-        "create table if not exists schema_version (version integer primary key, name text not null, applied_at timestamptz not null default now())", NULL);
+        "create table if not exists schema_version (version integer primary key, name text not null, applied_at timestamptz not null default now())",
+        NULL);
     if (err == PK_OK) {
-        err = pg_query(store, "read schema_version", "select coalesce(max(version), 0) from schema_version", NULL, true, &result);
+        err = pg_query(store, "read schema_version",
+            "select coalesce(max(version), 0) from schema_version", NULL, true, &result);
         if (err == PK_OK) {
             *out_version = get_int(result, 0, 0);
         }
@@ -31,7 +33,8 @@ static pk_err run_script(struct pk_store *store, const struct pk_migration *migr
     ExecStatusType status = PQresultStatus(result);
     pk_err err = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK ? PK_OK : PK_ERR_IO;
     if (err != PK_OK) {
-        snprintf(store->error, sizeof store->error, "migration %s: %s", migration->name, PQresultErrorMessage(result));
+        snprintf(store->error, sizeof store->error, "migration %s: %s", migration->name,
+            PQresultErrorMessage(result));
     }
     PQclear(result);
     return err;
@@ -40,7 +43,7 @@ static pk_err run_script(struct pk_store *store, const struct pk_migration *migr
 static pk_err apply(struct pk_store *store, unsigned version)
 {
     const struct pk_migration *migration = &pk_migrations[version - 1];
-    struct params params = { 0 };
+    struct params params = {0};
     pk_err err = pg_begin(store);
     if (err != PK_OK) {
         return err;
@@ -49,12 +52,14 @@ static pk_err apply(struct pk_store *store, unsigned version)
     if (err == PK_OK) {
         param_int(&params, version);
         param_text(&params, migration->name);
-        err = pg_exec(store, "note migration", "insert into schema_version (version, name) values ($1::int, $2)", &params);
+        err = pg_exec(store, "note migration",
+            "insert into schema_version (version, name) values ($1::int, $2)", &params);
     }
     return pg_end(store, err);
 }
 
-pk_err pk_store_migrate(struct pk_store *store, void (*progress)(void *arg, unsigned version, const char *name), void *arg)
+pk_err pk_store_migrate(struct pk_store *store,
+    void (*progress)(void *arg, unsigned version, const char *name), void *arg)
 {
     int64_t version = 0;
     pk_err err = pg_exec(store, "lock", "select pg_advisory_lock(7353, 0)", NULL);
@@ -62,7 +67,8 @@ pk_err pk_store_migrate(struct pk_store *store, void (*progress)(void *arg, unsi
         err = present_version(store, &version);
     }
     if (err == PK_OK && version > (int64_t)pk_n_migrations) {
-        err = pg_fail(store, PK_ERR_VERSION, "the database's schema is newer than this program; use a newer one");
+        err = pg_fail(store, PK_ERR_VERSION,
+            "the database's schema is newer than this program; use a newer one");
     }
     for (unsigned next = (unsigned)version + 1; err == PK_OK && next <= pk_n_migrations; next++) {
         if (progress) {
@@ -73,7 +79,8 @@ pk_err pk_store_migrate(struct pk_store *store, void (*progress)(void *arg, unsi
     if (store->conn) {
         char kept[STORE_ERROR_SIZE];
         snprintf(kept, sizeof kept, "%s", store->error);
-        (void)pg_exec(store, "unlock", "select pg_advisory_unlock(7353, 0)", NULL); /* the session's end would do it too */
+        (void)pg_exec(store, "unlock", "select pg_advisory_unlock(7353, 0)",
+            NULL); /* the session's end would do it too */
         snprintf(store->error, sizeof store->error, "%s", kept);
     }
     return err;

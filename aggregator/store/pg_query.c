@@ -5,7 +5,11 @@
 
 #include "pg_internal.h"
 
-enum { MAX_RDATA = 4096, MAX_LIMIT = 1000000, DEFAULT_LIMIT = 10000 };
+enum {
+    MAX_RDATA = 4096,
+    MAX_LIMIT = 1000000,
+    DEFAULT_LIMIT = 10000
+};
 
 static pk_err begin_for(struct pk_store *store, struct pk_tenant_id tenant)
 {
@@ -18,13 +22,17 @@ static pk_err begin_for(struct pk_store *store, struct pk_tenant_id tenant)
 
 /* --- RRsets --- */
 
-static bool give_rrset(const PGresult *r, int i, bool (*row)(void *arg, const struct pk_store_rrset *rrset), void *arg)
+static bool give_rrset(
+    const PGresult *r, int i, bool (*row)(void *arg, const struct pk_store_rrset *rrset), void *arg)
 {
     static _Thread_local struct pk_slice items[MAX_RDATA];
-    struct pk_store_rrset rrset = { .type = (uint16_t)get_int(r, i, 1), .class = (uint16_t)get_int(r, i, 2) };
-    struct pk_slice owner = get_bytes(r, i, 0), rdata = get_bytes(r, i, 3), bailiwick = get_bytes(r, i, 4);
+    struct pk_store_rrset rrset = {
+        .type = (uint16_t)get_int(r, i, 1), .class = (uint16_t)get_int(r, i, 2)};
+    struct pk_slice owner = get_bytes(r, i, 0), rdata = get_bytes(r, i, 3),
+                    bailiwick = get_bytes(r, i, 4);
     size_t n = 0, at = 0;
-    if (pk_name_from_wire(owner.data, owner.len, &rrset.owner) != PK_OK || pk_name_from_wire(bailiwick.data, bailiwick.len, &rrset.bailiwick) != PK_OK) {
+    if (pk_name_from_wire(owner.data, owner.len, &rrset.owner) != PK_OK ||
+        pk_name_from_wire(bailiwick.data, bailiwick.len, &rrset.bailiwick) != PK_OK) {
         return true; /* a row nobody could have written: not worth failing the answer */
     }
     while (at + 2 <= rdata.len && n < MAX_RDATA) {
@@ -32,7 +40,7 @@ static bool give_rrset(const PGresult *r, int i, bool (*row)(void *arg, const st
         if (len > rdata.len - at - 2) {
             break;
         }
-        items[n++] = (struct pk_slice){ .data = rdata.data + at + 2, .len = len };
+        items[n++] = (struct pk_slice){.data = rdata.data + at + 2, .len = len};
         at += 2 + len;
     }
     rrset.rdata = items;
@@ -45,8 +53,8 @@ static bool give_rrset(const PGresult *r, int i, bool (*row)(void *arg, const st
 }
 
 /* The range of sort keys a name stands for: itself alone, or everything below it ([key, key with the last byte raised)). */
-static void key_range(const struct pk_store_rrset_query *query, uint8_t low[2 * PK_NAME_MAX + 1], size_t *out_low, uint8_t high[2 * PK_NAME_MAX + 1],
-    size_t *out_high)
+static void key_range(const struct pk_store_rrset_query *query, uint8_t low[2 * PK_NAME_MAX + 1],
+    size_t *out_low, uint8_t high[2 * PK_NAME_MAX + 1], size_t *out_high)
 {
     *out_low = *out_high = pk_name_sort_key(&query->name, low);
     memcpy(high, low, *out_low);
@@ -60,16 +68,18 @@ static void key_range(const struct pk_store_rrset_query *query, uint8_t low[2 * 
     }
 }
 
-pk_err pk_store_query_rrsets(struct pk_store *store, struct pk_tenant_id tenant, const struct pk_store_rrset_query *query,
+pk_err pk_store_query_rrsets(struct pk_store *store, struct pk_tenant_id tenant,
+    const struct pk_store_rrset_query *query,
     bool (*row)(void *arg, const struct pk_store_rrset *rrset), void *arg)
 {
     uint8_t low[2 * PK_NAME_MAX + 1], high[2 * PK_NAME_MAX + 1];
     size_t low_len, high_len, limit = query->limit ? query->limit : DEFAULT_LIMIT;
     if (query->is_wildcard_right) {
-        return pg_fail(store, PK_ERR_UNSUPPORTED, "right-hand wildcards (www.*) come with the full DNSDB surface");
+        return pg_fail(store, PK_ERR_UNSUPPORTED,
+            "right-hand wildcards (www.*) come with the full DNSDB surface");
     }
     key_range(query, low, &low_len, high, &high_len);
-    struct params params = { 0 };
+    struct params params = {0};
     param_int(&params, tenant.v);
     param_bytes(&params, low, low_len);
     param_bytes(&params, high, high_len);
@@ -106,10 +116,10 @@ pk_err pk_store_query_rrsets(struct pk_store *store, struct pk_tenant_id tenant,
 
 /* --- findings --- */
 
-pk_err pk_store_query_findings(struct pk_store *store, struct pk_tenant_id tenant, const struct pk_store_finding_query *query,
-    bool (*row)(void *arg, const char *json), void *arg)
+pk_err pk_store_query_findings(struct pk_store *store, struct pk_tenant_id tenant,
+    const struct pk_store_finding_query *query, bool (*row)(void *arg, const char *json), void *arg)
 {
-    struct params params = { 0 };
+    struct params params = {0};
     param_int(&params, tenant.v);
     param_int(&params, query->since_us);
     param_int(&params, query->min_severity);
@@ -161,9 +171,10 @@ static void read_loss(const PGresult *r, int i, struct pk_store_loss *out)
     out->last_received_us = get_int(r, i, 8);
 }
 
-pk_err pk_store_query_loss(struct pk_store *store, struct pk_tenant_id tenant, bool (*row)(void *arg, const struct pk_store_loss *loss), void *arg)
+pk_err pk_store_query_loss(struct pk_store *store, struct pk_tenant_id tenant,
+    bool (*row)(void *arg, const struct pk_store_loss *loss), void *arg)
 {
-    struct params params = { 0 };
+    struct params params = {0};
     param_int(&params, tenant.v);
     pk_err err = begin_for(store, tenant);
     PGresult *result = NULL;

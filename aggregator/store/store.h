@@ -32,21 +32,25 @@ struct pk_store_options {
 pk_err pk_store_open(const struct pk_store_options *options, struct pk_store **out_store);
 void pk_store_close(struct pk_store *store);
 pk_err pk_store_reconnect(struct pk_store *store);
-const char *pk_store_error(const struct pk_store *store); /* last failure: SQLSTATE, message, what was being done */
-int pk_store_socket(const struct pk_store *store);        /* to poll for notifications; -1 when not connected */
+const char *pk_store_error(
+    const struct pk_store *store); /* last failure: SQLSTATE, message, what was being done */
+int pk_store_socket(
+    const struct pk_store *store); /* to poll for notifications; -1 when not connected */
 
 /* --- schema (pg_migrate.c; SQL embedded at build from migrations/) --- */
 /* Brings the schema up to this program's version under an advisory lock; reports each step through `progress`. */
-pk_err pk_store_migrate(struct pk_store *store, void (*progress)(void *arg, unsigned version, const char *name), void *arg);
+pk_err pk_store_migrate(struct pk_store *store,
+    void (*progress)(void *arg, unsigned version, const char *name), void *arg);
 unsigned pk_store_schema_version(void);
 
 /* --- control (pg_control.c) --- */
 /* Writes the scope as a new version, creating tenants and sites by name; sites and tenants that are gone from the file stay, marked
  * retired. Everything or nothing; wakes the aggregator (NOTIFY picket_control). scope_text is kept verbatim, from/to versioned. */
-pk_err pk_store_apply_scope(struct pk_store *store, const struct pk_scope *scope, const char *scope_text, uint32_t *out_version);
+pk_err pk_store_apply_scope(struct pk_store *store, const struct pk_scope *scope,
+    const char *scope_text, uint32_t *out_version);
 /* Adds a sensor with its public key to "tenant/site"; the same key twice is PK_ERR_CONFLICT, no such site PK_ERR_CONFIG. */
-pk_err pk_store_add_sensor(struct pk_store *store, const char *tenant, const char *site, const char *name,
-    const uint8_t pubkey[PK_KEY_BYTES], struct pk_sensor_id *out_sensor);
+pk_err pk_store_add_sensor(struct pk_store *store, const char *tenant, const char *site,
+    const char *name, const uint8_t pubkey[PK_KEY_BYTES], struct pk_sensor_id *out_sensor);
 
 /* What the registry needs, as one consistent snapshot (one transaction). */
 struct pk_store_sensor {
@@ -102,18 +106,20 @@ struct pk_store_batch {
 enum pk_store_commit {
     PK_STORE_COMMITTED, /* rows and mark are durable */
     PK_STORE_DUPLICATE, /* this (sensor, epoch, seq) with this digest was durable before: nothing was written */
-    PK_STORE_CONFLICT,  /* the same (sensor, epoch, seq) with another digest: nothing was written */
+    PK_STORE_CONFLICT, /* the same (sensor, epoch, seq) with another digest: nothing was written */
 };
 /* Commits n batches of one tenant in one transaction: dedupe marks, rows, one ingest sequence number each (consecutive, in order
  * given; only COMMITTED ones). out_results[i] and out_ingest_seq[i] for each. PK_ERR_MALFORMED: the database refused values (22*, 23*): the
  * caller retries one by one and quarantines what still fails. */
-pk_err pk_store_commit(struct pk_store *store, const struct pk_store_batch *batches, size_t n, enum pk_store_commit *out_results,
-    uint64_t *out_ingest_seq);
+pk_err pk_store_commit(struct pk_store *store, const struct pk_store_batch *batches, size_t n,
+    enum pk_store_commit *out_results, uint64_t *out_ingest_seq);
 /* Keeps a refused body (size-capped) with its reason and marks (sensor, epoch, seq) durable, so that it is not sent for ever. */
-pk_err pk_store_quarantine(struct pk_store *store, struct pk_tenant_id tenant, struct pk_sensor_id sensor, const struct pk_frame_batch *frame,
-    const uint8_t *body, size_t body_len, const char *reason);
+pk_err pk_store_quarantine(struct pk_store *store, struct pk_tenant_id tenant,
+    struct pk_sensor_id sensor, const struct pk_frame_batch *frame, const uint8_t *body,
+    size_t body_len, const char *reason);
 /* For WELCOME: all seq <= *out_seq of this epoch are durable (0 when none). */
-pk_err pk_store_resume_point(struct pk_store *store, struct pk_tenant_id tenant, struct pk_sensor_id sensor, uint64_t epoch, uint64_t *out_seq);
+pk_err pk_store_resume_point(struct pk_store *store, struct pk_tenant_id tenant,
+    struct pk_sensor_id sensor, uint64_t epoch, uint64_t *out_seq);
 
 /* --- detection: what the engine reads and leaves (pg_detect.c) --- */
 /* Activity rows with ingest_seq > after, in (ingest_seq, row) order; `row` returns false to stop. Fixed memory (cursor). */
@@ -136,11 +142,12 @@ struct pk_store_finding {
     int64_t first_us, last_us;
     const char *json;
 };
-pk_err pk_store_save_detection(struct pk_store *store, struct pk_tenant_id tenant, const struct pk_store_finding *findings, size_t n,
-    const struct pk_slice *state, uint32_t state_version, uint64_t at_seq);
+pk_err pk_store_save_detection(struct pk_store *store, struct pk_tenant_id tenant,
+    const struct pk_store_finding *findings, size_t n, const struct pk_slice *state,
+    uint32_t state_version, uint64_t at_seq);
 /* PK_OK with *out_state NULL when there is none; caller frees with free(). */
-pk_err pk_store_load_state(struct pk_store *store, struct pk_tenant_id tenant, uint8_t **out_state, size_t *out_len, uint32_t *out_version,
-    uint64_t *out_seq);
+pk_err pk_store_load_state(struct pk_store *store, struct pk_tenant_id tenant, uint8_t **out_state,
+    size_t *out_len, uint32_t *out_version, uint64_t *out_seq);
 
 /* --- queries, as the API's role under row-level security (pg_query.c) --- */
 struct pk_store_rrset {
@@ -159,11 +166,13 @@ struct pk_store_rrset_query {
     uint16_t type;          /* 0 or 255: any (without the DNSSEC types, as DNSDB does) */
     bool has_bailiwick;
     struct pk_name bailiwick;
-    int64_t time_first_after_us, time_first_before_us, time_last_after_us, time_last_before_us; /* 0: unset */
+    int64_t time_first_after_us, time_first_before_us, time_last_after_us,
+        time_last_before_us; /* 0: unset */
     size_t limit, offset;
 };
 /* tenant.v == 0 is refused. */
-pk_err pk_store_query_rrsets(struct pk_store *store, struct pk_tenant_id tenant, const struct pk_store_rrset_query *query,
+pk_err pk_store_query_rrsets(struct pk_store *store, struct pk_tenant_id tenant,
+    const struct pk_store_rrset_query *query,
     bool (*row)(void *arg, const struct pk_store_rrset *rrset), void *arg);
 struct pk_store_finding_query {
     int64_t since_us;
@@ -171,18 +180,22 @@ struct pk_store_finding_query {
     const char *id; /* or NULL */
     size_t limit;
 };
-pk_err pk_store_query_findings(struct pk_store *store, struct pk_tenant_id tenant, const struct pk_store_finding_query *query,
-    bool (*row)(void *arg, const char *json), void *arg);
+pk_err pk_store_query_findings(struct pk_store *store, struct pk_tenant_id tenant,
+    const struct pk_store_finding_query *query, bool (*row)(void *arg, const char *json),
+    void *arg);
 /* Per sensor sums of the health ledger: captured to stored, losses by cause. */
 struct pk_store_loss {
     char site[65], sensor[65];
     struct pk_health sum;
-    uint64_t stored_activity, stored_negative, stored_rrset; /* sums of the count column of stored rows */
+    uint64_t stored_activity, stored_negative,
+        stored_rrset; /* sums of the count column of stored rows */
     uint64_t batches, duplicates, quarantined;
     int64_t last_received_us;
 };
-pk_err pk_store_query_loss(struct pk_store *store, struct pk_tenant_id tenant, bool (*row)(void *arg, const struct pk_store_loss *loss), void *arg);
-pk_err pk_store_find_tenant(struct pk_store *store, const char *name, struct pk_tenant_id *out_tenant); /* out 0 when unknown */
+pk_err pk_store_query_loss(struct pk_store *store, struct pk_tenant_id tenant,
+    bool (*row)(void *arg, const struct pk_store_loss *loss), void *arg);
+pk_err pk_store_find_tenant(struct pk_store *store, const char *name,
+    struct pk_tenant_id *out_tenant); /* out 0 when unknown */
 bool pk_store_ping(struct pk_store *store);
 
 /* API keys: only BLAKE2b-256 of the key is stored. A key without tenant is an administrator's. */
@@ -190,8 +203,10 @@ struct pk_store_api_key {
     bool is_known, is_admin;
     struct pk_tenant_id tenant;
 };
-pk_err pk_store_check_api_key(struct pk_store *store, const uint8_t key_hash[32], struct pk_store_api_key *out_key);
-pk_err pk_store_add_api_key(struct pk_store *store, const char *name, struct pk_tenant_id tenant, const uint8_t key_hash[32]);
+pk_err pk_store_check_api_key(
+    struct pk_store *store, const uint8_t key_hash[32], struct pk_store_api_key *out_key);
+pk_err pk_store_add_api_key(struct pk_store *store, const char *name, struct pk_tenant_id tenant,
+    const uint8_t key_hash[32]);
 pk_err pk_store_has_admin_key(struct pk_store *store, bool *out_has);
 
 #endif

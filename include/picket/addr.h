@@ -8,7 +8,10 @@
 
 #include "picket/err.h"
 
-enum { PK_ADDR_TEXT_SIZE = 46, PK_PREFIX_TEXT_SIZE = 50 };
+enum {
+    PK_ADDR_TEXT_SIZE = 46,
+    PK_PREFIX_TEXT_SIZE = 50
+};
 
 /* family is 4 or 6, 0 for "none". An IPv4 address fills bytes[0..3], the rest is zero, so that two
  * addresses are equal exactly when all their bytes are. */
@@ -26,8 +29,8 @@ struct pk_addr pk_addr_v4(const uint8_t bytes[4]);
 struct pk_addr pk_addr_v6(const uint8_t bytes[16]);
 bool pk_addr_equal(const struct pk_addr *a, const struct pk_addr *b);
 int pk_addr_compare(const struct pk_addr *a, const struct pk_addr *b); /* family, then bytes */
-size_t pk_addr_len(const struct pk_addr *addr);                         /* 4, 16 or 0 */
-uint64_t pk_addr_hash(const struct pk_addr *addr);                      /* keyed, see hash.h */
+size_t pk_addr_len(const struct pk_addr *addr);                        /* 4, 16 or 0 */
+uint64_t pk_addr_hash(const struct pk_addr *addr);                     /* keyed, see hash.h */
 
 const char *pk_addr_text(const struct pk_addr *addr, char out_text[PK_ADDR_TEXT_SIZE]);
 bool pk_addr_parse(const char *text, struct pk_addr *out_addr);

@@ -19,7 +19,8 @@ const char *pk_batch_kind_str(enum pk_batch_kind kind);
 
 enum {
     PK_BATCH_CLOCK_STEPPED = 1 << 0,
-    PK_BATCH_PARTIAL = 1 << 1, /* sealed before its window ended: size, or an event that does not wait */
+    PK_BATCH_PARTIAL =
+        1 << 1, /* sealed before its window ended: size, or an event that does not wait */
 };
 
 /* Whether and how sources were hidden when the rows were made; rows of different modes are never compared blindly. */
@@ -39,7 +40,7 @@ struct pk_batch_info {
 };
 
 struct pk_origin {
-    char site[129];   /* "acme/hq" or "hq" */
+    char site[129]; /* "acme/hq" or "hq" */
     char sensor[65];
     char software[33];
 };
@@ -61,7 +62,8 @@ pk_err pk_batch_set_origin(struct pk_batch_builder *builder, const struct pk_ori
 size_t pk_batch_builder_rows(const struct pk_batch_builder *builder);
 /* Appends the canonical body to out (at most PK_MAX_BODY_BYTES; builder limits make sure of it for plain data). Also gives the
  * times of the first and last row for the frame header. */
-pk_err pk_batch_encode(struct pk_batch_builder *builder, struct pk_bytes *out, int64_t *out_first_us, int64_t *out_last_us);
+pk_err pk_batch_encode(struct pk_batch_builder *builder, struct pk_bytes *out,
+    int64_t *out_first_us, int64_t *out_last_us);
 
 /* --- reading --- */
 struct pk_batch; /* immutable */
@@ -74,7 +76,8 @@ struct pk_batch_fault {
 
 /* PK_ERR_MALFORMED, PK_ERR_TRUNCATED, PK_ERR_LIMIT, PK_ERR_VERSION, PK_ERR_NOMEM; *out_fault is set with every refusal. The body
  * is copied or fully decoded: body may go away afterwards. Allocation is bounded by PK_MAX_UNPACKED_BYTES times a small constant. */
-pk_err pk_batch_decode(const uint8_t *body, size_t len, struct pk_batch **out_batch, struct pk_batch_fault *out_fault);
+pk_err pk_batch_decode(
+    const uint8_t *body, size_t len, struct pk_batch **out_batch, struct pk_batch_fault *out_fault);
 void pk_batch_free(struct pk_batch *batch);
 const struct pk_batch_info *pk_batch_info(const struct pk_batch *batch);
 size_t pk_batch_rows(const struct pk_batch *batch);

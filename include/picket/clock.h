@@ -7,10 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PK_US_PER_S INT64_C(1000000)
+#define PK_US_PER_S   INT64_C(1000000)
 #define PK_US_PER_DAY (INT64_C(86400) * PK_US_PER_S)
 
-enum { PK_TIME_TEXT_SIZE = 28 }; /* "2026-11-23T09:55:00.000000Z" and the zero */
+enum {
+    PK_TIME_TEXT_SIZE = 28
+}; /* "2026-11-23T09:55:00.000000Z" and the zero */
 
 int64_t pk_clock_wall_us(void); /* CLOCK_REALTIME */
 int64_t pk_clock_mono_ms(void); /* CLOCK_MONOTONIC */

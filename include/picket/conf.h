@@ -15,11 +15,16 @@
 struct pk_conf;      /* a loaded file */
 struct pk_conf_node; /* borrowed from its file, valid until pk_conf_free */
 
-enum { PK_CONF_ERROR_SIZE = 512, PK_CONF_MAX_BYTES = 8 << 20, PK_CONF_MAX_DEPTH = 16 };
+enum {
+    PK_CONF_ERROR_SIZE = 512,
+    PK_CONF_MAX_BYTES = 8 << 20,
+    PK_CONF_MAX_DEPTH = 16
+};
 
 /* Loads a file, or text already in memory (name is what messages call it). On failure out_error holds the
  * sentence ("sensor.yaml:3: ..."). PK_ERR_IO, PK_ERR_CONFIG, PK_ERR_LIMIT, PK_ERR_NOMEM. */
-pk_err pk_conf_load(const char *path, struct pk_conf **out_conf, char out_error[PK_CONF_ERROR_SIZE]);
+pk_err pk_conf_load(
+    const char *path, struct pk_conf **out_conf, char out_error[PK_CONF_ERROR_SIZE]);
 pk_err pk_conf_parse(const char *name, const char *text, size_t len, struct pk_conf **out_conf,
     char out_error[PK_CONF_ERROR_SIZE]);
 void pk_conf_free(struct pk_conf *conf);
@@ -30,9 +35,11 @@ const char *pk_conf_error(const struct pk_conf *conf);
 void pk_conf_fail(struct pk_conf *conf, const struct pk_conf_node *node, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-const struct pk_conf_node *pk_conf_root(const struct pk_conf *conf); /* the root map (an empty file: an empty map) */
+const struct pk_conf_node *pk_conf_root(
+    const struct pk_conf *conf); /* the root map (an empty file: an empty map) */
 /* The value under key of a map and marks the key as known; NULL when absent. */
-const struct pk_conf_node *pk_conf_get(struct pk_conf *conf, const struct pk_conf_node *map, const char *key);
+const struct pk_conf_node *pk_conf_get(
+    struct pk_conf *conf, const struct pk_conf_node *map, const char *key);
 /* After all gets: any other key in the map is an error that lists the known ones. */
 void pk_conf_finish_map(struct pk_conf *conf, const struct pk_conf_node *map);
 
@@ -47,13 +54,17 @@ const struct pk_conf_node *pk_conf_item(const struct pk_conf_node *list, size_t 
  * out of range is reported and leaves *inout alone. Text is borrowed from the file. */
 void pk_conf_text(struct pk_conf *conf, const struct pk_conf_node *node, const char **inout);
 void pk_conf_bool(struct pk_conf *conf, const struct pk_conf_node *node, bool *inout);
-void pk_conf_int(struct pk_conf *conf, const struct pk_conf_node *node, int64_t min, int64_t max, int64_t *inout);
-void pk_conf_double(struct pk_conf *conf, const struct pk_conf_node *node, double min, double max, double *inout);
+void pk_conf_int(struct pk_conf *conf, const struct pk_conf_node *node, int64_t min, int64_t max,
+    int64_t *inout);
+void pk_conf_double(
+    struct pk_conf *conf, const struct pk_conf_node *node, double min, double max, double *inout);
 /* Reports when node is absent. map_node is where the message points to. */
-void pk_conf_need(struct pk_conf *conf, const struct pk_conf_node *map_node, const struct pk_conf_node *node, const char *key);
+void pk_conf_need(struct pk_conf *conf, const struct pk_conf_node *map_node,
+    const struct pk_conf_node *node, const char *key);
 
 /* Environment overrides: sets or adds the scalar at a dotted path ("spool.max_bytes" from PICKET_SPOOL_MAX_BYTES is looked
  * up by the caller's list of paths); the message then names the variable in place of file and line. */
-pk_err pk_conf_override(struct pk_conf *conf, const char *dotted_path, const char *variable, const char *value);
+pk_err pk_conf_override(
+    struct pk_conf *conf, const char *dotted_path, const char *variable, const char *value);
 
 #endif

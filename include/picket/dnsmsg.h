@@ -14,32 +14,71 @@
 #include "picket/err.h"
 #include "picket/name.h"
 
-enum { PK_DNS_HEADER_BYTES = 12 };
-
-/* Values of RFC 1035 s4.1.1, RFC 6895. */
-enum pk_opcode { PK_OPCODE_QUERY = 0, PK_OPCODE_STATUS = 2, PK_OPCODE_NOTIFY = 4, PK_OPCODE_UPDATE = 5 };
-enum pk_rcode { PK_RCODE_NOERROR = 0, PK_RCODE_FORMERR = 1, PK_RCODE_SERVFAIL = 2, PK_RCODE_NXDOMAIN = 3,
-    PK_RCODE_NOTIMP = 4, PK_RCODE_REFUSED = 5, PK_RCODE_NOTAUTH = 9 };
-enum pk_class { PK_CLASS_IN = 1, PK_CLASS_CH = 3, PK_CLASS_ANY = 255 };
-enum pk_type {
-    PK_TYPE_A = 1, PK_TYPE_NS = 2, PK_TYPE_CNAME = 5, PK_TYPE_SOA = 6, PK_TYPE_PTR = 12, PK_TYPE_MX = 15,
-    PK_TYPE_TXT = 16, PK_TYPE_SIG = 24, PK_TYPE_AAAA = 28, PK_TYPE_SRV = 33, PK_TYPE_DNAME = 39, PK_TYPE_OPT = 41,
-    PK_TYPE_DS = 43, PK_TYPE_RRSIG = 46, PK_TYPE_NSEC = 47, PK_TYPE_NSEC3 = 50, PK_TYPE_TSIG = 250,
-    PK_TYPE_IXFR = 251, PK_TYPE_AXFR = 252, PK_TYPE_ANY = 255,
+enum {
+    PK_DNS_HEADER_BYTES = 12
 };
 
-enum pk_section { PK_SECTION_QUESTION, PK_SECTION_ANSWER, PK_SECTION_AUTHORITY, PK_SECTION_ADDITIONAL };
+/* Values of RFC 1035 s4.1.1, RFC 6895. */
+enum pk_opcode {
+    PK_OPCODE_QUERY = 0,
+    PK_OPCODE_STATUS = 2,
+    PK_OPCODE_NOTIFY = 4,
+    PK_OPCODE_UPDATE = 5
+};
+enum pk_rcode {
+    PK_RCODE_NOERROR = 0,
+    PK_RCODE_FORMERR = 1,
+    PK_RCODE_SERVFAIL = 2,
+    PK_RCODE_NXDOMAIN = 3,
+    PK_RCODE_NOTIMP = 4,
+    PK_RCODE_REFUSED = 5,
+    PK_RCODE_NOTAUTH = 9
+};
+enum pk_class {
+    PK_CLASS_IN = 1,
+    PK_CLASS_CH = 3,
+    PK_CLASS_ANY = 255
+};
+enum pk_type {
+    PK_TYPE_A = 1,
+    PK_TYPE_NS = 2,
+    PK_TYPE_CNAME = 5,
+    PK_TYPE_SOA = 6,
+    PK_TYPE_PTR = 12,
+    PK_TYPE_MX = 15,
+    PK_TYPE_TXT = 16,
+    PK_TYPE_SIG = 24,
+    PK_TYPE_AAAA = 28,
+    PK_TYPE_SRV = 33,
+    PK_TYPE_DNAME = 39,
+    PK_TYPE_OPT = 41,
+    PK_TYPE_DS = 43,
+    PK_TYPE_RRSIG = 46,
+    PK_TYPE_NSEC = 47,
+    PK_TYPE_NSEC3 = 50,
+    PK_TYPE_TSIG = 250,
+    PK_TYPE_IXFR = 251,
+    PK_TYPE_AXFR = 252,
+    PK_TYPE_ANY = 255,
+};
+
+enum pk_section {
+    PK_SECTION_QUESTION,
+    PK_SECTION_ANSWER,
+    PK_SECTION_AUTHORITY,
+    PK_SECTION_ADDITIONAL
+};
 
 /* Why a message was not taken whole; PK_DNS_OK is none. Counted by name (pk_dns_fault_str). */
 enum pk_dns_fault {
     PK_DNS_OK,
-    PK_DNS_SHORT_HEADER,  /* fewer than 12 bytes */
-    PK_DNS_BAD_QUESTION,  /* a question's name, type or class does not fit or is not allowed */
-    PK_DNS_BAD_NAME,      /* an owner name */
-    PK_DNS_SHORT_RECORD,  /* counts promise more records than the bytes hold */
-    PK_DNS_BAD_RDATA,     /* RDLENGTH or the RDATA of a known type */
-    PK_DNS_BAD_EDNS,      /* OPT outside additional, twice, not at the root, or options do not fit (RFC 6891) */
-    PK_DNS_TRAILING,      /* bytes after the last record; everything before is good */
+    PK_DNS_SHORT_HEADER, /* fewer than 12 bytes */
+    PK_DNS_BAD_QUESTION, /* a question's name, type or class does not fit or is not allowed */
+    PK_DNS_BAD_NAME,     /* an owner name */
+    PK_DNS_SHORT_RECORD, /* counts promise more records than the bytes hold */
+    PK_DNS_BAD_RDATA,    /* RDLENGTH or the RDATA of a known type */
+    PK_DNS_BAD_EDNS, /* OPT outside additional, twice, not at the root, or options do not fit (RFC 6891) */
+    PK_DNS_TRAILING, /* bytes after the last record; everything before is good */
     PK_N_DNS_FAULTS,
 };
 
@@ -69,7 +108,8 @@ struct pk_dnsmsg {
     uint16_t n_records[4]; /* as the header says, by enum pk_section */
     bool has_question;     /* the first question is in `question` */
     struct pk_question question;
-    size_t question_name_end; /* offset after the first question's name as it stands in the message */
+    size_t
+        question_name_end; /* offset after the first question's name as it stands in the message */
     size_t records_pos;    /* where the answer section begins; 0 when the questions are bad */
     unsigned n_good_records; /* records (all three sections) before the fault */
     struct pk_edns edns;

@@ -7,23 +7,55 @@
 #include "picket/bytes.h"
 #include "picket/hash.h"
 
-enum { PK_PROTO_MAGIC = 0x5001, PK_PROTO_MINOR = 0, PK_BOOT_ID_BYTES = 16, PK_MAX_ACK_RANGES = 16 };
+enum {
+    PK_PROTO_MAGIC = 0x5001,
+    PK_PROTO_MINOR = 0,
+    PK_BOOT_ID_BYTES = 16,
+    PK_MAX_ACK_RANGES = 16
+};
 
 enum pk_frame_type {
-    PK_FRAME_HELLO = 1, PK_FRAME_WELCOME = 2, PK_FRAME_BATCH = 3, PK_FRAME_ACK = 4, PK_FRAME_CREDIT = 5,
-    PK_FRAME_HEARTBEAT = 6, PK_FRAME_CONFIG = 7, PK_FRAME_CONFIG_ACK = 8, PK_FRAME_BYE = 9, PK_FRAME_ERROR = 10,
-    PK_FRAME_ROTATE = 11, PK_FRAME_ENROL = 20, PK_FRAME_ENROLLED = 21,
+    PK_FRAME_HELLO = 1,
+    PK_FRAME_WELCOME = 2,
+    PK_FRAME_BATCH = 3,
+    PK_FRAME_ACK = 4,
+    PK_FRAME_CREDIT = 5,
+    PK_FRAME_HEARTBEAT = 6,
+    PK_FRAME_CONFIG = 7,
+    PK_FRAME_CONFIG_ACK = 8,
+    PK_FRAME_BYE = 9,
+    PK_FRAME_ERROR = 10,
+    PK_FRAME_ROTATE = 11,
+    PK_FRAME_ENROL = 20,
+    PK_FRAME_ENROLLED = 21,
 };
 
 enum pk_frame_error { /* codes of ERROR, docs/PROTOCOL.md s6 */
-    PK_FRAME_ERR_FRAMING = 1, PK_FRAME_ERR_VERSION = 2, PK_FRAME_ERR_UNSUPPORTED = 3, PK_FRAME_ERR_NO_SESSION = 4,
-    PK_FRAME_ERR_TOO_LARGE = 5, PK_FRAME_ERR_CREDIT = 6, PK_FRAME_ERR_CORRUPT = 7, PK_FRAME_ERR_MALFORMED = 8,
-    PK_FRAME_ERR_EPOCH_CONFLICT = 9, PK_FRAME_ERR_CLONE = 10, PK_FRAME_ERR_REVOKED = 11, PK_FRAME_ERR_OVERLOADED = 12,
+    PK_FRAME_ERR_FRAMING = 1,
+    PK_FRAME_ERR_VERSION = 2,
+    PK_FRAME_ERR_UNSUPPORTED = 3,
+    PK_FRAME_ERR_NO_SESSION = 4,
+    PK_FRAME_ERR_TOO_LARGE = 5,
+    PK_FRAME_ERR_CREDIT = 6,
+    PK_FRAME_ERR_CORRUPT = 7,
+    PK_FRAME_ERR_MALFORMED = 8,
+    PK_FRAME_ERR_EPOCH_CONFLICT = 9,
+    PK_FRAME_ERR_CLONE = 10,
+    PK_FRAME_ERR_REVOKED = 11,
+    PK_FRAME_ERR_OVERLOADED = 12,
 };
 const char *pk_frame_error_str(enum pk_frame_error code);
 
-enum pk_bye_reason { PK_BYE_SHUTDOWN = 1, PK_BYE_IDLE = 2, PK_BYE_MOVED = 3, PK_BYE_REVOKED = 4 };
-enum pk_codec { PK_CODEC_PLAIN = 0, PK_CODEC_ZSTD = 1 };
+enum pk_bye_reason {
+    PK_BYE_SHUTDOWN = 1,
+    PK_BYE_IDLE = 2,
+    PK_BYE_MOVED = 3,
+    PK_BYE_REVOKED = 4
+};
+enum pk_codec {
+    PK_CODEC_PLAIN = 0,
+    PK_CODEC_ZSTD = 1
+};
 
 struct pk_frame_batch {
     uint64_t epoch, seq;
@@ -38,17 +70,53 @@ struct pk_frame {
     enum pk_frame_type type;
     uint64_t session; /* 0 in HELLO */
     union {
-        struct { uint8_t minor; uint8_t boot_id[PK_BOOT_ID_BYTES]; uint64_t mono_ns; } hello;
-        struct { uint8_t minor; int64_t wall_us; uint64_t echo_mono_ns; } welcome;
+        struct {
+            uint8_t minor;
+            uint8_t boot_id[PK_BOOT_ID_BYTES];
+            uint64_t mono_ns;
+        } hello;
+        struct {
+            uint8_t minor;
+            int64_t wall_us;
+            uint64_t echo_mono_ns;
+        } welcome;
         struct pk_frame_batch batch;
-        struct { uint64_t epoch, upto; uint32_t n_ranges; struct { uint64_t from, to; } ranges[PK_MAX_ACK_RANGES];
-                 uint16_t credit_batches; uint32_t credit_bytes; } ack;
-        struct { uint16_t credit_batches; uint32_t credit_bytes; uint8_t reason; } credit;
-        struct { uint64_t mono_ns; int64_t wall_us; uint64_t echo_mono_ns; uint64_t queued; } heartbeat;
-        struct { uint32_t version; } config;
-        struct { uint32_t version; uint8_t status; } config_ack;
-        struct { uint8_t reason; uint32_t retry_after_s; } bye;
-        struct { uint16_t code; uint64_t epoch, seq; uint8_t fatal; } error;
+        struct {
+            uint64_t epoch, upto;
+            uint32_t n_ranges;
+            struct {
+                uint64_t from, to;
+            } ranges[PK_MAX_ACK_RANGES];
+            uint16_t credit_batches;
+            uint32_t credit_bytes;
+        } ack;
+        struct {
+            uint16_t credit_batches;
+            uint32_t credit_bytes;
+            uint8_t reason;
+        } credit;
+        struct {
+            uint64_t mono_ns;
+            int64_t wall_us;
+            uint64_t echo_mono_ns;
+            uint64_t queued;
+        } heartbeat;
+        struct {
+            uint32_t version;
+        } config;
+        struct {
+            uint32_t version;
+            uint8_t status;
+        } config_ack;
+        struct {
+            uint8_t reason;
+            uint32_t retry_after_s;
+        } bye;
+        struct {
+            uint16_t code;
+            uint64_t epoch, seq;
+            uint8_t fatal;
+        } error;
     } u;
 };
 
@@ -66,7 +134,10 @@ struct pk_hello_body {
     uint64_t spool_epoch, spool_oldest_seq, spool_newest_seq, spool_bytes;
     int64_t wall_us;
 };
-enum { PK_CAP_ZSTD = 1 << 0, PK_CAP_SPOOL = 1 << 1 /* survives a restart */ };
+enum {
+    PK_CAP_ZSTD = 1 << 0,
+    PK_CAP_SPOOL = 1 << 1 /* survives a restart */
+};
 struct pk_welcome_body {
     uint32_t sensor_id;
     uint32_t max_body_bytes, max_unpacked_bytes;

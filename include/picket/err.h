@@ -16,15 +16,15 @@
 
 typedef enum PK_NODISCARD pk_err {
     PK_OK = 0,
-    PK_ERR_NOMEM,     /* an allocation failed; nothing was changed */
-    PK_ERR_IO,        /* the operating system refused or a connection broke; may pass */
-    PK_ERR_MALFORMED, /* bytes from outside break their format */
-    PK_ERR_TRUNCATED, /* bytes from outside end too early */
-    PK_ERR_LIMIT,     /* a stated bound (limits.h) would be passed */
-    PK_ERR_AUTH,      /* the peer, key or role is not allowed to do this */
-    PK_ERR_CONFIG,    /* the operator's file, option or variable is wrong */
-    PK_ERR_VERSION,   /* a format, protocol or schema newer than this program */
-    PK_ERR_CONFLICT,  /* the same identity with other content: cloned key, restored spool */
+    PK_ERR_NOMEM,       /* an allocation failed; nothing was changed */
+    PK_ERR_IO,          /* the operating system refused or a connection broke; may pass */
+    PK_ERR_MALFORMED,   /* bytes from outside break their format */
+    PK_ERR_TRUNCATED,   /* bytes from outside end too early */
+    PK_ERR_LIMIT,       /* a stated bound (limits.h) would be passed */
+    PK_ERR_AUTH,        /* the peer, key or role is not allowed to do this */
+    PK_ERR_CONFIG,      /* the operator's file, option or variable is wrong */
+    PK_ERR_VERSION,     /* a format, protocol or schema newer than this program */
+    PK_ERR_CONFLICT,    /* the same identity with other content: cloned key, restored spool */
     PK_ERR_UNSUPPORTED, /* well formed, but nothing here can handle it */
 } pk_err;
 

@@ -8,7 +8,9 @@
 
 #include "picket/err.h"
 
-enum { PK_DIGEST_BYTES = 16 };
+enum {
+    PK_DIGEST_BYTES = 16
+};
 
 /* Initialises libsodium and draws the process's hash key. Call once from main, before threads;
  * PK_ERR_IO when the system has no randomness. Tests may call pk_hash_set_key for repeatable runs. */

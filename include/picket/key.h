@@ -11,7 +11,12 @@
 
 #include "picket/err.h"
 
-enum { PK_KEY_BYTES = 32, PK_KEY_TEXT_SIZE = 41, PK_FINGERPRINT_SIZE = 40, PK_KEY_ERROR_SIZE = 256 };
+enum {
+    PK_KEY_BYTES = 32,
+    PK_KEY_TEXT_SIZE = 41,
+    PK_FINGERPRINT_SIZE = 40,
+    PK_KEY_ERROR_SIZE = 256
+};
 
 struct pk_keypair {
     uint8_t pubkey[PK_KEY_BYTES];
@@ -20,16 +25,21 @@ struct pk_keypair {
 
 pk_err pk_keypair_generate(struct pk_keypair *out_pair);
 void pk_keypair_wipe(struct pk_keypair *pair);
-const char *pk_key_text(const uint8_t key[PK_KEY_BYTES], char out_text[PK_KEY_TEXT_SIZE]); /* Z85, ZeroMQ RFC 32 */
+const char *pk_key_text(
+    const uint8_t key[PK_KEY_BYTES], char out_text[PK_KEY_TEXT_SIZE]); /* Z85, ZeroMQ RFC 32 */
 bool pk_key_parse(const char *text, uint8_t out_key[PK_KEY_BYTES]);
 /* BLAKE2b-128 of the public key in eight groups of four hex digits, for people to compare. */
-const char *pk_key_fingerprint(const uint8_t pubkey[PK_KEY_BYTES], char out_text[PK_FINGERPRINT_SIZE]);
+const char *pk_key_fingerprint(
+    const uint8_t pubkey[PK_KEY_BYTES], char out_text[PK_FINGERPRINT_SIZE]);
 
 /* out_error: one sentence that names the file and what to do. PK_ERR_IO, PK_ERR_AUTH (owner, mode), PK_ERR_MALFORMED. */
-pk_err pk_keypair_load(const char *path, struct pk_keypair *out_pair, char out_error[PK_KEY_ERROR_SIZE]);
+pk_err pk_keypair_load(
+    const char *path, struct pk_keypair *out_pair, char out_error[PK_KEY_ERROR_SIZE]);
 /* Refuses to replace an existing file unless replace. */
-pk_err pk_keypair_save(const char *path, const struct pk_keypair *pair, bool replace, char out_error[PK_KEY_ERROR_SIZE]);
+pk_err pk_keypair_save(const char *path, const struct pk_keypair *pair, bool replace,
+    char out_error[PK_KEY_ERROR_SIZE]);
 /* The tenant's client key, 32 bytes as `picket-client-key-1 <64 hex digits>`, same rules for the file. */
-pk_err pk_client_key_load(const char *path, uint8_t out_key[PK_KEY_BYTES], char out_error[PK_KEY_ERROR_SIZE]);
+pk_err pk_client_key_load(
+    const char *path, uint8_t out_key[PK_KEY_BYTES], char out_error[PK_KEY_ERROR_SIZE]);
 
 #endif

@@ -5,11 +5,12 @@
 
 enum {
     /* Wire. A batch or frame beyond any of these is refused whole. */
-    PK_MAX_HEADER_BYTES = 256,           /* frame header */
-    PK_MAX_BODY_BYTES = 1 << 20,         /* batch body as sent; also the ZeroMQ frame limit */
-    PK_MAX_UNPACKED_BYTES = 8 << 20,     /* after decompression, and the sum of what decoding allocates per table */
+    PK_MAX_HEADER_BYTES = 256,   /* frame header */
+    PK_MAX_BODY_BYTES = 1 << 20, /* batch body as sent; also the ZeroMQ frame limit */
+    PK_MAX_UNPACKED_BYTES =
+        8 << 20, /* after decompression, and the sum of what decoding allocates per table */
     PK_MAX_COMPRESSION_RATIO = 32,
-    PK_MAX_BATCH_ROWS = 20000,           /* RFC 8618 appendix C: little gain past 10,000 */
+    PK_MAX_BATCH_ROWS = 20000, /* RFC 8618 appendix C: little gain past 10,000 */
     PK_MAX_BATCH_NAMES = 20000,
     PK_MAX_BATCH_ADDRS = 20000,
     PK_MAX_BATCH_SIGNATURES = 20000,

@@ -26,8 +26,8 @@ void pk_log(enum pk_log_level level, const char *module, const char *format, ...
     __attribute__((format(printf, 3, 4)));
 
 #define pk_debug(module, ...) pk_log(PK_LOG_DEBUG, module, __VA_ARGS__)
-#define pk_info(module, ...) pk_log(PK_LOG_INFO, module, __VA_ARGS__)
-#define pk_warn(module, ...) pk_log(PK_LOG_WARNING, module, __VA_ARGS__)
+#define pk_info(module, ...)  pk_log(PK_LOG_INFO, module, __VA_ARGS__)
+#define pk_warn(module, ...)  pk_log(PK_LOG_WARNING, module, __VA_ARGS__)
 #define pk_error(module, ...) pk_log(PK_LOG_ERROR, module, __VA_ARGS__)
 
 /* Copies at most what fits of text into out (always terminated), with quotes, controls and

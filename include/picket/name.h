@@ -12,16 +12,16 @@
 #include "picket/err.h"
 
 enum {
-    PK_NAME_MAX = 255,       /* RFC 1035 s2.3.4, wire bytes with the root label */
-    PK_LABEL_MAX = 63,       /* RFC 1035 s2.3.4 */
+    PK_NAME_MAX = 255, /* RFC 1035 s2.3.4, wire bytes with the root label */
+    PK_LABEL_MAX = 63, /* RFC 1035 s2.3.4 */
     PK_NAME_MAX_LABELS = 127,
     PK_NAME_TEXT_SIZE = 1020, /* every byte as \DDD, dots, the zero */
 };
 
 struct pk_name {
-    uint8_t len;                /* wire bytes used, 1 (root) .. 255 */
-    uint8_t n_labels;           /* without the root label, 0 .. 127 */
-    uint8_t wire[PK_NAME_MAX];  /* bytes past len are undefined */
+    uint8_t len;               /* wire bytes used, 1 (root) .. 255 */
+    uint8_t n_labels;          /* without the root label, 0 .. 127 */
+    uint8_t wire[PK_NAME_MAX]; /* bytes past len are undefined */
 };
 
 /* Reads the name at *pos of a message, following compression pointers (each must point before the

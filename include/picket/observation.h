@@ -34,7 +34,7 @@ struct pk_client {
 enum pk_vantage {
     PK_VANTAGE_UNKNOWN,
     PK_VANTAGE_AUTHORITATIVE, /* beside an authoritative server: clients are outside resolvers and actors */
-    PK_VANTAGE_RESOLVER,      /* between inside clients and their resolver */
+    PK_VANTAGE_RESOLVER, /* between inside clients and their resolver */
     PK_N_VANTAGES,
 };
 
@@ -57,7 +57,9 @@ enum pk_answer_kind {
     PK_N_ANSWER_KINDS,
 };
 
-enum { PK_RCODE_NO_RESPONSE = 0xffff };
+enum {
+    PK_RCODE_NO_RESPONSE = 0xffff
+};
 
 /* Response header bits kept, and the query's. */
 enum {
@@ -86,7 +88,8 @@ struct pk_signature {
     uint16_t qclass;
     uint16_t rcode; /* PK_RCODE_NO_RESPONSE when none came */
     uint16_t flags; /* PK_SIG_* */
-    uint16_t edns_udp_size; /* of the query, rounded down to 512, 1232, 1400, 4096 or the rest to 0 and 65535 */
+    uint16_t
+        edns_udp_size; /* of the query, rounded down to 512, 1232, 1400, 4096 or the rest to 0 and 65535 */
 };
 
 /* In-scope transactions of one client, name and signature within a window. */
@@ -94,18 +97,20 @@ struct pk_activity {
     struct pk_client client;
     struct pk_slice name;
     struct pk_signature signature;
-    int64_t first_us; /* time of the first query */
-    uint32_t span_us; /* last minus first */
-    uint32_t count;   /* transactions, >= 1 */
+    int64_t first_us;                        /* time of the first query */
+    uint32_t span_us;                        /* last minus first */
+    uint32_t count;                          /* transactions, >= 1 */
     uint32_t latency_min_us, latency_max_us; /* 0 when unanswered */
     uint32_t response_bytes_max;
-    uint64_t answer_digest; /* of the answer section's (type, RDATA) set without owner and TTL; 0: none. Equal answers of
+    uint64_t
+        answer_digest; /* of the answer section's (type, RDATA) set without owner and TTL; 0: none. Equal answers of
                                different names are how a wildcard shows */
     uint32_t min_ttl_s;
     uint32_t retransmissions;
     uint32_t transfer_records; /* AXFR, IXFR: resource records seen */
     uint16_t transfer_soas;
-    uint8_t case_mixed; /* queries with 0x20 case patterns (RFC draft-vixie-dnsext-dns0x20), saturating */
+    uint8_t
+        case_mixed; /* queries with 0x20 case patterns (RFC draft-vixie-dnsext-dns0x20), saturating */
 };
 
 /* How far an RRset may be believed; part of its identity in history, never merged across (design, 7). */
@@ -149,34 +154,34 @@ struct pk_negative {
 /* Counters since the last health batch (deltas). The number of each is its key on the wire (96 + index) and never changes. */
 enum pk_health_key {
     PK_HEALTH_INTERVAL_MS,
-    PK_HEALTH_PACKETS,          /* handed over by libpcap */
-    PK_HEALTH_KERNEL_DROPPED,   /* ring full: libpcap ps_drop */
-    PK_HEALTH_IFACE_DROPPED,    /* libpcap ps_ifdrop */
-    PK_HEALTH_NOT_DNS,          /* other ports, protocols, link types */
-    PK_HEALTH_SNAPPED,          /* cut by the snap length inside the message */
-    PK_HEALTH_BAD_PACKET,       /* link, IP, UDP or TCP header damaged */
-    PK_HEALTH_FRAGMENTS,        /* IP fragments not used */
+    PK_HEALTH_PACKETS,        /* handed over by libpcap */
+    PK_HEALTH_KERNEL_DROPPED, /* ring full: libpcap ps_drop */
+    PK_HEALTH_IFACE_DROPPED,  /* libpcap ps_ifdrop */
+    PK_HEALTH_NOT_DNS,        /* other ports, protocols, link types */
+    PK_HEALTH_SNAPPED,        /* cut by the snap length inside the message */
+    PK_HEALTH_BAD_PACKET,     /* link, IP, UDP or TCP header damaged */
+    PK_HEALTH_FRAGMENTS,      /* IP fragments not used */
     PK_HEALTH_TCP_SEGMENTS,
-    PK_HEALTH_TCP_SHED,         /* stream bytes dropped: gaps, caps */
-    PK_HEALTH_MESSAGES,         /* DNS messages, malformed ones included */
+    PK_HEALTH_TCP_SHED, /* stream bytes dropped: gaps, caps */
+    PK_HEALTH_MESSAGES, /* DNS messages, malformed ones included */
     PK_HEALTH_MALFORMED,
     PK_HEALTH_QUERIES,
     PK_HEALTH_RESPONSES,
-    PK_HEALTH_TRANSACTIONS,     /* answered + unanswered */
+    PK_HEALTH_TRANSACTIONS, /* answered + unanswered */
     PK_HEALTH_ANSWERED,
     PK_HEALTH_UNANSWERED,
     PK_HEALTH_RETRANSMISSIONS,
     PK_HEALTH_UNSOLICITED,
-    PK_HEALTH_PAIRING_EVICTED,  /* open queries closed early: reported as unanswered too */
-    PK_HEALTH_IN_SCOPE,         /* transactions in activity rows */
-    PK_HEALTH_NEGATIVE,         /* transactions in negative rows */
-    PK_HEALTH_POSITIVE,         /* out-of-scope transactions with data: only their RRsets travel */
-    PK_HEALTH_MERGE_SHED,       /* transactions lost because a window table was full */
-    PK_HEALTH_RRSETS,           /* RRset sightings before merging */
+    PK_HEALTH_PAIRING_EVICTED, /* open queries closed early: reported as unanswered too */
+    PK_HEALTH_IN_SCOPE,        /* transactions in activity rows */
+    PK_HEALTH_NEGATIVE,        /* transactions in negative rows */
+    PK_HEALTH_POSITIVE,        /* out-of-scope transactions with data: only their RRsets travel */
+    PK_HEALTH_MERGE_SHED,      /* transactions lost because a window table was full */
+    PK_HEALTH_RRSETS,          /* RRset sightings before merging */
     PK_HEALTH_RRSETS_SHED,
-    PK_HEALTH_RRSETS_REFUSED,   /* out of bailiwick, unsolicited: not history */
-    PK_HEALTH_ROWS,             /* rows sealed into batches */
-    PK_HEALTH_SPOOL_BYTES,      /* gauge */
+    PK_HEALTH_RRSETS_REFUSED, /* out of bailiwick, unsolicited: not history */
+    PK_HEALTH_ROWS,           /* rows sealed into batches */
+    PK_HEALTH_SPOOL_BYTES,    /* gauge */
     PK_HEALTH_SPOOL_LOST_ROWS,
     PK_HEALTH_BATCHES_SENT,
     PK_HEALTH_BATCHES_RESENT,

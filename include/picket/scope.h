@@ -17,7 +17,8 @@
 struct pk_scope_site {
     char *name;
     enum pk_vantage vantage;
-    struct pk_prefix *clients; /* empty in the file: the private ranges of RFC 1918, 4193, 6598, link-local */
+    struct pk_prefix
+        *clients; /* empty in the file: the private ranges of RFC 1918, 4193, 6598, link-local */
     size_t n_clients;
     struct pk_prefix *resolvers;
     size_t n_resolvers;
@@ -43,9 +44,9 @@ struct pk_scope_tenant {
     size_t n_watch;
     struct pk_name *sensitive_zones;
     size_t n_sensitive_zones;
-    uint32_t activity_days; /* default 30 */
-    uint32_t history_days;  /* default 3650 */
-    double budget;          /* false alerts a day over all detectors; default 1 */
+    uint32_t activity_days;       /* default 30 */
+    uint32_t history_days;        /* default 3650 */
+    double budget;                /* false alerts a day over all detectors; default 1 */
     struct pk_scope_index *index; /* zones, reverse zones and watched names by hash; private */
 };
 
@@ -55,14 +56,16 @@ struct pk_scope {
 };
 
 /* Reads a scope; out_error as in conf.h. */
-pk_err pk_scope_load(const char *path, struct pk_scope **out_scope, char out_error[PK_CONF_ERROR_SIZE]);
+pk_err pk_scope_load(
+    const char *path, struct pk_scope **out_scope, char out_error[PK_CONF_ERROR_SIZE]);
 pk_err pk_scope_parse(const char *name, const char *text, size_t len, struct pk_scope **out_scope,
     char out_error[PK_CONF_ERROR_SIZE]);
 void pk_scope_free(struct pk_scope *scope);
 
 /* "acme/hq", or "hq" when only one tenant has such a site. On failure out_error says which would be right. */
-pk_err pk_scope_find_site(const struct pk_scope *scope, const char *path, const struct pk_scope_tenant **out_tenant,
-    const struct pk_scope_site **out_site, char out_error[PK_CONF_ERROR_SIZE]);
+pk_err pk_scope_find_site(const struct pk_scope *scope, const char *path,
+    const struct pk_scope_tenant **out_tenant, const struct pk_scope_site **out_site,
+    char out_error[PK_CONF_ERROR_SIZE]);
 
 /* Why a transaction is in scope. */
 enum pk_scope_reason {
@@ -72,10 +75,12 @@ enum pk_scope_reason {
     PK_SCOPE_WATCH,
     PK_SCOPE_BUILTIN, /* transfer types, class CH, internal suffixes: ships with the sensor, versioned */
 };
-enum { PK_SCOPE_BUILTIN_VERSION = 1 };
+enum {
+    PK_SCOPE_BUILTIN_VERSION = 1
+};
 /* name in any case. out_zone (may be NULL): the zone, reverse zone or watched name it fell under; the root for BUILTIN. */
-enum pk_scope_reason pk_scope_match(const struct pk_scope_tenant *tenant, const struct pk_name *name, uint16_t qtype, uint16_t qclass,
-    struct pk_name *out_zone);
+enum pk_scope_reason pk_scope_match(const struct pk_scope_tenant *tenant,
+    const struct pk_name *name, uint16_t qtype, uint16_t qclass, struct pk_name *out_zone);
 bool pk_scope_is_client(const struct pk_scope_site *site, const struct pk_addr *addr);
 bool pk_scope_is_in(const struct pk_prefix *prefixes, size_t n, const struct pk_addr *addr);
 

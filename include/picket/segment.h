@@ -10,7 +10,10 @@
 #include "picket/bytes.h"
 #include "picket/envelope.h"
 
-enum { PK_SEGMENT_HEADER_BYTES = 64, PK_SEGMENT_VERSION = 1 };
+enum {
+    PK_SEGMENT_HEADER_BYTES = 64,
+    PK_SEGMENT_VERSION = 1
+};
 
 struct pk_segment_header {
     uint64_t epoch;
@@ -28,13 +31,16 @@ struct pk_segment_record {
     uint32_t body_len;
 };
 
-void pk_segment_header_encode(const struct pk_segment_header *header, uint8_t out[PK_SEGMENT_HEADER_BYTES]);
+void pk_segment_header_encode(
+    const struct pk_segment_header *header, uint8_t out[PK_SEGMENT_HEADER_BYTES]);
 /* PK_ERR_TRUNCATED, PK_ERR_MALFORMED (not a segment, bad checksum), PK_ERR_VERSION. */
-pk_err pk_segment_header_decode(const uint8_t *data, size_t len, struct pk_segment_header *out_header);
+pk_err pk_segment_header_decode(
+    const uint8_t *data, size_t len, struct pk_segment_header *out_header);
 void pk_segment_record_encode(const struct pk_segment_record *record, struct pk_bytes *out);
 /* The record at *pos of data; on success *pos is after it. PK_ERR_TRUNCATED: the bytes end inside it (a torn tail);
  * PK_ERR_MALFORMED: length, checksum or padding is wrong. At the end of data (*pos == len) call no more. */
-pk_err pk_segment_record_decode(const uint8_t *data, size_t len, size_t *pos, struct pk_segment_record *out_record);
+pk_err pk_segment_record_decode(
+    const uint8_t *data, size_t len, size_t *pos, struct pk_segment_record *out_record);
 uint32_t pk_crc32c(const void *data, size_t len);
 
 #endif

@@ -10,14 +10,14 @@
 
 struct pk_addr pk_addr_v4(const uint8_t bytes[4])
 {
-    struct pk_addr addr = { .family = 4 };
+    struct pk_addr addr = {.family = 4};
     memcpy(addr.bytes, bytes, 4);
     return addr;
 }
 
 struct pk_addr pk_addr_v6(const uint8_t bytes[16])
 {
-    struct pk_addr addr = { .family = 6 };
+    struct pk_addr addr = {.family = 6};
     memcpy(addr.bytes, bytes, 16);
     return addr;
 }
@@ -46,14 +46,15 @@ const char *pk_addr_text(const struct pk_addr *addr, char out_text[PK_ADDR_TEXT_
 {
     out_text[0] = '\0';
     if (addr->family != 0) {
-        (void)inet_ntop(addr->family == 4 ? AF_INET : AF_INET6, addr->bytes, out_text, PK_ADDR_TEXT_SIZE);
+        (void)inet_ntop(
+            addr->family == 4 ? AF_INET : AF_INET6, addr->bytes, out_text, PK_ADDR_TEXT_SIZE);
     }
     return out_text;
 }
 
 bool pk_addr_parse(const char *text, struct pk_addr *out_addr)
 {
-    struct pk_addr addr = { 0 };
+    struct pk_addr addr = {0};
     if (inet_pton(AF_INET, text, addr.bytes) == 1) {
         addr.family = 4;
     } else if (inet_pton(AF_INET6, text, addr.bytes) == 1) {
@@ -68,13 +69,14 @@ bool pk_addr_parse(const char *text, struct pk_addr *out_addr)
 const char *pk_prefix_text(const struct pk_prefix *prefix, char out_text[PK_PREFIX_TEXT_SIZE])
 {
     char addr[PK_ADDR_TEXT_SIZE];
-    snprintf(out_text, PK_PREFIX_TEXT_SIZE, "%s/%u", pk_addr_text(&prefix->addr, addr), prefix->len);
+    snprintf(
+        out_text, PK_PREFIX_TEXT_SIZE, "%s/%u", pk_addr_text(&prefix->addr, addr), prefix->len);
     return out_text;
 }
 
 struct pk_prefix pk_addr_prefix(const struct pk_addr *addr, uint8_t len)
 {
-    struct pk_prefix prefix = { .addr = *addr, .len = len };
+    struct pk_prefix prefix = {.addr = *addr, .len = len};
     size_t n_bytes = pk_addr_len(addr);
     for (size_t i = 0; i < n_bytes; i++) {
         size_t kept = len > i * 8 ? len - i * 8 : 0;
@@ -124,5 +126,6 @@ bool pk_prefix_contains(const struct pk_prefix *prefix, const struct pk_addr *ad
     size_t whole = prefix->len / 8;
     unsigned rest = prefix->len % 8;
     return memcmp(prefix->addr.bytes, addr->bytes, whole) == 0 &&
-           (rest == 0 || ((prefix->addr.bytes[whole] ^ addr->bytes[whole]) & (0xff00u >> rest) & 0xff) == 0);
+           (rest == 0 ||
+               ((prefix->addr.bytes[whole] ^ addr->bytes[whole]) & (0xff00u >> rest) & 0xff) == 0);
 }

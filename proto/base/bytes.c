@@ -6,11 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_CAP = 256 };
+enum {
+    FIRST_CAP = 256
+};
 
 void pk_bytes_init(struct pk_bytes *bytes, size_t max_bytes)
 {
-    *bytes = (struct pk_bytes){ .max_bytes = max_bytes };
+    *bytes = (struct pk_bytes){.max_bytes = max_bytes};
 }
 
 void pk_bytes_done(struct pk_bytes *bytes)
@@ -83,13 +85,13 @@ void pk_bytes_put_u8(struct pk_bytes *bytes, uint8_t v)
 
 void pk_bytes_put_be16(struct pk_bytes *bytes, uint16_t v)
 {
-    uint8_t raw[2] = { (uint8_t)(v >> 8), (uint8_t)v };
+    uint8_t raw[2] = {(uint8_t)(v >> 8), (uint8_t)v};
     pk_bytes_put(bytes, raw, sizeof raw);
 }
 
 void pk_bytes_put_be32(struct pk_bytes *bytes, uint32_t v)
 {
-    uint8_t raw[4] = { (uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v };
+    uint8_t raw[4] = {(uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v};
     pk_bytes_put(bytes, raw, sizeof raw);
 }
 

@@ -56,7 +56,8 @@ static char *digits(char *p, unsigned v, unsigned n)
 
 const char *pk_time_text(int64_t wall_us, char out_text[PK_TIME_TEXT_SIZE])
 {
-    const int64_t min_us = INT64_C(-62167219200) * PK_US_PER_S, max_us = INT64_C(253402300800) * PK_US_PER_S - 1;
+    const int64_t min_us = INT64_C(-62167219200) * PK_US_PER_S,
+                  max_us = INT64_C(253402300800) * PK_US_PER_S - 1;
     wall_us = wall_us < min_us ? min_us : wall_us > max_us ? max_us : wall_us;
     int64_t days = wall_us / PK_US_PER_DAY;
     int64_t rest = wall_us % PK_US_PER_DAY;
@@ -169,10 +170,11 @@ bool pk_time_parse(const char *text, int64_t *out_wall_us)
     int minute = hour >= 0 && accept(&p, ':') ? number(&p, 2) : -1;
     int second = minute >= 0 && accept(&p, ':') ? number(&p, 2) : -1;
     int64_t fraction_us, offset_us;
-    if (hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 60 || !parse_fraction(&p, &fraction_us) ||
-        !parse_offset(&p, &offset_us) || *p != '\0') {
+    if (hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 60 ||
+        !parse_fraction(&p, &fraction_us) || !parse_offset(&p, &offset_us) || *p != '\0') {
         return false;
     }
-    *out_wall_us = us + (hour * 3600 + minute * 60 + second) * PK_US_PER_S + fraction_us - offset_us;
+    *out_wall_us =
+        us + (hour * 3600 + minute * 60 + second) * PK_US_PER_S + fraction_us - offset_us;
     return true;
 }

@@ -18,9 +18,15 @@
 
 #include "picket/bytes.h"
 
-enum kind { KIND_SCALAR, KIND_LIST, KIND_MAP };
+enum kind {
+    KIND_SCALAR,
+    KIND_LIST,
+    KIND_MAP
+};
 
-enum { MAX_NODES = 2000000 };
+enum {
+    MAX_NODES = 2000000
+};
 
 struct pk_conf_node {
     enum kind kind;
@@ -157,7 +163,8 @@ static void open_node(struct builder *builder, enum kind kind, unsigned line)
         refuse(builder, PK_ERR_LIMIT, line, "nested too deeply");
         return;
     }
-    if (builder->depth > 0 && builder->stack[builder->depth - 1]->kind == KIND_MAP && !builder->pending_key) {
+    if (builder->depth > 0 && builder->stack[builder->depth - 1]->kind == KIND_MAP &&
+        !builder->pending_key) {
         refuse(builder, PK_ERR_CONFIG, line, "a key must be plain text");
         return;
     }
@@ -185,7 +192,8 @@ static void scalar(struct builder *builder, const yaml_event_t *event, unsigned 
         refuse(builder, PK_ERR_NOMEM, 0, "out of memory");
         return;
     }
-    if (builder->depth > 0 && builder->stack[builder->depth - 1]->kind == KIND_MAP && !builder->pending_key) {
+    if (builder->depth > 0 && builder->stack[builder->depth - 1]->kind == KIND_MAP &&
+        !builder->pending_key) {
         builder->pending_key = copy;
         return;
     }
@@ -205,15 +213,19 @@ static void on_event(struct builder *builder, const yaml_event_t *event, unsigne
     switch (event->type) {
     case YAML_DOCUMENT_START_EVENT:
         if (++*n_documents > 1) {
-            refuse(builder, PK_ERR_CONFIG, line, "a second document (---); one file is one document");
+            refuse(
+                builder, PK_ERR_CONFIG, line, "a second document (---); one file is one document");
         }
         break;
     case YAML_ALIAS_EVENT:
-        refuse(builder, PK_ERR_CONFIG, line, "aliases (*name) are not supported, write the value out");
+        refuse(
+            builder, PK_ERR_CONFIG, line, "aliases (*name) are not supported, write the value out");
         break;
     case YAML_SCALAR_EVENT:
-        if (event->data.scalar.anchor || (event->data.scalar.tag && event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE)) {
-            refuse(builder, PK_ERR_CONFIG, line, "anchors (&name) and tags (!name) are not supported");
+        if (event->data.scalar.anchor ||
+            (event->data.scalar.tag && event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE)) {
+            refuse(
+                builder, PK_ERR_CONFIG, line, "anchors (&name) and tags (!name) are not supported");
             break;
         }
         scalar(builder, event, line);
@@ -236,7 +248,8 @@ static void on_event(struct builder *builder, const yaml_event_t *event, unsigne
     }
 }
 
-static void parse_events(struct builder *builder, const char *text, size_t len, char out_error[PK_CONF_ERROR_SIZE])
+static void parse_events(
+    struct builder *builder, const char *text, size_t len, char out_error[PK_CONF_ERROR_SIZE])
 {
     yaml_parser_t parser;
     if (!yaml_parser_initialize(&parser)) {
@@ -249,8 +262,9 @@ static void parse_events(struct builder *builder, const char *text, size_t len, 
     while (builder->err == PK_OK && !at_end) {
         yaml_event_t event;
         if (!yaml_parser_parse(&parser, &event)) {
-            snprintf(out_error, PK_CONF_ERROR_SIZE, "%s:%zu: not YAML: %s%s%s", builder->conf->name, parser.problem_mark.line + 1,
-                parser.problem ? parser.problem : "unreadable", parser.context ? " " : "", parser.context ? parser.context : "");
+            snprintf(out_error, PK_CONF_ERROR_SIZE, "%s:%zu: not YAML: %s%s%s", builder->conf->name,
+                parser.problem_mark.line + 1, parser.problem ? parser.problem : "unreadable",
+                parser.context ? " " : "", parser.context ? parser.context : "");
             builder->err = PK_ERR_CONFIG;
             break;
         }
@@ -261,14 +275,16 @@ static void parse_events(struct builder *builder, const char *text, size_t len, 
     yaml_parser_delete(&parser);
 }
 
-pk_err pk_conf_parse(const char *name, const char *text, size_t len, struct pk_conf **out_conf, char out_error[PK_CONF_ERROR_SIZE])
+pk_err pk_conf_parse(const char *name, const char *text, size_t len, struct pk_conf **out_conf,
+    char out_error[PK_CONF_ERROR_SIZE])
 {
     if (len > PK_CONF_MAX_BYTES) {
-        snprintf(out_error, PK_CONF_ERROR_SIZE, "%s: larger than %d bytes", name, PK_CONF_MAX_BYTES);
+        snprintf(
+            out_error, PK_CONF_ERROR_SIZE, "%s: larger than %d bytes", name, PK_CONF_MAX_BYTES);
         return PK_ERR_LIMIT;
     }
     struct pk_conf *conf = calloc(1, sizeof *conf);
-    struct builder builder = { .conf = conf };
+    struct builder builder = {.conf = conf};
     out_error[0] = '\0';
     if (!conf || !(conf->name = strdup(name))) {
         builder.err = PK_ERR_NOMEM;
@@ -286,9 +302,11 @@ pk_err pk_conf_parse(const char *name, const char *text, size_t len, struct pk_c
     }
     if (builder.err != PK_OK) {
         if (builder.error_text && builder.error_line) {
-            snprintf(out_error, PK_CONF_ERROR_SIZE, "%s:%u: %s", name, builder.error_line, builder.error_text);
+            snprintf(out_error, PK_CONF_ERROR_SIZE, "%s:%u: %s", name, builder.error_line,
+                builder.error_text);
         } else if (out_error[0] == '\0') {
-            snprintf(out_error, PK_CONF_ERROR_SIZE, "%s: %s", name, builder.error_text ? builder.error_text : pk_err_str(builder.err));
+            snprintf(out_error, PK_CONF_ERROR_SIZE, "%s: %s", name,
+                builder.error_text ? builder.error_text : pk_err_str(builder.err));
         }
         pk_conf_free(conf);
         return builder.err;
@@ -316,7 +334,8 @@ static pk_err read_file(const char *path, struct pk_bytes *out, char out_error[P
         return PK_ERR_IO;
     }
     if (out->err != PK_OK) {
-        snprintf(out_error, PK_CONF_ERROR_SIZE, "%s: larger than %d bytes", path, PK_CONF_MAX_BYTES);
+        snprintf(
+            out_error, PK_CONF_ERROR_SIZE, "%s: larger than %d bytes", path, PK_CONF_MAX_BYTES);
     }
     return out->err;
 }
@@ -327,7 +346,8 @@ pk_err pk_conf_load(const char *path, struct pk_conf **out_conf, char out_error[
     pk_bytes_init(&text, PK_CONF_MAX_BYTES);
     pk_err err = read_file(path, &text, out_error);
     if (err == PK_OK) {
-        err = pk_conf_parse(path, text.data ? (const char *)text.data : "", text.len, out_conf, out_error);
+        err = pk_conf_parse(
+            path, text.data ? (const char *)text.data : "", text.len, out_conf, out_error);
     }
     pk_bytes_done(&text);
     return err;
@@ -349,7 +369,8 @@ void pk_conf_fail(struct pk_conf *conf, const struct pk_conf_node *node, const c
     if (node && node->variable) {
         n = snprintf(conf->error, sizeof conf->error, "%s: ", node->variable);
     } else {
-        n = snprintf(conf->error, sizeof conf->error, "%s:%u: %s%s", conf->name, node ? node->line : 1, node && node->key ? node->key : "",
+        n = snprintf(conf->error, sizeof conf->error, "%s:%u: %s%s", conf->name,
+            node ? node->line : 1, node && node->key ? node->key : "",
             node && node->key ? ": " : "");
     }
     if (n < 0 || (size_t)n >= sizeof conf->error) {
@@ -366,7 +387,8 @@ const struct pk_conf_node *pk_conf_root(const struct pk_conf *conf)
     return conf->root;
 }
 
-const struct pk_conf_node *pk_conf_get(struct pk_conf *conf, const struct pk_conf_node *map, const char *key)
+const struct pk_conf_node *pk_conf_get(
+    struct pk_conf *conf, const struct pk_conf_node *map, const char *key)
 {
     if (map->kind != KIND_MAP) {
         pk_conf_fail(conf, map, "must be a map of keys and values");
@@ -400,7 +422,8 @@ void pk_conf_finish_map(struct pk_conf *conf, const struct pk_conf_node *map)
         size_t len = 0;
         for (size_t k = 0; k < map->n_items && len < sizeof known - 1; k++) {
             if (map->items[k]->is_known) {
-                int n = snprintf(known + len, sizeof known - len, "%s%s", len ? ", " : "", map->items[k]->key);
+                int n = snprintf(
+                    known + len, sizeof known - len, "%s%s", len ? ", " : "", map->items[k]->key);
                 len += n > 0 ? (size_t)n : 0;
             }
         }
@@ -466,7 +489,8 @@ void pk_conf_bool(struct pk_conf *conf, const struct pk_conf_node *node, bool *i
     }
 }
 
-void pk_conf_int(struct pk_conf *conf, const struct pk_conf_node *node, int64_t min, int64_t max, int64_t *inout)
+void pk_conf_int(
+    struct pk_conf *conf, const struct pk_conf_node *node, int64_t min, int64_t max, int64_t *inout)
 {
     const char *text = NULL;
     pk_conf_text(conf, node, &text);
@@ -477,13 +501,15 @@ void pk_conf_int(struct pk_conf *conf, const struct pk_conf_node *node, int64_t 
     errno = 0;
     long long v = strtoll(text, &end, 10);
     if (end == text || *end != '\0' || errno != 0 || v < min || v > max) {
-        pk_conf_fail(conf, node, "must be a number from %lld to %lld, not \"%s\"", (long long)min, (long long)max, text);
+        pk_conf_fail(conf, node, "must be a number from %lld to %lld, not \"%s\"", (long long)min,
+            (long long)max, text);
         return;
     }
     *inout = v;
 }
 
-void pk_conf_double(struct pk_conf *conf, const struct pk_conf_node *node, double min, double max, double *inout)
+void pk_conf_double(
+    struct pk_conf *conf, const struct pk_conf_node *node, double min, double max, double *inout)
 {
     const char *text = NULL;
     pk_conf_text(conf, node, &text);
@@ -499,14 +525,16 @@ void pk_conf_double(struct pk_conf *conf, const struct pk_conf_node *node, doubl
     *inout = v;
 }
 
-void pk_conf_need(struct pk_conf *conf, const struct pk_conf_node *map_node, const struct pk_conf_node *node, const char *key)
+void pk_conf_need(struct pk_conf *conf, const struct pk_conf_node *map_node,
+    const struct pk_conf_node *node, const char *key)
 {
     if (!node) {
         pk_conf_fail(conf, map_node, "the key \"%s\" is missing", key);
     }
 }
 
-pk_err pk_conf_override(struct pk_conf *conf, const char *dotted_path, const char *variable, const char *value)
+pk_err pk_conf_override(
+    struct pk_conf *conf, const char *dotted_path, const char *variable, const char *value)
 {
     struct pk_conf_node *map = conf->root;
     const char *rest = dotted_path;

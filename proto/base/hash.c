@@ -55,5 +55,6 @@ uint64_t pk_hash_mix(uint64_t a, uint64_t b)
 
 void pk_digest(const void *data, size_t len, uint8_t out_digest[PK_DIGEST_BYTES])
 {
-    (void)crypto_generichash(out_digest, PK_DIGEST_BYTES, data, len, NULL, 0); /* cannot fail with these sizes */
+    (void)crypto_generichash(
+        out_digest, PK_DIGEST_BYTES, data, len, NULL, 0); /* cannot fail with these sizes */
 }

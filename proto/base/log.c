@@ -9,9 +9,11 @@
 
 #include "picket/clock.h"
 
-enum { MAX_LINE = 2048 };
+enum {
+    MAX_LINE = 2048
+};
 
-static const char *const level_names[] = { "debug", "info", "warning", "error" };
+static const char *const level_names[] = {"debug", "info", "warning", "error"};
 static atomic_int threshold = PK_LOG_INFO;
 
 void pk_log_set_level(enum pk_log_level level)
@@ -35,7 +37,8 @@ void pk_log(enum pk_log_level level, const char *module, const char *format, ...
         return;
     }
     char line[MAX_LINE], ts[PK_TIME_TEXT_SIZE];
-    int n = snprintf(line, sizeof line, "level=%s ts=%s module=%s ", level_names[level], pk_time_text(pk_clock_wall_us(), ts), module);
+    int n = snprintf(line, sizeof line, "level=%s ts=%s module=%s ", level_names[level],
+        pk_time_text(pk_clock_wall_us(), ts), module);
     size_t len = (size_t)n;
     va_list args;
     va_start(args, format);

@@ -5,7 +5,7 @@
 
 pk_err pk_map_init(struct pk_map *map, size_t max_entries, pk_map_equal equal)
 {
-    *map = (struct pk_map){ .max_entries = max_entries, .equal = equal };
+    *map = (struct pk_map){.max_entries = max_entries, .equal = equal};
     size_t n_slots = 8;
     while (n_slots < 2 * max_entries) {
         n_slots *= 2;
@@ -22,7 +22,7 @@ pk_err pk_map_init(struct pk_map *map, size_t max_entries, pk_map_equal equal)
 void pk_map_done(struct pk_map *map)
 {
     free(map->slots);
-    *map = (struct pk_map){ 0 };
+    *map = (struct pk_map){0};
 }
 
 void pk_map_clear(struct pk_map *map)
@@ -55,7 +55,7 @@ bool pk_map_add(struct pk_map *map, uint64_t hash, uint32_t entry)
     while (map->slots[i].entry != PK_MAP_NONE) {
         i = (i + 1) & map->mask;
     }
-    map->slots[i] = (struct pk_map_slot){ .hash = hash, .entry = entry };
+    map->slots[i] = (struct pk_map_slot){.hash = hash, .entry = entry};
     map->n++;
     return true;
 }
@@ -70,7 +70,8 @@ bool pk_map_remove(struct pk_map *map, uint64_t hash, uint32_t entry)
         i = (i + 1) & map->mask;
     }
     /* Move back every later pair of the run whose home is not between the gap and itself. */
-    for (size_t j = (i + 1) & map->mask; map->slots[j].entry != PK_MAP_NONE; j = (j + 1) & map->mask) {
+    for (size_t j = (i + 1) & map->mask; map->slots[j].entry != PK_MAP_NONE;
+         j = (j + 1) & map->mask) {
         size_t home = map->slots[j].hash & map->mask;
         if (((j - home) & map->mask) >= ((j - i) & map->mask)) {
             map->slots[i] = map->slots[j];

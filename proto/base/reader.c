@@ -3,7 +3,7 @@
 
 void pk_reader_init(struct pk_reader *reader, const void *data, size_t len)
 {
-    *reader = (struct pk_reader){ .data = data, .len = len };
+    *reader = (struct pk_reader){.data = data, .len = len};
 }
 
 void pk_reader_fail(struct pk_reader *reader, pk_err err)
@@ -72,7 +72,8 @@ uint64_t pk_reader_varint(struct pk_reader *reader)
         if (reader->err != PK_OK) {
             return 0;
         }
-        if ((shift == 63 && byte > 1) || (byte == 0 && shift > 0)) { /* beyond 64 bits, or not the shortest form */
+        if ((shift == 63 && byte > 1) ||
+            (byte == 0 && shift > 0)) { /* beyond 64 bits, or not the shortest form */
             pk_reader_fail(reader, PK_ERR_MALFORMED);
             return 0;
         }
@@ -98,7 +99,7 @@ void pk_reader_skip(struct pk_reader *reader, size_t len)
 struct pk_reader pk_reader_sub(struct pk_reader *reader, size_t len)
 {
     const uint8_t *p = take(reader, len);
-    struct pk_reader sub = { .data = p, .len = p ? len : 0, .err = reader->err };
+    struct pk_reader sub = {.data = p, .len = p ? len : 0, .err = reader->err};
     return sub;
 }
 

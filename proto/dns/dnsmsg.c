@@ -8,7 +8,15 @@
 
 #include "picket/rdata.h"
 
-enum { FLAG_QR = 0x8000, FLAG_AA = 0x0400, FLAG_TC = 0x0200, FLAG_RD = 0x0100, FLAG_RA = 0x0080, FLAG_AD = 0x0020, FLAG_CD = 0x0010 };
+enum {
+    FLAG_QR = 0x8000,
+    FLAG_AA = 0x0400,
+    FLAG_TC = 0x0200,
+    FLAG_RD = 0x0100,
+    FLAG_RA = 0x0080,
+    FLAG_AD = 0x0020,
+    FLAG_CD = 0x0010
+};
 
 static uint16_t be16(const uint8_t *p)
 {
@@ -50,7 +58,8 @@ static bool read_questions(struct pk_dnsmsg *msg, size_t *pos)
 {
     for (unsigned i = 0; i < msg->n_records[PK_SECTION_QUESTION]; i++) {
         size_t start = *pos;
-        pk_err err = i == 0 ? pk_name_parse(msg->wire, msg->len, pos, &msg->question.name) : pk_name_skip(msg->wire, msg->len, pos);
+        pk_err err = i == 0 ? pk_name_parse(msg->wire, msg->len, pos, &msg->question.name)
+                            : pk_name_skip(msg->wire, msg->len, pos);
         size_t name_end = *pos;
         if (err != PK_OK || msg->len - *pos < 4) {
             return fail(msg, PK_DNS_BAD_QUESTION, start);
@@ -67,7 +76,8 @@ static bool read_questions(struct pk_dnsmsg *msg, size_t *pos)
 }
 
 /* OPT (RFC 6891 s6.1): only in the additional section, once, at the root; the options are code, length, data. */
-static bool read_edns(struct pk_dnsmsg *msg, enum pk_section section, size_t owner_pos, const uint8_t *fixed, const uint8_t *rdata, uint16_t rdata_len)
+static bool read_edns(struct pk_dnsmsg *msg, enum pk_section section, size_t owner_pos,
+    const uint8_t *fixed, const uint8_t *rdata, uint16_t rdata_len)
 {
     if (section != PK_SECTION_ADDITIONAL || msg->edns.present || msg->wire[owner_pos] != 0) {
         return false;
@@ -101,14 +111,16 @@ static bool read_record(struct pk_dnsmsg *msg, enum pk_section section, size_t *
 {
     size_t owner_pos = *pos;
     const uint8_t *wire = msg->wire;
-    if (msg->len - owner_pos >= 2 && wire[owner_pos] == 0xc0 && wire[owner_pos + 1] == PK_DNS_HEADER_BYTES && msg->has_question) {
+    if (msg->len - owner_pos >= 2 && wire[owner_pos] == 0xc0 &&
+        wire[owner_pos + 1] == PK_DNS_HEADER_BYTES && msg->has_question) {
         *pos += 2;
     } else if (owner_pos >= msg->len) {
         return fail(msg, PK_DNS_SHORT_RECORD, owner_pos);
     } else {
         pk_err err = pk_name_skip(wire, msg->len, pos);
         if (err != PK_OK) {
-            return fail(msg, err == PK_ERR_TRUNCATED ? PK_DNS_SHORT_RECORD : PK_DNS_BAD_NAME, owner_pos);
+            return fail(
+                msg, err == PK_ERR_TRUNCATED ? PK_DNS_SHORT_RECORD : PK_DNS_BAD_NAME, owner_pos);
         }
     }
     if (msg->len - *pos < 10) {
@@ -124,7 +136,8 @@ static bool read_record(struct pk_dnsmsg *msg, enum pk_section section, size_t *
         if (!read_edns(msg, section, owner_pos, fixed, wire + rdata_pos, rdata_len)) {
             return fail(msg, PK_DNS_BAD_EDNS, owner_pos);
         }
-    } else if (!(rdata_len == 0 && may_be_empty(msg, be16(fixed + 2))) && !pk_rdata_check(wire, msg->len, type, rdata_pos, rdata_len)) {
+    } else if (!(rdata_len == 0 && may_be_empty(msg, be16(fixed + 2))) &&
+               !pk_rdata_check(wire, msg->len, type, rdata_pos, rdata_len)) {
         return fail(msg, PK_DNS_BAD_RDATA, owner_pos);
     }
     *pos = rdata_pos + rdata_len;
@@ -151,7 +164,7 @@ static void reset(struct pk_dnsmsg *msg, const uint8_t *wire, size_t len)
     msg->question_name_end = 0;
     msg->records_pos = 0;
     msg->n_good_records = 0;
-    msg->edns = (struct pk_edns){ .present = false };
+    msg->edns = (struct pk_edns){.present = false};
     msg->fault = PK_DNS_OK;
     msg->fault_pos = 0;
 }
@@ -200,7 +213,7 @@ const char *pk_dns_fault_str(enum pk_dns_fault fault)
 
 void pk_rr_iter_init(struct pk_rr_iter *iter, const struct pk_dnsmsg *msg)
 {
-    *iter = (struct pk_rr_iter){ .msg = msg, .pos = msg->records_pos };
+    *iter = (struct pk_rr_iter){.msg = msg, .pos = msg->records_pos};
 }
 
 bool pk_rr_next(struct pk_rr_iter *iter, struct pk_rr *out_rr)
@@ -212,7 +225,7 @@ bool pk_rr_next(struct pk_rr_iter *iter, struct pk_rr *out_rr)
     unsigned n_answers = msg->n_records[PK_SECTION_ANSWER];
     unsigned n_authority = msg->n_records[PK_SECTION_AUTHORITY];
     size_t pos = iter->pos;
-    out_rr->section = iter->index < n_answers               ? PK_SECTION_ANSWER
+    out_rr->section = iter->index < n_answers                 ? PK_SECTION_ANSWER
                       : iter->index < n_answers + n_authority ? PK_SECTION_AUTHORITY
                                                               : PK_SECTION_ADDITIONAL;
     out_rr->owner_pos = pos;

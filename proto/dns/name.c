@@ -10,7 +10,9 @@
 #include "picket/addr.h"
 #include "picket/hash.h"
 
-enum { POINTER_TAG = 0xc0 };
+enum {
+    POINTER_TAG = 0xc0
+};
 
 static uint8_t fold(uint8_t c)
 {
@@ -260,7 +262,8 @@ bool pk_name_is_within(const struct pk_name *name, const struct pk_name *ancesto
     for (unsigned skip = name->n_labels - ancestor->n_labels; skip > 0; skip--) {
         at += (size_t)name->wire[at] + 1;
     }
-    return name->len - at == ancestor->len && equal_folded(name->wire + at, ancestor->wire, ancestor->len);
+    return name->len - at == ancestor->len &&
+           equal_folded(name->wire + at, ancestor->wire, ancestor->len);
 }
 
 void pk_name_strip(const struct pk_name *name, unsigned n, struct pk_name *out_name)
@@ -333,12 +336,12 @@ static int octet(const uint8_t *label, uint8_t len)
     return v <= 255 ? v : -1;
 }
 
-static const struct pk_name in_addr_arpa = { .len = 14, .n_labels = 2, .wire = "\7in-addr\4arpa" };
-static const struct pk_name ip6_arpa = { .len = 10, .n_labels = 2, .wire = "\3ip6\4arpa" };
+static const struct pk_name in_addr_arpa = {.len = 14, .n_labels = 2, .wire = "\7in-addr\4arpa"};
+static const struct pk_name ip6_arpa = {.len = 10, .n_labels = 2, .wire = "\3ip6\4arpa"};
 
 bool pk_name_reverse_addr(const struct pk_name *name, struct pk_addr *out_addr)
 {
-    uint8_t bytes[16] = { 0 };
+    uint8_t bytes[16] = {0};
     bool is_v4 = name->n_labels == 6 && pk_name_is_within(name, &in_addr_arpa);
     if (!is_v4 && (name->n_labels != 34 || !pk_name_is_within(name, &ip6_arpa))) {
         return false;

@@ -39,7 +39,8 @@ static bool check_bitmap(const uint8_t *p, size_t len)
 {
     int last = -1;
     for (size_t at = 0; at < len;) {
-        if (len - at < 2 || p[at + 1] == 0 || p[at + 1] > 32 || p[at + 1] > len - at - 2 || p[at] <= last) {
+        if (len - at < 2 || p[at + 1] == 0 || p[at + 1] > 32 || p[at + 1] > len - at - 2 ||
+            p[at] <= last) {
             return false;
         }
         last = p[at];
@@ -174,7 +175,8 @@ static bool lowers_names(uint16_t type)
     }
 }
 
-void pk_rdata_expand(const struct pk_dnsmsg *msg, const struct pk_rr *rr, bool lower, struct pk_bytes *out)
+void pk_rdata_expand(
+    const struct pk_dnsmsg *msg, const struct pk_rr *rr, bool lower, struct pk_bytes *out)
 {
     const char *form = pk_rdata_form(rr->type);
     size_t at = rr->rdata_pos, end = at + rr->rdata_len;
@@ -197,7 +199,8 @@ void pk_rdata_expand(const struct pk_dnsmsg *msg, const struct pk_rr *rr, bool l
             pk_bytes_put(out, name.wire, name.len);
         } else {
             if (field == 0) { /* a string by its length, anything else to the end */
-                field = *form == 's' || *form == 'x' || *form == 'e' ? 1 + (size_t)msg->wire[at] : end - at;
+                field = *form == 's' || *form == 'x' || *form == 'e' ? 1 + (size_t)msg->wire[at]
+                                                                     : end - at;
             }
             pk_bytes_put(out, msg->wire + at, field);
             at += field;

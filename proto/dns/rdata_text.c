@@ -32,7 +32,8 @@ static void put_hex(struct pk_bytes *out, const uint8_t *p, size_t len)
 
 static void put_base64(struct pk_bytes *out, const uint8_t *p, size_t len)
 {
-    size_t size = sodium_base64_ENCODED_LEN(len, sodium_base64_VARIANT_ORIGINAL); /* with the zero */
+    size_t size =
+        sodium_base64_ENCODED_LEN(len, sodium_base64_VARIANT_ORIGINAL); /* with the zero */
     char *room = (char *)pk_bytes_extend(out, size);
     if (room) {
         sodium_bin2base64(room, size, p, len, sodium_base64_VARIANT_ORIGINAL);
@@ -80,7 +81,8 @@ static void put_name(struct pk_bytes *out, struct pk_reader *in)
     struct pk_name name;
     char text[PK_NAME_TEXT_SIZE];
     size_t at = in->pos;
-    if (in->err != PK_OK || pk_name_parse(in->data, in->len, &at, &name) != PK_OK || at - in->pos != name.len) {
+    if (in->err != PK_OK || pk_name_parse(in->data, in->len, &at, &name) != PK_OK ||
+        at - in->pos != name.len) {
         pk_reader_fail(in, PK_ERR_MALFORMED);
         return;
     }
@@ -101,7 +103,8 @@ static void put_date(struct pk_bytes *out, uint32_t s)
 {
     char text[PK_TIME_TEXT_SIZE];
     pk_time_text((int64_t)s * PK_US_PER_S, text);
-    pk_bytes_printf(out, "%.4s%.2s%.2s%.2s%.2s%.2s", text, text + 5, text + 8, text + 11, text + 14, text + 17);
+    pk_bytes_printf(
+        out, "%.4s%.2s%.2s%.2s%.2s%.2s", text, text + 5, text + 8, text + 11, text + 14, text + 17);
 }
 
 static void put_bitmap(struct pk_bytes *out, struct pk_reader *in)
@@ -122,7 +125,8 @@ static void put_bitmap(struct pk_bytes *out, struct pk_reader *in)
     }
 }
 
-static void put_colons(struct pk_bytes *out, const uint8_t *p, size_t len, size_t group, char separator)
+static void put_colons(
+    struct pk_bytes *out, const uint8_t *p, size_t len, size_t group, char separator)
 {
     for (size_t i = 0; p && i < len; i += group) {
         if (i > 0) {
@@ -141,7 +145,8 @@ static void put_svcb_list(struct pk_bytes *out, uint16_t key, struct pk_reader *
         put_text(out, separator);
         separator = ",";
         if (key == 0) { /* mandatory */
-            static const char *const names[] = { "mandatory", "alpn", "no-default-alpn", "port", "ipv4hint", "ech", "ipv6hint", "dohpath" };
+            static const char *const names[] = {"mandatory", "alpn", "no-default-alpn", "port",
+                "ipv4hint", "ech", "ipv6hint", "dohpath"};
             uint16_t k = pk_reader_be16(value);
             if (k < sizeof names / sizeof *names) {
                 put_text(out, names[k]);
@@ -244,7 +249,8 @@ static void put_loc_angle(struct pk_bytes *out, uint32_t raw, char positive, cha
     int64_t ms = (int64_t)raw - (INT64_C(1) << 31);
     char side = ms < 0 ? negative : positive;
     ms = ms < 0 ? -ms : ms;
-    pk_bytes_printf(out, "%" PRId64 " %" PRId64 " %" PRId64 ".%03" PRId64 " %c ", ms / 3600000, ms / 60000 % 60, ms / 1000 % 60, ms % 1000, side);
+    pk_bytes_printf(out, "%" PRId64 " %" PRId64 " %" PRId64 ".%03" PRId64 " %c ", ms / 3600000,
+        ms / 60000 % 60, ms / 1000 % 60, ms % 1000, side);
 }
 
 /* Centimetres as mantissa and power of ten, in metres. */
@@ -263,11 +269,13 @@ static bool put_loc_size(struct pk_bytes *out, uint8_t v)
 
 static void put_loc(struct pk_bytes *out, struct pk_reader *in)
 {
-    uint8_t version = pk_reader_u8(in), size = pk_reader_u8(in), horizontal = pk_reader_u8(in), vertical = pk_reader_u8(in);
+    uint8_t version = pk_reader_u8(in), size = pk_reader_u8(in), horizontal = pk_reader_u8(in),
+            vertical = pk_reader_u8(in);
     put_loc_angle(out, pk_reader_be32(in), 'N', 'S');
     put_loc_angle(out, pk_reader_be32(in), 'E', 'W');
     int64_t cm = (int64_t)pk_reader_be32(in) - 10000000;
-    pk_bytes_printf(out, "%s%" PRId64 ".%02" PRId64 "m ", cm < 0 ? "-" : "", (cm < 0 ? -cm : cm) / 100, (cm < 0 ? -cm : cm) % 100);
+    pk_bytes_printf(out, "%s%" PRId64 ".%02" PRId64 "m ", cm < 0 ? "-" : "",
+        (cm < 0 ? -cm : cm) / 100, (cm < 0 ? -cm : cm) % 100);
     bool is_good = version == 0 && put_loc_size(out, size);
     pk_bytes_put_u8(out, ' ');
     is_good = is_good && put_loc_size(out, horizontal);
@@ -285,7 +293,7 @@ static void put_apl(struct pk_bytes *out, struct pk_reader *in)
     while (pk_reader_left(in) > 0) {
         uint16_t family = pk_reader_be16(in);
         uint8_t prefix = pk_reader_u8(in), tail = pk_reader_u8(in);
-        uint8_t len = tail & 0x7f, raw[16] = { 0 };
+        uint8_t len = tail & 0x7f, raw[16] = {0};
         const uint8_t *p = pk_reader_bytes(in, len);
         size_t full = family == 1 ? 4 : family == 2 ? 16 : 0;
         if (full == 0 || len > full || prefix > full * 8) {
@@ -308,7 +316,8 @@ static void put_caa(struct pk_bytes *out, struct pk_reader *in)
     const uint8_t *tag = pk_reader_bytes(in, len);
     pk_bytes_printf(out, "%u ", flags);
     for (uint8_t i = 0; tag && i < len; i++) {
-        bool is_plain = (tag[i] >= '0' && tag[i] <= '9') || ((tag[i] | 0x20) >= 'a' && (tag[i] | 0x20) <= 'z');
+        bool is_plain =
+            (tag[i] >= '0' && tag[i] <= '9') || ((tag[i] | 0x20) >= 'a' && (tag[i] | 0x20) <= 'z');
         if (!is_plain) { /* RFC 8659 s4.1: letters and digits */
             pk_reader_fail(in, PK_ERR_MALFORMED);
             return;
@@ -439,15 +448,19 @@ static bool write_form(const char *form, const uint8_t *rdata, size_t len, struc
     return pk_reader_at_end(&in) && out->err == PK_OK;
 }
 
-void pk_rdata_text(uint16_t type, uint16_t class, const uint8_t *rdata, size_t len, struct pk_bytes *out)
+void pk_rdata_text(
+    uint16_t type, uint16_t class, const uint8_t *rdata, size_t len, struct pk_bytes *out)
 {
     const char *form = pk_rdata_form(type);
     size_t start = out->len;
     if (out->err != PK_OK) {
         return;
     }
-    bool is_known = form && (class == PK_CLASS_IN || (*form != 'a' && *form != 'A')); /* A of class CH is something else */
-    if (is_known && (len > 0 || *form == 'P') && pk_rdata_check(rdata, len, type, 0, (uint16_t)len) && write_form(form, rdata, len, out)) {
+    bool is_known =
+        form && (class == PK_CLASS_IN ||
+                    (*form != 'a' && *form != 'A')); /* A of class CH is something else */
+    if (is_known && (len > 0 || *form == 'P') &&
+        pk_rdata_check(rdata, len, type, 0, (uint16_t)len) && write_form(form, rdata, len, out)) {
         return;
     }
     if (out->err == PK_ERR_MALFORMED) {

@@ -6,7 +6,10 @@
 
 #include "batch_builder.h"
 
-enum { ROW_ESTIMATE = 10, MAX_SET = 4096 /* records in one RRset */ };
+enum {
+    ROW_ESTIMATE = 10,
+    MAX_SET = 4096 /* records in one RRset */
+};
 
 pk_err pk_batch_builder_new(size_t max_rows, struct pk_batch_builder **out_builder)
 {
@@ -26,9 +29,13 @@ pk_err pk_batch_builder_new(size_t max_rows, struct pk_batch_builder **out_build
         struct dictionary *dictionary;
         uint32_t max;
     } dictionaries[] = {
-        { &builder->names, PK_MAX_BATCH_NAMES }, { &builder->addrs, PK_MAX_BATCH_ADDRS }, { &builder->clients, PK_MAX_BATCH_ADDRS },
-        { &builder->signatures, PK_MAX_BATCH_SIGNATURES }, { &builder->rdata, PK_MAX_BATCH_RDATA }, { &builder->sets, PK_MAX_BATCH_ROWS },
-        { &builder->answers, PK_MAX_BATCH_ROWS },
+        {&builder->names, PK_MAX_BATCH_NAMES},
+        {&builder->addrs, PK_MAX_BATCH_ADDRS},
+        {&builder->clients, PK_MAX_BATCH_ADDRS},
+        {&builder->signatures, PK_MAX_BATCH_SIGNATURES},
+        {&builder->rdata, PK_MAX_BATCH_RDATA},
+        {&builder->sets, PK_MAX_BATCH_ROWS},
+        {&builder->answers, PK_MAX_BATCH_ROWS},
     };
     for (size_t i = 0; i < sizeof dictionaries / sizeof *dictionaries && err == PK_OK; i++) {
         err = dictionary_init(dictionaries[i].dictionary, dictionaries[i].max);
@@ -50,8 +57,8 @@ void pk_batch_builder_free(struct pk_batch_builder *builder)
         free(builder->columns[i]);
     }
     free(builder->scratch);
-    struct dictionary *dictionaries[] = { &builder->names, &builder->addrs, &builder->clients, &builder->signatures, &builder->rdata,
-        &builder->sets, &builder->answers };
+    struct dictionary *dictionaries[] = {&builder->names, &builder->addrs, &builder->clients,
+        &builder->signatures, &builder->rdata, &builder->sets, &builder->answers};
     for (size_t i = 0; i < sizeof dictionaries / sizeof *dictionaries; i++) {
         dictionary_done(dictionaries[i]);
     }
@@ -65,8 +72,8 @@ void pk_batch_builder_begin(struct pk_batch_builder *builder, const struct pk_ba
     builder->n_rows = 0;
     builder->first_us = INT64_MAX;
     builder->last_us = INT64_MIN;
-    struct dictionary *dictionaries[] = { &builder->names, &builder->addrs, &builder->clients, &builder->signatures, &builder->rdata,
-        &builder->sets, &builder->answers };
+    struct dictionary *dictionaries[] = {&builder->names, &builder->addrs, &builder->clients,
+        &builder->signatures, &builder->rdata, &builder->sets, &builder->answers};
     for (size_t i = 0; i < sizeof dictionaries / sizeof *dictionaries; i++) {
         if (dictionaries[i]->n > 0) {
             dictionary_clear(dictionaries[i]);
@@ -82,8 +89,10 @@ size_t pk_batch_builder_rows(const struct pk_batch_builder *builder)
 /* Names are counted at half their length: suffix coding saves at least that on real mixes; the hard limit is checked when encoding. */
 static bool is_full(const struct pk_batch_builder *builder)
 {
-    size_t estimate = builder->n_rows * ROW_ESTIMATE + builder->names.blob.len / 2 + builder->rdata.blob.len + builder->clients.blob.len +
-                      builder->signatures.blob.len + builder->answers.blob.len + builder->sets.blob.len / 2;
+    size_t estimate = builder->n_rows * ROW_ESTIMATE + builder->names.blob.len / 2 +
+                      builder->rdata.blob.len + builder->clients.blob.len +
+                      builder->signatures.blob.len + builder->answers.blob.len +
+                      builder->sets.blob.len / 2;
     return builder->n_rows == builder->max_rows || estimate >= SEAL_BYTES;
 }
 
@@ -94,7 +103,8 @@ static void note_times(struct pk_batch_builder *builder, int64_t first_us, int64
 }
 
 /* 0 for no address, else index + 1. */
-static pk_err intern_addr(struct pk_batch_builder *builder, const struct pk_addr *addr, uint32_t *out_reference)
+static pk_err intern_addr(
+    struct pk_batch_builder *builder, const struct pk_addr *addr, uint32_t *out_reference)
 {
     *out_reference = 0;
     if (addr->family == 0) {
@@ -126,15 +136,17 @@ static size_t client_bytes(const struct pk_client *client, uint8_t out[32])
     return len;
 }
 
-static pk_err intern_signature(struct pk_batch_builder *builder, const struct pk_signature *signature, uint32_t *out_index)
+static pk_err intern_signature(
+    struct pk_batch_builder *builder, const struct pk_signature *signature, uint32_t *out_index)
 {
     uint32_t server;
     pk_err err = intern_addr(builder, &signature->server, &server);
     if (err != PK_OK) {
         return err;
     }
-    const uint32_t fields[] = { server, signature->server_port, signature->transport, signature->vantage, signature->opcode, signature->answer,
-        signature->qtype, signature->qclass, signature->rcode, signature->flags, signature->edns_udp_size };
+    const uint32_t fields[] = {server, signature->server_port, signature->transport,
+        signature->vantage, signature->opcode, signature->answer, signature->qtype,
+        signature->qclass, signature->rcode, signature->flags, signature->edns_udp_size};
     uint8_t raw[5 * sizeof fields / sizeof *fields];
     size_t len = 0;
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
@@ -154,7 +166,8 @@ pk_err pk_batch_add_activity(struct pk_batch_builder *builder, const struct pk_a
     if (is_full(builder)) {
         return PK_ERR_LIMIT;
     }
-    pk_err err = dictionary_intern(&builder->clients, raw, client_bytes(&row->client, raw), &client);
+    pk_err err =
+        dictionary_intern(&builder->clients, raw, client_bytes(&row->client, raw), &client);
     if (err == PK_OK) {
         err = dictionary_intern(&builder->names, row->name.data, row->name.len, &name);
     }
@@ -162,7 +175,8 @@ pk_err pk_batch_add_activity(struct pk_batch_builder *builder, const struct pk_a
         err = intern_signature(builder, &row->signature, &signature);
     }
     if (err == PK_OK && row->answer_digest != 0) {
-        err = dictionary_intern(&builder->answers, &row->answer_digest, sizeof row->answer_digest, &answer);
+        err = dictionary_intern(
+            &builder->answers, &row->answer_digest, sizeof row->answer_digest, &answer);
         answer++;
     }
     if (err != PK_OK) {
@@ -193,18 +207,21 @@ pk_err pk_batch_add_activity(struct pk_batch_builder *builder, const struct pk_a
     return PK_OK;
 }
 
-static pk_err intern_set(struct pk_batch_builder *builder, const struct pk_rrset *row, uint32_t *out_set)
+static pk_err intern_set(
+    struct pk_batch_builder *builder, const struct pk_rrset *row, uint32_t *out_set)
 {
     if (row->n_rdata > MAX_SET) {
         return PK_ERR_UNSUPPORTED;
     }
     for (uint32_t i = 0; i < row->n_rdata; i++) {
-        pk_err err = dictionary_intern(&builder->rdata, row->rdata[i].data, row->rdata[i].len, &builder->scratch[i]);
+        pk_err err = dictionary_intern(
+            &builder->rdata, row->rdata[i].data, row->rdata[i].len, &builder->scratch[i]);
         if (err != PK_OK) {
             return err;
         }
     }
-    return dictionary_intern(&builder->sets, builder->scratch, row->n_rdata * sizeof *builder->scratch, out_set);
+    return dictionary_intern(
+        &builder->sets, builder->scratch, row->n_rdata * sizeof *builder->scratch, out_set);
 }
 
 pk_err pk_batch_add_rrset(struct pk_batch_builder *builder, const struct pk_rrset *row)
@@ -215,7 +232,8 @@ pk_err pk_batch_add_rrset(struct pk_batch_builder *builder, const struct pk_rrse
     }
     pk_err err = dictionary_intern(&builder->names, row->owner.data, row->owner.len, &owner);
     if (err == PK_OK) {
-        err = dictionary_intern(&builder->names, row->bailiwick.data, row->bailiwick.len, &bailiwick);
+        err =
+            dictionary_intern(&builder->names, row->bailiwick.data, row->bailiwick.len, &bailiwick);
     }
     if (err == PK_OK) {
         err = intern_set(builder, row, &set);

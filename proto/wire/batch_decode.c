@@ -56,7 +56,8 @@ static void refuse(struct decoder *decoder, pk_err err, const char *what)
 }
 
 /* [count, bin]; the reader over the bin. min_bytes: the least an entry takes. */
-static struct pk_reader open_dictionary(struct decoder *decoder, uint32_t max, uint32_t min_bytes, uint32_t *out_n)
+static struct pk_reader open_dictionary(
+    struct decoder *decoder, uint32_t max, uint32_t min_bytes, uint32_t *out_n)
 {
     if (mp_array(&decoder->in, 2) != 2 && decoder->in.err == PK_OK) {
         refuse(decoder, PK_ERR_MALFORMED, "a dictionary is [count, bin]");
@@ -81,7 +82,8 @@ static void *allocate(struct decoder *decoder, size_t n, size_t size)
     return memory;
 }
 
-static void close_dictionary(struct decoder *decoder, const struct pk_reader *part, const char *what)
+static void close_dictionary(
+    struct decoder *decoder, const struct pk_reader *part, const char *what)
 {
     if (part->err != PK_OK) {
         refuse(decoder, part->err, what);
@@ -101,11 +103,13 @@ static bool is_lower(const struct pk_name *name)
 }
 
 /* One suffix-coded name after `before`; false with the part failed. */
-static bool read_name(struct pk_reader *part, const struct pk_name *before, bool is_first, struct pk_name *out_name)
+static bool read_name(
+    struct pk_reader *part, const struct pk_name *before, bool is_first, struct pk_name *out_name)
 {
     uint64_t shared = pk_reader_varint(part), fresh = pk_reader_varint(part);
     uint8_t wire[PK_NAME_MAX];
-    if (shared > (is_first ? 0 : before->len) || fresh > PK_NAME_MAX || shared + fresh > PK_NAME_MAX || shared + fresh == 0) {
+    if (shared > (is_first ? 0 : before->len) || fresh > PK_NAME_MAX ||
+        shared + fresh > PK_NAME_MAX || shared + fresh == 0) {
         pk_reader_fail(part, PK_ERR_MALFORMED);
         return false;
     }
@@ -119,8 +123,8 @@ static bool read_name(struct pk_reader *part, const struct pk_name *before, bool
     if (shared > 0) {
         memcpy(wire + fresh, before->wire + before->len - shared, (size_t)shared);
     }
-    if (pk_name_from_wire(wire, (size_t)(shared + fresh), out_name) != PK_OK || !is_lower(out_name) ||
-        (!is_first && pk_name_compare(before, out_name) >= 0)) {
+    if (pk_name_from_wire(wire, (size_t)(shared + fresh), out_name) != PK_OK ||
+        !is_lower(out_name) || (!is_first && pk_name_compare(before, out_name) >= 0)) {
         pk_reader_fail(part, PK_ERR_MALFORMED);
         return false;
     }
@@ -135,7 +139,7 @@ static void read_names(struct decoder *decoder)
     struct pk_bytes blob;
     pk_bytes_init(&blob, PK_MAX_UNPACKED_BYTES);
     batch->names = allocate(decoder, n, sizeof *batch->names);
-    struct pk_name name = { .len = 1 }, next;
+    struct pk_name name = {.len = 1}, next;
     for (uint32_t i = 0; batch->names && i < n && read_name(&part, &name, i == 0, &next); i++) {
         pk_bytes_put(&blob, next.wire, next.len);
         batch->names[i].len = next.len;
@@ -158,10 +162,10 @@ static void read_names(struct decoder *decoder)
 
 static struct pk_addr read_addr(struct pk_reader *part)
 {
-    struct pk_addr addr = { .family = pk_reader_u8(part) };
+    struct pk_addr addr = {.family = pk_reader_u8(part)};
     if (addr.family != 4 && addr.family != 6) {
         pk_reader_fail(part, PK_ERR_MALFORMED);
-        return (struct pk_addr){ 0 };
+        return (struct pk_addr){0};
     }
     size_t len = pk_addr_len(&addr);
     const uint8_t *bytes = pk_reader_bytes(part, len);
@@ -184,7 +188,7 @@ static void read_addrs(struct decoder *decoder)
 
 static struct pk_client read_client(struct pk_reader *part)
 {
-    struct pk_client client = { .kind = (enum pk_client_kind)pk_reader_u8(part) };
+    struct pk_client client = {.kind = (enum pk_client_kind)pk_reader_u8(part)};
     if (client.kind == PK_CLIENT_OUTSIDE || client.kind == PK_CLIENT_INSIDE) {
         client.addr = read_addr(part);
     } else if (client.kind == PK_CLIENT_PSEUDONYM) {
@@ -192,7 +196,8 @@ static struct pk_client read_client(struct pk_reader *part)
         client.prefix.addr.family = pk_reader_u8(part);
         client.prefix.len = pk_reader_u8(part);
         size_t max = pk_addr_len(&client.prefix.addr) * 8;
-        const uint8_t *bytes = client.prefix.len <= max ? pk_reader_bytes(part, (client.prefix.len + 7u) / 8u) : NULL;
+        const uint8_t *bytes =
+            client.prefix.len <= max ? pk_reader_bytes(part, (client.prefix.len + 7u) / 8u) : NULL;
         if (client.prefix.len > max || (client.prefix.addr.family != 0 && max == 0)) {
             pk_reader_fail(part, PK_ERR_MALFORMED);
         }
@@ -232,7 +237,8 @@ static uint64_t bounded(struct pk_reader *part, uint64_t max)
 static void read_signatures(struct decoder *decoder)
 {
     struct pk_batch *batch = decoder->batch;
-    struct pk_reader part = open_dictionary(decoder, PK_MAX_BATCH_SIGNATURES, 11, &batch->n_signatures);
+    struct pk_reader part =
+        open_dictionary(decoder, PK_MAX_BATCH_SIGNATURES, 11, &batch->n_signatures);
     batch->signatures = allocate(decoder, batch->n_signatures, sizeof *batch->signatures);
     for (uint32_t i = 0; batch->signatures && i < batch->n_signatures && part.err == PK_OK; i++) {
         struct pk_signature *signature = &batch->signatures[i];
@@ -267,7 +273,7 @@ static void read_rdata(struct decoder *decoder)
     part.data = batch->rdata_blob; /* the slices outlive the body */
     for (uint32_t i = 0; i < batch->n_rdata && part.err == PK_OK; i++) {
         uint32_t len = (uint32_t)bounded(&part, UINT16_MAX);
-        batch->rdata[i] = (struct pk_slice){ .len = len };
+        batch->rdata[i] = (struct pk_slice){.len = len};
         batch->rdata[i].data = len ? pk_reader_bytes(&part, len) : batch->rdata_blob;
     }
     close_dictionary(decoder, &part, "RDATA does not fit");
@@ -278,9 +284,11 @@ static void read_sets(struct decoder *decoder)
     struct pk_batch *batch = decoder->batch;
     struct pk_reader part = open_dictionary(decoder, PK_MAX_BATCH_ROWS, 2, &batch->n_sets);
     batch->set_ends = allocate(decoder, batch->n_sets, sizeof *batch->set_ends);
-    batch->set_items = allocate(decoder, part.len, sizeof *batch->set_items); /* an item takes a byte at least */
+    batch->set_items =
+        allocate(decoder, part.len, sizeof *batch->set_items); /* an item takes a byte at least */
     uint32_t end = 0;
-    for (uint32_t i = 0; batch->set_items && batch->set_ends && i < batch->n_sets && part.err == PK_OK; i++) {
+    for (uint32_t i = 0;
+         batch->set_items && batch->set_ends && i < batch->n_sets && part.err == PK_OK; i++) {
         uint64_t n = bounded(&part, pk_reader_left(&part));
         if (n == 0 || batch->n_rdata == 0) {
             pk_reader_fail(&part, PK_ERR_MALFORMED);
@@ -340,9 +348,11 @@ static bool read_column(struct decoder *decoder)
         struct pk_slice bin = mp_bin(&decoder->in, PK_MAX_BODY_BYTES);
         batch->columns[i] = allocate(decoder, batch->n_rows, sizeof(uint64_t));
         if (batch->columns[i]) {
-            pk_err err = pk_column_decode(bin, batch->n_rows, column_max(batch, column), batch->columns[i]);
+            pk_err err =
+                pk_column_decode(bin, batch->n_rows, column_max(batch, column), batch->columns[i]);
             if (err != PK_OK) {
-                refuse(decoder, err, "a column does not hold one good value a row, or points outside its dictionary");
+                refuse(decoder, err,
+                    "a column does not hold one good value a row, or points outside its dictionary");
             }
         }
         return true;
@@ -449,8 +459,10 @@ static bool references_hold(const struct pk_batch *batch)
 {
     for (unsigned i = 0; batch->schema && i < batch->schema->n_columns; i++) {
         enum reference reference = (enum reference)batch->schema->columns[i].reference;
-        if ((reference == REF_NAME && batch->n_names == 0) || (reference == REF_CLIENT && batch->n_clients == 0) ||
-            (reference == REF_SIGNATURE && batch->n_signatures == 0) || (reference == REF_RDATA_SET && batch->n_sets == 0)) {
+        if ((reference == REF_NAME && batch->n_names == 0) ||
+            (reference == REF_CLIENT && batch->n_clients == 0) ||
+            (reference == REF_SIGNATURE && batch->n_signatures == 0) ||
+            (reference == REF_RDATA_SET && batch->n_sets == 0)) {
             return false;
         }
     }
@@ -460,7 +472,8 @@ static bool references_hold(const struct pk_batch *batch)
 /* Times so far out that adding window start and offsets could overflow, or that no clock shows, are refused: years 1900 to 2500. */
 static bool times_hold(const struct pk_batch *batch)
 {
-    const int64_t least_us = INT64_C(-2208988800) * 1000000, most_us = INT64_C(16725225600) * 1000000;
+    const int64_t least_us = INT64_C(-2208988800) * 1000000,
+                  most_us = INT64_C(16725225600) * 1000000;
     if (batch->info.window_start_us < least_us || batch->info.window_start_us > most_us) {
         return false;
     }
@@ -495,18 +508,20 @@ static void read_body(struct decoder *decoder)
     const struct pk_batch *batch = decoder->batch;
     if (decoder->in.err == PK_OK && !pk_reader_at_end(&decoder->in)) {
         refuse(decoder, PK_ERR_MALFORMED, "bytes after the body");
-    } else if (decoder->in.err == PK_OK && (batch->info.kind == 0 || batch->n_rows == 0 || !references_hold(batch))) {
+    } else if (decoder->in.err == PK_OK &&
+               (batch->info.kind == 0 || batch->n_rows == 0 || !references_hold(batch))) {
         refuse(decoder, PK_ERR_MALFORMED, "kind, rows or a dictionary is missing");
     } else if (decoder->in.err == PK_OK && !times_hold(batch)) {
         refuse(decoder, PK_ERR_MALFORMED, "a time outside 1900 to 2500");
     }
 }
 
-pk_err pk_batch_decode(const uint8_t *body, size_t len, struct pk_batch **out_batch, struct pk_batch_fault *out_fault)
+pk_err pk_batch_decode(
+    const uint8_t *body, size_t len, struct pk_batch **out_batch, struct pk_batch_fault *out_fault)
 {
-    struct decoder decoder = { .batch = calloc(1, sizeof *decoder.batch) };
+    struct decoder decoder = {.batch = calloc(1, sizeof *decoder.batch)};
     if (!decoder.batch) {
-        *out_fault = (struct pk_batch_fault){ .what = "out of memory" };
+        *out_fault = (struct pk_batch_fault){.what = "out of memory"};
         return PK_ERR_NOMEM;
     }
     pk_reader_init(&decoder.in, body, len);
@@ -515,7 +530,8 @@ pk_err pk_batch_decode(const uint8_t *body, size_t len, struct pk_batch **out_ba
     }
     read_body(&decoder);
     if (decoder.in.err != PK_OK) {
-        *out_fault = (struct pk_batch_fault){ .key = decoder.key, .what = decoder.what ? decoder.what : "not canonical msgpack of the form expected" };
+        *out_fault = (struct pk_batch_fault){.key = decoder.key,
+            .what = decoder.what ? decoder.what : "not canonical msgpack of the form expected"};
         pk_batch_free(decoder.batch);
         return decoder.in.err;
     }
@@ -570,7 +586,8 @@ void pk_batch_activity(const struct pk_batch *batch, size_t index, struct pk_act
         .span_us = (uint32_t)at(batch, ACT_SPAN, index),
         .count = (uint32_t)at(batch, ACT_COUNT, index),
         .latency_min_us = (uint32_t)at(batch, ACT_LATENCY_MIN, index),
-        .latency_max_us = (uint32_t)(at(batch, ACT_LATENCY_MIN, index) + at(batch, ACT_LATENCY_MAX, index)),
+        .latency_max_us =
+            (uint32_t)(at(batch, ACT_LATENCY_MIN, index) + at(batch, ACT_LATENCY_MAX, index)),
         .response_bytes_max = (uint32_t)at(batch, ACT_RESPONSE_BYTES, index),
         .answer_digest = answer ? batch->answers[answer - 1] : 0,
         .min_ttl_s = (uint32_t)at(batch, ACT_MIN_TTL, index),
@@ -600,7 +617,7 @@ void pk_batch_rrset(const struct pk_batch *batch, size_t index, struct pk_rrset 
         .last_us = first_us + (int64_t)at(batch, RR_SPAN, index),
         .ttl_min_s = (uint32_t)at(batch, RR_TTL_MIN, index),
         .ttl_max_s = (uint32_t)(at(batch, RR_TTL_MIN, index) + at(batch, RR_TTL_MAX, index)),
-        .server = server ? batch->addrs[server - 1] : (struct pk_addr){ 0 },
+        .server = server ? batch->addrs[server - 1] : (struct pk_addr){0},
     };
 }
 

@@ -58,9 +58,11 @@ static void put_dictionary(struct encoder *encoder, unsigned key, uint32_t n)
 static int compare_names(const void *a, const void *b, void *arg)
 {
     const struct dictionary *names = arg;
-    struct pk_slice x = dictionary_at(names, *(const uint32_t *)a), y = dictionary_at(names, *(const uint32_t *)b);
+    struct pk_slice x = dictionary_at(names, *(const uint32_t *)a),
+                    y = dictionary_at(names, *(const uint32_t *)b);
     struct pk_name name_x, name_y;
-    if (pk_name_from_wire(x.data, x.len, &name_x) != PK_OK || pk_name_from_wire(y.data, y.len, &name_y) != PK_OK) {
+    if (pk_name_from_wire(x.data, x.len, &name_x) != PK_OK ||
+        pk_name_from_wire(y.data, y.len, &name_y) != PK_OK) {
         return 0; /* refused before the sort */
     }
     return pk_name_compare(&name_x, &name_y);
@@ -77,7 +79,8 @@ static pk_err sort_names(struct encoder *encoder)
         }
         encoder->order[i] = i;
     }
-    qsort_r(encoder->order, names->n, sizeof *encoder->order, compare_names, &encoder->builder->names);
+    qsort_r(
+        encoder->order, names->n, sizeof *encoder->order, compare_names, &encoder->builder->names);
     for (uint32_t i = 0; i < names->n; i++) {
         encoder->rank[encoder->order[i]] = i;
     }
@@ -87,12 +90,13 @@ static pk_err sort_names(struct encoder *encoder)
 static void put_names(struct encoder *encoder)
 {
     const struct dictionary *names = &encoder->builder->names;
-    struct pk_slice before = { 0 };
+    struct pk_slice before = {0};
     pk_bytes_clear(&encoder->part);
     for (uint32_t i = 0; i < names->n; i++) {
         struct pk_slice name = dictionary_at(names, encoder->order[i]);
         uint32_t shared = 0;
-        while (shared < name.len && shared < before.len && name.data[name.len - 1 - shared] == before.data[before.len - 1 - shared]) {
+        while (shared < name.len && shared < before.len &&
+               name.data[name.len - 1 - shared] == before.data[before.len - 1 - shared]) {
             shared++;
         }
         pk_bytes_put_varint(&encoder->part, shared);
@@ -168,15 +172,17 @@ static uint32_t count_entries(struct encoder *encoder)
 {
     const struct pk_batch_builder *builder = encoder->builder;
     uint32_t n = 7; /* version, kind, start, length, flags, privacy, rows */
-    const struct dictionary *dictionaries[] = { &builder->names, &builder->addrs, &builder->clients, &builder->signatures, &builder->rdata,
-        &builder->sets, &builder->answers };
+    const struct dictionary *dictionaries[] = {&builder->names, &builder->addrs, &builder->clients,
+        &builder->signatures, &builder->rdata, &builder->sets, &builder->answers};
     for (size_t i = 0; i < sizeof dictionaries / sizeof *dictionaries; i++) {
         n += dictionaries[i]->n > 0;
     }
     for (unsigned i = 0; builder->schema && i < builder->schema->n_columns; i++) {
         n += !pk_column_is_zero(column_values(encoder, i), builder->n_rows);
     }
-    return n + (builder->info.kind == PK_BATCH_HEALTH ? 1 : builder->info.kind == PK_BATCH_ORIGIN ? 3 : 0);
+    return n + (builder->info.kind == PK_BATCH_HEALTH      ? 1
+                   : builder->info.kind == PK_BATCH_ORIGIN ? 3
+                                                           : 0);
 }
 
 static void put_common(struct encoder *encoder)
@@ -256,17 +262,18 @@ static pk_err encode(struct encoder *encoder)
     return encoder->part.err != PK_OK ? encoder->part.err : encoder->out->err;
 }
 
-pk_err pk_batch_encode(struct pk_batch_builder *builder, struct pk_bytes *out, int64_t *out_first_us, int64_t *out_last_us)
+pk_err pk_batch_encode(struct pk_batch_builder *builder, struct pk_bytes *out,
+    int64_t *out_first_us, int64_t *out_last_us)
 {
-    struct encoder encoder = { .builder = builder, .out = out };
+    struct encoder encoder = {.builder = builder, .out = out};
     size_t n_names = builder->names.n + 1, n_rows = builder->n_rows + 1;
     pk_bytes_init(&encoder.part, PK_MAX_BODY_BYTES);
     encoder.order = malloc(n_names * sizeof *encoder.order);
     encoder.rank = malloc(n_names * sizeof *encoder.rank);
     encoder.values = malloc(n_rows * sizeof *encoder.values);
-    pk_err err = builder->n_rows == 0                                        ? PK_ERR_MALFORMED
+    pk_err err = builder->n_rows == 0                                 ? PK_ERR_MALFORMED
                  : !encoder.order || !encoder.rank || !encoder.values ? PK_ERR_NOMEM
-                                                                              : encode(&encoder);
+                                                                      : encode(&encoder);
     if (err == PK_OK) {
         *out_first_us = builder->first_us;
         *out_last_us = builder->last_us;

@@ -8,23 +8,24 @@ static const struct schema activity = {
     .n_columns = 15,
     .first_column = ACT_FIRST,
     .span_column = ACT_SPAN,
-    .columns = {
-        { 33, REF_CLIENT, 0 },
-        { 34, REF_NAME, 0 },
-        { 35, REF_SIGNATURE, 0 },
-        { 36, REF_NONE, UINT64_MAX },
-        { 37, REF_NONE, UINT32_MAX },
-        { 38, REF_NONE, UINT32_MAX },
-        { 40, REF_NONE, UINT32_MAX },
-        { 41, REF_NONE, UINT32_MAX },
-        { 42, REF_NONE, UINT32_MAX },
-        { 43, REF_ANSWER_OR_ZERO, 0 },
-        { 44, REF_NONE, UINT32_MAX },
-        { 46, REF_NONE, UINT32_MAX },
-        { 51, REF_NONE, UINT32_MAX },
-        { 52, REF_NONE, UINT16_MAX },
-        { 53, REF_NONE, UINT8_MAX },
-    },
+    .columns =
+        {
+            {33, REF_CLIENT, 0},
+            {34, REF_NAME, 0},
+            {35, REF_SIGNATURE, 0},
+            {36, REF_NONE, UINT64_MAX},
+            {37, REF_NONE, UINT32_MAX},
+            {38, REF_NONE, UINT32_MAX},
+            {40, REF_NONE, UINT32_MAX},
+            {41, REF_NONE, UINT32_MAX},
+            {42, REF_NONE, UINT32_MAX},
+            {43, REF_ANSWER_OR_ZERO, 0},
+            {44, REF_NONE, UINT32_MAX},
+            {46, REF_NONE, UINT32_MAX},
+            {51, REF_NONE, UINT32_MAX},
+            {52, REF_NONE, UINT16_MAX},
+            {53, REF_NONE, UINT8_MAX},
+        },
 };
 
 static const struct schema rrset = {
@@ -32,21 +33,22 @@ static const struct schema rrset = {
     .n_columns = 13,
     .first_column = RR_FIRST,
     .span_column = RR_SPAN,
-    .columns = {
-        { 64, REF_NAME, 0 },
-        { 65, REF_NONE, UINT16_MAX },
-        { 66, REF_NONE, UINT16_MAX },
-        { 67, REF_RDATA_SET, 0 },
-        { 68, REF_NAME, 0 },
-        { 69, REF_NONE, PK_N_TRUSTS - 1 },
-        { 70, REF_NONE, UINT32_MAX },
-        { 71, REF_NONE, UINT64_MAX },
-        { 72, REF_NONE, UINT32_MAX },
-        { 73, REF_NONE, UINT32_MAX },
-        { 74, REF_NONE, UINT32_MAX },
-        { 75, REF_ADDR_OR_ZERO, 0 },
-        { 76, REF_NONE, UINT8_MAX },
-    },
+    .columns =
+        {
+            {64, REF_NAME, 0},
+            {65, REF_NONE, UINT16_MAX},
+            {66, REF_NONE, UINT16_MAX},
+            {67, REF_RDATA_SET, 0},
+            {68, REF_NAME, 0},
+            {69, REF_NONE, PK_N_TRUSTS - 1},
+            {70, REF_NONE, UINT32_MAX},
+            {71, REF_NONE, UINT64_MAX},
+            {72, REF_NONE, UINT32_MAX},
+            {73, REF_NONE, UINT32_MAX},
+            {74, REF_NONE, UINT32_MAX},
+            {75, REF_ADDR_OR_ZERO, 0},
+            {76, REF_NONE, UINT8_MAX},
+        },
 };
 
 static const struct schema negative = {
@@ -54,18 +56,22 @@ static const struct schema negative = {
     .n_columns = 7,
     .first_column = NEG_FIRST,
     .span_column = NEG_SPAN,
-    .columns = {
-        { 80, REF_NAME, 0 },
-        { 81, REF_NONE, UINT16_MAX },
-        { 82, REF_NONE, UINT16_MAX },
-        { 83, REF_NONE, UINT16_MAX },
-        { 84, REF_NONE, UINT32_MAX },
-        { 85, REF_NONE, UINT64_MAX },
-        { 86, REF_NONE, UINT32_MAX },
-    },
+    .columns =
+        {
+            {80, REF_NAME, 0},
+            {81, REF_NONE, UINT16_MAX},
+            {82, REF_NONE, UINT16_MAX},
+            {83, REF_NONE, UINT16_MAX},
+            {84, REF_NONE, UINT32_MAX},
+            {85, REF_NONE, UINT64_MAX},
+            {86, REF_NONE, UINT32_MAX},
+        },
 };
 
 const struct schema *batch_schema(unsigned kind)
 {
-    return kind == PK_BATCH_ACTIVITY ? &activity : kind == PK_BATCH_RRSET ? &rrset : kind == PK_BATCH_NEGATIVE ? &negative : NULL;
+    return kind == PK_BATCH_ACTIVITY   ? &activity
+           : kind == PK_BATCH_RRSET    ? &rrset
+           : kind == PK_BATCH_NEGATIVE ? &negative
+                                       : NULL;
 }

@@ -8,7 +8,9 @@
 enum {
     BODY_VERSION = 1,
     MAX_COLUMNS = 16,
-    SEAL_BYTES = 160 << 10, /* estimated body size at which the builder says full: ZeroMQ with CURVE is at its best from 16 to 256 KiB */
+    SEAL_BYTES =
+        160
+        << 10, /* estimated body size at which the builder says full: ZeroMQ with CURVE is at its best from 16 to 256 KiB */
 };
 
 enum body_key {
@@ -34,7 +36,15 @@ enum body_key {
 };
 
 /* What a column's values point to. */
-enum reference { REF_NONE, REF_NAME, REF_CLIENT, REF_SIGNATURE, REF_RDATA_SET, REF_ANSWER_OR_ZERO, REF_ADDR_OR_ZERO };
+enum reference {
+    REF_NONE,
+    REF_NAME,
+    REF_CLIENT,
+    REF_SIGNATURE,
+    REF_RDATA_SET,
+    REF_ANSWER_OR_ZERO,
+    REF_ADDR_OR_ZERO
+};
 
 struct column {
     uint8_t key;
@@ -45,16 +55,54 @@ struct column {
 struct schema {
     uint8_t kind;
     uint8_t n_columns;
-    uint8_t first_column; /* column of the row's first time (offset to the window start, two's complement) */
+    uint8_t
+        first_column; /* column of the row's first time (offset to the window start, two's complement) */
     uint8_t span_column;
     struct column columns[MAX_COLUMNS];
 };
 
 /* Column positions, in the order of the tables in batch_schema.c. */
-enum { ACT_CLIENT, ACT_NAME, ACT_SIGNATURE, ACT_FIRST, ACT_SPAN, ACT_COUNT, ACT_LATENCY_MIN, ACT_LATENCY_MAX, ACT_RESPONSE_BYTES, ACT_ANSWER,
-    ACT_MIN_TTL, ACT_RETRANSMISSIONS, ACT_TRANSFER_RECORDS, ACT_TRANSFER_SOAS, ACT_CASE_MIXED };
-enum { RR_OWNER, RR_TYPE, RR_CLASS, RR_SET, RR_BAILIWICK, RR_TRUST, RR_COUNT, RR_FIRST, RR_SPAN, RR_TTL_MIN, RR_TTL_MAX, RR_SERVER, RR_FLAGS };
-enum { NEG_NAME, NEG_TYPE, NEG_CLASS, NEG_RCODE, NEG_COUNT, NEG_FIRST, NEG_SPAN };
+enum {
+    ACT_CLIENT,
+    ACT_NAME,
+    ACT_SIGNATURE,
+    ACT_FIRST,
+    ACT_SPAN,
+    ACT_COUNT,
+    ACT_LATENCY_MIN,
+    ACT_LATENCY_MAX,
+    ACT_RESPONSE_BYTES,
+    ACT_ANSWER,
+    ACT_MIN_TTL,
+    ACT_RETRANSMISSIONS,
+    ACT_TRANSFER_RECORDS,
+    ACT_TRANSFER_SOAS,
+    ACT_CASE_MIXED
+};
+enum {
+    RR_OWNER,
+    RR_TYPE,
+    RR_CLASS,
+    RR_SET,
+    RR_BAILIWICK,
+    RR_TRUST,
+    RR_COUNT,
+    RR_FIRST,
+    RR_SPAN,
+    RR_TTL_MIN,
+    RR_TTL_MAX,
+    RR_SERVER,
+    RR_FLAGS
+};
+enum {
+    NEG_NAME,
+    NEG_TYPE,
+    NEG_CLASS,
+    NEG_RCODE,
+    NEG_COUNT,
+    NEG_FIRST,
+    NEG_SPAN
+};
 
 /* NULL for kinds without columns. */
 const struct schema *batch_schema(unsigned kind);

@@ -26,7 +26,7 @@ struct sizes {
 
 static struct sizes measure(const uint64_t *values, size_t n)
 {
-    struct sizes sizes = { .bytes = n, .constant = SIZE_MAX };
+    struct sizes sizes = {.bytes = n, .constant = SIZE_MAX};
     uint64_t before = 0;
     size_t run = 0;
     for (size_t i = 0; i < n; i++) {
@@ -66,7 +66,8 @@ static void write_runs(const uint64_t *values, size_t n, struct pk_bytes *out)
 void pk_column_encode(const uint64_t *values, size_t n, struct pk_bytes *out)
 {
     struct sizes sizes = measure(values, n);
-    const size_t by_encoding[] = { sizes.varint, sizes.delta, sizes.bytes, sizes.runs, sizes.constant };
+    const size_t by_encoding[] = {
+        sizes.varint, sizes.delta, sizes.bytes, sizes.runs, sizes.constant};
     unsigned best = 0;
     for (unsigned i = 1; i < 5; i++) {
         if (by_encoding[i] < by_encoding[best]) {
@@ -84,7 +85,8 @@ void pk_column_encode(const uint64_t *values, size_t n, struct pk_bytes *out)
             if (best == COLUMN_BYTES) {
                 pk_bytes_put_u8(out, (uint8_t)values[i]);
             } else {
-                pk_bytes_put_varint(out, best == COLUMN_DELTA ? zigzag(values[i] - before) : values[i]);
+                pk_bytes_put_varint(
+                    out, best == COLUMN_DELTA ? zigzag(values[i] - before) : values[i]);
             }
             before = values[i];
         }

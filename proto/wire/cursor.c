@@ -3,12 +3,17 @@
 
 #include <string.h>
 
-enum { MAX_DEPTH = 4 };
+enum {
+    MAX_DEPTH = 4
+};
 
 /* An unsigned of n bytes whose value must not fit in fewer (`least` is the smallest value this form may carry). */
 static uint64_t sized(struct pk_reader *in, unsigned n, uint64_t least)
 {
-    uint64_t v = n == 1 ? pk_reader_u8(in) : n == 2 ? pk_reader_be16(in) : n == 4 ? pk_reader_be32(in) : pk_reader_be64(in);
+    uint64_t v = n == 1   ? pk_reader_u8(in)
+                 : n == 2 ? pk_reader_be16(in)
+                 : n == 4 ? pk_reader_be32(in)
+                          : pk_reader_be64(in);
     if (v < least) {
         pk_reader_fail(in, PK_ERR_MALFORMED);
         return 0;
@@ -61,7 +66,10 @@ int64_t mp_int(struct pk_reader *in)
         return (int64_t)v;
     }
     unsigned n = 1u << (tag - 0xd0);
-    uint64_t raw = n == 1 ? pk_reader_u8(in) : n == 2 ? pk_reader_be16(in) : n == 4 ? pk_reader_be32(in) : pk_reader_be64(in);
+    uint64_t raw = n == 1   ? pk_reader_u8(in)
+                   : n == 2 ? pk_reader_be16(in)
+                   : n == 4 ? pk_reader_be32(in)
+                            : pk_reader_be64(in);
     int64_t v = (int64_t)(raw << (64 - 8 * n)) >> (64 - 8 * n);
     /* Only what the next smaller form cannot hold, and only negatives: positives have their own forms. */
     int64_t most = n == 1 ? -33 : -(INT64_C(1) << (4 * n - 1)) - 1;
@@ -72,7 +80,8 @@ int64_t mp_int(struct pk_reader *in)
     return v;
 }
 
-static uint32_t count_of(struct pk_reader *in, uint8_t fix_tag, uint8_t tag16, uint32_t max, unsigned item_bytes)
+static uint32_t count_of(
+    struct pk_reader *in, uint8_t fix_tag, uint8_t tag16, uint32_t max, unsigned item_bytes)
 {
     uint8_t tag = pk_reader_u8(in);
     uint64_t n = 0;
@@ -110,7 +119,8 @@ static struct pk_slice blob(struct pk_reader *in, uint64_t len, uint32_t max)
         pk_reader_fail(in, PK_ERR_LIMIT);
     }
     const uint8_t *p = pk_reader_bytes(in, (size_t)len);
-    return in->err == PK_OK ? (struct pk_slice){ .data = p, .len = (uint32_t)len } : (struct pk_slice){ 0 };
+    return in->err == PK_OK ? (struct pk_slice){.data = p, .len = (uint32_t)len}
+                            : (struct pk_slice){0};
 }
 
 struct pk_slice mp_bin(struct pk_reader *in, uint32_t max)
@@ -207,7 +217,8 @@ void mp_skip(struct pk_reader *in)
         } else if (tag == 0xc2 || tag == 0xc3) {
             (void)mp_bool(in);
         } else {
-            (void)mp_int(in); /* refuses what is no integer; a uint64 above INT64_MAX is skipped nowhere in the protocol */
+            (void)mp_int(
+                in); /* refuses what is no integer; a uint64 above INT64_MAX is skipped nowhere in the protocol */
         }
     }
 }

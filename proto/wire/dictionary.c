@@ -16,7 +16,7 @@ static bool is_entry(const void *entries, uint32_t entry, const void *key)
 
 pk_err dictionary_init(struct dictionary *dictionary, uint32_t max_entries)
 {
-    *dictionary = (struct dictionary){ .max = max_entries };
+    *dictionary = (struct dictionary){.max = max_entries};
     pk_bytes_init(&dictionary->blob, PK_MAX_UNPACKED_BYTES);
     dictionary->ends = malloc(max_entries * sizeof *dictionary->ends);
     return dictionary->ends ? pk_map_init(&dictionary->map, max_entries, is_entry) : PK_ERR_NOMEM;
@@ -42,12 +42,14 @@ void dictionary_clear(struct dictionary *dictionary)
 struct pk_slice dictionary_at(const struct dictionary *dictionary, uint32_t index)
 {
     uint32_t start = index ? dictionary->ends[index - 1] : 0;
-    return (struct pk_slice){ .data = dictionary->blob.data + start, .len = dictionary->ends[index] - start };
+    return (struct pk_slice){
+        .data = dictionary->blob.data + start, .len = dictionary->ends[index] - start};
 }
 
-pk_err dictionary_intern(struct dictionary *dictionary, const void *data, size_t len, uint32_t *out_index)
+pk_err dictionary_intern(
+    struct dictionary *dictionary, const void *data, size_t len, uint32_t *out_index)
 {
-    struct pk_slice key = { .data = data, .len = (uint32_t)len };
+    struct pk_slice key = {.data = data, .len = (uint32_t)len};
     uint64_t hash = pk_hash(data, len);
     uint32_t index = pk_map_find(&dictionary->map, hash, dictionary, &key);
     if (index == PK_MAP_NONE) {

@@ -17,7 +17,8 @@ pk_err dictionary_init(struct dictionary *dictionary, uint32_t max_entries);
 void dictionary_done(struct dictionary *dictionary);
 void dictionary_clear(struct dictionary *dictionary);
 /* PK_ERR_LIMIT when it is full; then nothing was added. */
-pk_err dictionary_intern(struct dictionary *dictionary, const void *data, size_t len, uint32_t *out_index);
+pk_err dictionary_intern(
+    struct dictionary *dictionary, const void *data, size_t len, uint32_t *out_index);
 struct pk_slice dictionary_at(const struct dictionary *dictionary, uint32_t index);
 
 #endif

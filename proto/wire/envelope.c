@@ -18,8 +18,9 @@ static int write_bytes(void *data, const char *buf, size_t len)
 
 const char *pk_frame_error_str(enum pk_frame_error code)
 {
-    static const char *const names[] = { "none", "framing", "version", "unsupported", "no session", "too large", "credit exceeded", "corrupt",
-        "malformed", "epoch conflict", "cloned key", "revoked", "overloaded, send again" };
+    static const char *const names[] = {"none", "framing", "version", "unsupported", "no session",
+        "too large", "credit exceeded", "corrupt", "malformed", "epoch conflict", "cloned key",
+        "revoked", "overloaded, send again"};
     return (unsigned)code < sizeof names / sizeof *names ? names[code] : "unknown";
 }
 
@@ -42,21 +43,24 @@ static void put_blob(msgpack_packer *packer, const uint8_t *data, size_t len)
 static void put_start(msgpack_packer *packer, const struct pk_frame *frame, size_t n)
 {
     msgpack_pack_array(packer, 3 + n);
-    put_fields(packer, (const uint64_t[]){ PK_PROTO_MAGIC, frame->type, frame->session }, 3);
+    put_fields(packer, (const uint64_t[]){PK_PROTO_MAGIC, frame->type, frame->session}, 3);
 }
 
-#define PUT(packer, frame, ...)                                                                        \
-    do {                                                                                               \
-        const uint64_t fields[] = { __VA_ARGS__ };                                                     \
-        put_start(packer, frame, sizeof fields / sizeof *fields);                                      \
-        put_fields(packer, fields, sizeof fields / sizeof *fields);                                    \
+#define PUT(packer, frame, ...)                                     \
+    do {                                                            \
+        const uint64_t fields[] = {__VA_ARGS__};                    \
+        put_start(packer, frame, sizeof fields / sizeof *fields);   \
+        put_fields(packer, fields, sizeof fields / sizeof *fields); \
     } while (0)
 
 static void put_batch(msgpack_packer *packer, const struct pk_frame *frame)
 {
     const struct pk_frame_batch *batch = &frame->u.batch;
     put_start(packer, frame, 10);
-    put_fields(packer, (const uint64_t[]){ batch->epoch, batch->seq, batch->codec, batch->kind, batch->body_len, batch->raw_len, batch->rows }, 7);
+    put_fields(packer,
+        (const uint64_t[]){batch->epoch, batch->seq, batch->codec, batch->kind, batch->body_len,
+            batch->raw_len, batch->rows},
+        7);
     msgpack_pack_int64(packer, batch->first_us);
     msgpack_pack_int64(packer, batch->last_us);
     put_blob(packer, batch->digest, sizeof batch->digest);
@@ -65,13 +69,15 @@ static void put_batch(msgpack_packer *packer, const struct pk_frame *frame)
 static void put_ack(msgpack_packer *packer, const struct pk_frame *frame)
 {
     put_start(packer, frame, 5);
-    put_fields(packer, (const uint64_t[]){ frame->u.ack.epoch, frame->u.ack.upto }, 2);
+    put_fields(packer, (const uint64_t[]){frame->u.ack.epoch, frame->u.ack.upto}, 2);
     msgpack_pack_array(packer, frame->u.ack.n_ranges);
     for (uint32_t i = 0; i < frame->u.ack.n_ranges; i++) {
         msgpack_pack_array(packer, 2);
-        put_fields(packer, (const uint64_t[]){ frame->u.ack.ranges[i].from, frame->u.ack.ranges[i].to }, 2);
+        put_fields(
+            packer, (const uint64_t[]){frame->u.ack.ranges[i].from, frame->u.ack.ranges[i].to}, 2);
     }
-    put_fields(packer, (const uint64_t[]){ frame->u.ack.credit_batches, frame->u.ack.credit_bytes }, 2);
+    put_fields(
+        packer, (const uint64_t[]){frame->u.ack.credit_batches, frame->u.ack.credit_bytes}, 2);
 }
 
 pk_err pk_frame_encode(const struct pk_frame *frame, struct pk_bytes *out)
@@ -81,13 +87,13 @@ pk_err pk_frame_encode(const struct pk_frame *frame, struct pk_bytes *out)
     switch (frame->type) {
     case PK_FRAME_HELLO:
         put_start(&packer, frame, 3);
-        put_fields(&packer, (const uint64_t[]){ frame->u.hello.minor }, 1);
+        put_fields(&packer, (const uint64_t[]){frame->u.hello.minor}, 1);
         put_blob(&packer, frame->u.hello.boot_id, PK_BOOT_ID_BYTES);
         put_fields(&packer, &frame->u.hello.mono_ns, 1);
         break;
     case PK_FRAME_WELCOME:
         put_start(&packer, frame, 3);
-        put_fields(&packer, (const uint64_t[]){ frame->u.welcome.minor }, 1);
+        put_fields(&packer, (const uint64_t[]){frame->u.welcome.minor}, 1);
         msgpack_pack_int64(&packer, frame->u.welcome.wall_us);
         put_fields(&packer, &frame->u.welcome.echo_mono_ns, 1);
         break;
@@ -98,13 +104,15 @@ pk_err pk_frame_encode(const struct pk_frame *frame, struct pk_bytes *out)
         put_ack(&packer, frame);
         break;
     case PK_FRAME_CREDIT:
-        PUT(&packer, frame, frame->u.credit.credit_batches, frame->u.credit.credit_bytes, frame->u.credit.reason);
+        PUT(&packer, frame, frame->u.credit.credit_batches, frame->u.credit.credit_bytes,
+            frame->u.credit.reason);
         break;
     case PK_FRAME_HEARTBEAT:
         put_start(&packer, frame, 4);
         put_fields(&packer, &frame->u.heartbeat.mono_ns, 1);
         msgpack_pack_int64(&packer, frame->u.heartbeat.wall_us);
-        put_fields(&packer, (const uint64_t[]){ frame->u.heartbeat.echo_mono_ns, frame->u.heartbeat.queued }, 2);
+        put_fields(&packer,
+            (const uint64_t[]){frame->u.heartbeat.echo_mono_ns, frame->u.heartbeat.queued}, 2);
         break;
     case PK_FRAME_CONFIG:
         PUT(&packer, frame, frame->u.config.version);
@@ -117,7 +125,8 @@ pk_err pk_frame_encode(const struct pk_frame *frame, struct pk_bytes *out)
         break;
     case PK_FRAME_ERROR:
         put_start(&packer, frame, 4);
-        put_fields(&packer, (const uint64_t[]){ frame->u.error.code, frame->u.error.epoch, frame->u.error.seq }, 3);
+        put_fields(&packer,
+            (const uint64_t[]){frame->u.error.code, frame->u.error.epoch, frame->u.error.seq}, 3);
         if (frame->u.error.fatal) {
             msgpack_pack_true(&packer);
         } else {
@@ -157,7 +166,8 @@ static void get_batch(struct pk_reader *in, struct pk_frame_batch *batch)
     batch->first_us = mp_int(in);
     batch->last_us = mp_int(in);
     get_blob(in, batch->digest, PK_DIGEST_BYTES);
-    if (batch->epoch == 0 || batch->epoch > INT64_MAX || batch->seq == 0 || batch->seq > INT64_MAX) { /* they live in signed columns */
+    if (batch->epoch == 0 || batch->epoch > INT64_MAX || batch->seq == 0 ||
+        batch->seq > INT64_MAX) { /* they live in signed columns */
         pk_reader_fail(in, PK_ERR_MALFORMED);
     }
 }
@@ -263,7 +273,7 @@ static void get_fields(struct pk_reader *in, struct pk_frame *frame)
 
 pk_err pk_frame_decode(const uint8_t *header, size_t len, struct pk_frame *out_frame)
 {
-    struct pk_frame frame = { .session = 0 };
+    struct pk_frame frame = {.session = 0};
     struct pk_reader in;
     if (len > PK_MAX_HEADER_BYTES) {
         return PK_ERR_LIMIT;
@@ -349,7 +359,7 @@ static unsigned next_key(struct pk_reader *in, uint32_t *left, unsigned last)
 
 pk_err pk_hello_body_decode(const uint8_t *data, size_t len, struct pk_hello_body *out_body)
 {
-    struct pk_hello_body body = { .sensor = "" };
+    struct pk_hello_body body = {.sensor = ""};
     struct pk_reader in;
     pk_reader_init(&in, data, len);
     uint32_t left = mp_map(&in, PK_MAX_MAP_ENTRIES);
@@ -421,7 +431,9 @@ pk_err pk_welcome_body_encode(const struct pk_welcome_body *body, struct pk_byte
 
 pk_err pk_welcome_body_decode(const uint8_t *data, size_t len, struct pk_welcome_body *out_body)
 {
-    struct pk_welcome_body body = { .credit_batches = 1, .credit_bytes = PK_MAX_BODY_BYTES, .max_body_bytes = PK_MAX_BODY_BYTES };
+    struct pk_welcome_body body = {.credit_batches = 1,
+        .credit_bytes = PK_MAX_BODY_BYTES,
+        .max_body_bytes = PK_MAX_BODY_BYTES};
     struct pk_reader in;
     pk_reader_init(&in, data, len);
     uint32_t left = mp_map(&in, PK_MAX_MAP_ENTRIES);

@@ -17,9 +17,12 @@
 #define PUBLIC_WORD "picket-key-1 public "
 #define CLIENT_WORD "picket-client-key-1 "
 
-enum { MAX_FILE = 512 };
+enum {
+    MAX_FILE = 512
+};
 
-static const char z85[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
+static const char z85[] =
+    "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
 
 pk_err pk_keypair_generate(struct pk_keypair *out_pair)
 {
@@ -35,7 +38,8 @@ const char *pk_key_text(const uint8_t key[PK_KEY_BYTES], char out_text[PK_KEY_TE
 {
     char *p = out_text;
     for (unsigned i = 0; i < PK_KEY_BYTES; i += 4) {
-        uint32_t v = (uint32_t)key[i] << 24 | (uint32_t)key[i + 1] << 16 | (uint32_t)key[i + 2] << 8 | key[i + 3];
+        uint32_t v = (uint32_t)key[i] << 24 | (uint32_t)key[i + 1] << 16 |
+                     (uint32_t)key[i + 2] << 8 | key[i + 3];
         for (unsigned k = 5; k-- > 0; v /= 85) {
             p[k] = z85[v % 85];
         }
@@ -72,7 +76,8 @@ bool pk_key_parse(const char *text, uint8_t out_key[PK_KEY_BYTES])
     return true;
 }
 
-const char *pk_key_fingerprint(const uint8_t pubkey[PK_KEY_BYTES], char out_text[PK_FINGERPRINT_SIZE])
+const char *pk_key_fingerprint(
+    const uint8_t pubkey[PK_KEY_BYTES], char out_text[PK_FINGERPRINT_SIZE])
 {
     uint8_t digest[PK_DIGEST_BYTES];
     pk_digest(pubkey, PK_KEY_BYTES, digest);
@@ -84,12 +89,14 @@ const char *pk_key_fingerprint(const uint8_t pubkey[PK_KEY_BYTES], char out_text
 }
 
 /* Reads a secret file whole after checking that nobody else can. */
-static pk_err read_secret(const char *path, char out_text[MAX_FILE], char out_error[PK_KEY_ERROR_SIZE])
+static pk_err read_secret(
+    const char *path, char out_text[MAX_FILE], char out_error[PK_KEY_ERROR_SIZE])
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     struct stat info;
     if (fd < 0 || fstat(fd, &info) != 0) {
-        snprintf(out_error, PK_KEY_ERROR_SIZE, "%s: cannot be opened: %s", path, errno == ELOOP ? "it is a symbolic link" : strerror(errno));
+        snprintf(out_error, PK_KEY_ERROR_SIZE, "%s: cannot be opened: %s", path,
+            errno == ELOOP ? "it is a symbolic link" : strerror(errno));
         if (fd >= 0) {
             close(fd);
         }
@@ -97,7 +104,8 @@ static pk_err read_secret(const char *path, char out_text[MAX_FILE], char out_er
     }
     pk_err err = PK_OK;
     if (info.st_uid != geteuid() && info.st_uid != 0) {
-        snprintf(out_error, PK_KEY_ERROR_SIZE, "%s: belongs to user %u; chown it to the user this program runs as", path, info.st_uid);
+        snprintf(out_error, PK_KEY_ERROR_SIZE,
+            "%s: belongs to user %u; chown it to the user this program runs as", path, info.st_uid);
         err = PK_ERR_AUTH;
     } else if (info.st_mode & 077) {
         snprintf(out_error, PK_KEY_ERROR_SIZE, "%s: others may read it; chmod 600 %s", path, path);
@@ -133,20 +141,25 @@ static bool find_word(const char *text, const char *word, char *out, size_t size
     return false;
 }
 
-pk_err pk_keypair_load(const char *path, struct pk_keypair *out_pair, char out_error[PK_KEY_ERROR_SIZE])
+pk_err pk_keypair_load(
+    const char *path, struct pk_keypair *out_pair, char out_error[PK_KEY_ERROR_SIZE])
 {
     char text[MAX_FILE], secret[PK_KEY_TEXT_SIZE], public[PK_KEY_TEXT_SIZE];
     struct pk_keypair pair;
     uint8_t derived[PK_KEY_BYTES];
     pk_err err = read_secret(path, text, out_error);
     if (err == PK_OK) {
-        bool is_good = find_word(text, SECRET_WORD, secret, sizeof secret) && find_word(text, PUBLIC_WORD, public, sizeof public) &&
+        bool is_good = find_word(text, SECRET_WORD, secret, sizeof secret) &&
+                       find_word(text, PUBLIC_WORD, public, sizeof public) &&
                        pk_key_parse(secret, pair.seckey) && pk_key_parse(public, pair.pubkey) &&
-                       crypto_scalarmult_base(derived, pair.seckey) == 0 && memcmp(derived, pair.pubkey, sizeof derived) == 0;
+                       crypto_scalarmult_base(derived, pair.seckey) == 0 &&
+                       memcmp(derived, pair.pubkey, sizeof derived) == 0;
         if (is_good) {
             *out_pair = pair;
         } else {
-            snprintf(out_error, PK_KEY_ERROR_SIZE, "%s: not a key file, or its two halves do not belong together; make one with genkey", path);
+            snprintf(out_error, PK_KEY_ERROR_SIZE,
+                "%s: not a key file, or its two halves do not belong together; make one with genkey",
+                path);
             err = PK_ERR_MALFORMED;
         }
     }
@@ -156,7 +169,8 @@ pk_err pk_keypair_load(const char *path, struct pk_keypair *out_pair, char out_e
     return err;
 }
 
-static pk_err write_secret(const char *path, const char *text, bool replace, char out_error[PK_KEY_ERROR_SIZE])
+static pk_err write_secret(
+    const char *path, const char *text, bool replace, char out_error[PK_KEY_ERROR_SIZE])
 {
     char temporary[4096];
     if (!replace && access(path, F_OK) == 0) {
@@ -183,28 +197,34 @@ static pk_err write_secret(const char *path, const char *text, bool replace, cha
     return PK_OK;
 }
 
-pk_err pk_keypair_save(const char *path, const struct pk_keypair *pair, bool replace, char out_error[PK_KEY_ERROR_SIZE])
+pk_err pk_keypair_save(const char *path, const struct pk_keypair *pair, bool replace,
+    char out_error[PK_KEY_ERROR_SIZE])
 {
     char secret[PK_KEY_TEXT_SIZE], public[PK_KEY_TEXT_SIZE], text[MAX_FILE];
-    snprintf(text, sizeof text, SECRET_WORD "%s\n" PUBLIC_WORD "%s\n", pk_key_text(pair->seckey, secret), pk_key_text(pair->pubkey, public));
+    snprintf(text, sizeof text, SECRET_WORD "%s\n" PUBLIC_WORD "%s\n",
+        pk_key_text(pair->seckey, secret), pk_key_text(pair->pubkey, public));
     pk_err err = write_secret(path, text, replace, out_error);
     sodium_memzero(text, sizeof text);
     sodium_memzero(secret, sizeof secret);
     return err;
 }
 
-pk_err pk_client_key_load(const char *path, uint8_t out_key[PK_KEY_BYTES], char out_error[PK_KEY_ERROR_SIZE])
+pk_err pk_client_key_load(
+    const char *path, uint8_t out_key[PK_KEY_BYTES], char out_error[PK_KEY_ERROR_SIZE])
 {
     char text[MAX_FILE], hex[2 * PK_KEY_BYTES + 1];
     uint8_t key[PK_KEY_BYTES];
     size_t len = 0;
     pk_err err = read_secret(path, text, out_error);
     if (err == PK_OK) {
-        if (find_word(text, CLIENT_WORD, hex, sizeof hex) && sodium_hex2bin(key, sizeof key, hex, strlen(hex), NULL, &len, NULL) == 0 &&
+        if (find_word(text, CLIENT_WORD, hex, sizeof hex) &&
+            sodium_hex2bin(key, sizeof key, hex, strlen(hex), NULL, &len, NULL) == 0 &&
             len == sizeof key) {
             memcpy(out_key, key, sizeof key);
         } else {
-            snprintf(out_error, PK_KEY_ERROR_SIZE, "%s: not a client key; it is one line, \"" CLIENT_WORD "\" and 64 hex digits", path);
+            snprintf(out_error, PK_KEY_ERROR_SIZE,
+                "%s: not a client key; it is one line, \"" CLIENT_WORD "\" and 64 hex digits",
+                path);
             err = PK_ERR_MALFORMED;
         }
     }

@@ -12,7 +12,9 @@
 #include "picket/limits.h"
 #include "picket/map.h"
 
-enum { NAME_SIZE_MAX = 63 };
+enum {
+    NAME_SIZE_MAX = 63
+};
 
 struct entry {
     const struct pk_name *name;
@@ -26,10 +28,11 @@ struct pk_scope_index {
 };
 
 /* Version 1 of the built-in part: suffixes of names that are meant for inside and have no business elsewhere (RFC 6762 appendix G, RFC 8375, RFC 6761). */
-static const char *const internal_suffixes[] = { "local.", "localdomain.", "internal.", "intranet.", "corp.", "home.", "lan.", "private.", "home.arpa." };
+static const char *const internal_suffixes[] = {"local.", "localdomain.", "internal.", "intranet.",
+    "corp.", "home.", "lan.", "private.", "home.arpa."};
 
-static const char *const private_ranges[] = { "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "127.0.0.0/8",
-    "fc00::/7", "fe80::/10", "::1/128" };
+static const char *const private_ranges[] = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",
+    "100.64.0.0/10", "169.254.0.0/16", "127.0.0.0/8", "fc00::/7", "fe80::/10", "::1/128"};
 
 /* --- reading the file --- */
 
@@ -50,14 +53,16 @@ static char *read_label(struct pk_conf *conf, const struct pk_conf_node *node)
         return NULL;
     }
     if (!is_good_name(text)) {
-        pk_conf_fail(conf, node, "\"%s\" is not a name: use up to 63 of a-z 0-9 . _ -, not beginning with . or -", text);
+        pk_conf_fail(conf, node,
+            "\"%s\" is not a name: use up to 63 of a-z 0-9 . _ -, not beginning with . or -", text);
         return NULL;
     }
     return strdup(text);
 }
 
 /* A list of n things under key: allocates, then reads each by `read`. One scalar stands for a list of one. */
-static void *read_list(struct pk_conf *conf, const struct pk_conf_node *map, const char *key, size_t item_size, size_t max, size_t *out_n,
+static void *read_list(struct pk_conf *conf, const struct pk_conf_node *map, const char *key,
+    size_t item_size, size_t max, size_t *out_n,
     void (*read)(struct pk_conf *, const struct pk_conf_node *, void *))
 {
     const struct pk_conf_node *list = pk_conf_get(conf, map, key);
@@ -91,7 +96,9 @@ static void read_prefix(struct pk_conf *conf, const struct pk_conf_node *node, v
     const char *text = NULL;
     pk_conf_text(conf, node, &text);
     if (text && !pk_prefix_parse(text, out)) {
-        pk_conf_fail(conf, node, "\"%s\" is not a network: write 192.0.2.0/24 or 2001:db8::/32 with no bits set after the length, or an address", text);
+        pk_conf_fail(conf, node,
+            "\"%s\" is not a network: write 192.0.2.0/24 or 2001:db8::/32 with no bits set after the length, or an address",
+            text);
     }
 }
 
@@ -117,7 +124,8 @@ static void read_zone(struct pk_conf *conf, const struct pk_conf_node *node, voi
     }
 }
 
-static void read_vantage(struct pk_conf *conf, const struct pk_conf_node *node, enum pk_vantage *out_vantage)
+static void read_vantage(
+    struct pk_conf *conf, const struct pk_conf_node *node, enum pk_vantage *out_vantage)
 {
     const char *text = NULL;
     pk_conf_text(conf, node, &text);
@@ -150,8 +158,10 @@ static void read_site(struct pk_conf *conf, const struct pk_conf_node *node, voi
         pk_conf_need(conf, node, name, "name");
         site->name = read_label(conf, name);
         read_vantage(conf, pk_conf_get(conf, node, "vantage"), &site->vantage);
-        site->clients = read_list(conf, node, "clients", sizeof *site->clients, PK_MAX_ZONES, &site->n_clients, read_prefix);
-        site->resolvers = read_list(conf, node, "resolvers", sizeof *site->resolvers, PK_MAX_ZONES, &site->n_resolvers, read_prefix);
+        site->clients = read_list(conf, node, "clients", sizeof *site->clients, PK_MAX_ZONES,
+            &site->n_clients, read_prefix);
+        site->resolvers = read_list(conf, node, "resolvers", sizeof *site->resolvers, PK_MAX_ZONES,
+            &site->n_resolvers, read_prefix);
         pk_conf_finish_map(conf, node);
     } else {
         site->name = read_label(conf, node);
@@ -161,7 +171,8 @@ static void read_site(struct pk_conf *conf, const struct pk_conf_node *node, voi
     }
 }
 
-static void read_retention(struct pk_conf *conf, const struct pk_conf_node *node, struct pk_scope_tenant *tenant)
+static void read_retention(
+    struct pk_conf *conf, const struct pk_conf_node *node, struct pk_scope_tenant *tenant)
 {
     int64_t activity_days = 30, history_days = 3650;
     if (node) {
@@ -175,18 +186,22 @@ static void read_retention(struct pk_conf *conf, const struct pk_conf_node *node
 
 static void derive_reverse_zones(struct pk_scope_tenant *tenant)
 {
-    tenant->reverse_zones = calloc(tenant->n_networks ? tenant->n_networks : 1, sizeof *tenant->reverse_zones);
+    tenant->reverse_zones =
+        calloc(tenant->n_networks ? tenant->n_networks : 1, sizeof *tenant->reverse_zones);
     for (size_t i = 0; tenant->reverse_zones && i < tenant->n_networks; i++) {
         pk_name_of_prefix(&tenant->networks[i], &tenant->reverse_zones[tenant->n_reverse_zones++]);
     }
 }
 
-static void check_sites(struct pk_conf *conf, const struct pk_conf_node *list, const struct pk_scope_tenant *tenant)
+static void check_sites(
+    struct pk_conf *conf, const struct pk_conf_node *list, const struct pk_scope_tenant *tenant)
 {
     for (size_t i = 0; i < tenant->n_sites; i++) {
         for (size_t k = 0; k < i; k++) {
-            if (tenant->sites[i].name && tenant->sites[k].name && strcmp(tenant->sites[i].name, tenant->sites[k].name) == 0) {
-                pk_conf_fail(conf, pk_conf_item(list, i), "the site \"%s\" stands here twice", tenant->sites[i].name);
+            if (tenant->sites[i].name && tenant->sites[k].name &&
+                strcmp(tenant->sites[i].name, tenant->sites[k].name) == 0) {
+                pk_conf_fail(conf, pk_conf_item(list, i), "the site \"%s\" stands here twice",
+                    tenant->sites[i].name);
                 return;
             }
         }
@@ -199,16 +214,22 @@ static void read_tenant(struct pk_conf *conf, const struct pk_conf_node *node, v
     const struct pk_conf_node *name = pk_conf_get(conf, node, "name");
     pk_conf_need(conf, node, name, "name");
     tenant->name = read_label(conf, name);
-    tenant->sites = read_list(conf, node, "sites", sizeof *tenant->sites, PK_MAX_SITES, &tenant->n_sites, read_site);
-    tenant->zones = read_list(conf, node, "zones", sizeof *tenant->zones, PK_MAX_ZONES, &tenant->n_zones, read_zone);
-    tenant->networks = read_list(conf, node, "networks", sizeof *tenant->networks, PK_MAX_ZONES, &tenant->n_networks, read_prefix);
-    tenant->transfer_peers =
-        read_list(conf, node, "transfer_peers", sizeof *tenant->transfer_peers, PK_MAX_ZONES, &tenant->n_transfer_peers, read_prefix);
-    tenant->scanners = read_list(conf, node, "scanners", sizeof *tenant->scanners, PK_MAX_ZONES, &tenant->n_scanners, read_prefix);
-    tenant->canaries = read_list(conf, node, "canaries", sizeof *tenant->canaries, PK_MAX_ZONES, &tenant->n_canaries, read_zone);
-    tenant->watch = read_list(conf, node, "watch", sizeof *tenant->watch, PK_MAX_ZONES, &tenant->n_watch, read_zone);
-    tenant->sensitive_zones =
-        read_list(conf, node, "sensitive_zones", sizeof *tenant->sensitive_zones, PK_MAX_ZONES, &tenant->n_sensitive_zones, read_zone);
+    tenant->sites = read_list(
+        conf, node, "sites", sizeof *tenant->sites, PK_MAX_SITES, &tenant->n_sites, read_site);
+    tenant->zones = read_list(
+        conf, node, "zones", sizeof *tenant->zones, PK_MAX_ZONES, &tenant->n_zones, read_zone);
+    tenant->networks = read_list(conf, node, "networks", sizeof *tenant->networks, PK_MAX_ZONES,
+        &tenant->n_networks, read_prefix);
+    tenant->transfer_peers = read_list(conf, node, "transfer_peers", sizeof *tenant->transfer_peers,
+        PK_MAX_ZONES, &tenant->n_transfer_peers, read_prefix);
+    tenant->scanners = read_list(conf, node, "scanners", sizeof *tenant->scanners, PK_MAX_ZONES,
+        &tenant->n_scanners, read_prefix);
+    tenant->canaries = read_list(conf, node, "canaries", sizeof *tenant->canaries, PK_MAX_ZONES,
+        &tenant->n_canaries, read_zone);
+    tenant->watch = read_list(
+        conf, node, "watch", sizeof *tenant->watch, PK_MAX_ZONES, &tenant->n_watch, read_zone);
+    tenant->sensitive_zones = read_list(conf, node, "sensitive_zones",
+        sizeof *tenant->sensitive_zones, PK_MAX_ZONES, &tenant->n_sensitive_zones, read_zone);
     read_retention(conf, pk_conf_get(conf, node, "retention"), tenant);
     tenant->budget = 1;
     pk_conf_double(conf, pk_conf_get(conf, node, "budget"), 0.001, 1000, &tenant->budget);
@@ -226,12 +247,13 @@ static bool is_name(const void *entries, uint32_t entry, const void *key)
     return pk_name_equal(((const struct entry *)entries)[entry].name, key);
 }
 
-static void index_names(struct pk_scope_index *index, const struct pk_name *names, size_t n, enum pk_scope_reason reason)
+static void index_names(struct pk_scope_index *index, const struct pk_name *names, size_t n,
+    enum pk_scope_reason reason)
 {
     for (size_t i = 0; i < n; i++) {
         uint64_t hash = pk_name_hash(&names[i]);
         if (pk_map_find(&index->map, hash, index->entries, &names[i]) == PK_MAP_NONE) {
-            index->entries[index->n] = (struct entry){ .name = &names[i], .reason = reason };
+            index->entries[index->n] = (struct entry){.name = &names[i], .reason = reason};
             (void)pk_map_add(&index->map, hash, (uint32_t)index->n++); /* sized for all */
         }
     }
@@ -242,7 +264,8 @@ static pk_err build_index(struct pk_scope_tenant *tenant)
     size_t n = tenant->n_zones + tenant->n_reverse_zones + tenant->n_canaries + tenant->n_watch + 1;
     struct pk_scope_index *index = calloc(1, sizeof *index);
     tenant->index = index;
-    if (!index || !(index->entries = calloc(n, sizeof *index->entries)) || pk_map_init(&index->map, n, is_name) != PK_OK) {
+    if (!index || !(index->entries = calloc(n, sizeof *index->entries)) ||
+        pk_map_init(&index->map, n, is_name) != PK_OK) {
         return PK_ERR_NOMEM;
     }
     index_names(index, tenant->zones, tenant->n_zones, PK_SCOPE_ZONE);
@@ -298,13 +321,15 @@ static pk_err read_scope(struct pk_conf *conf, struct pk_scope *scope)
     const struct pk_conf_node *list = pk_conf_get(conf, root, "tenants");
     pk_conf_need(conf, root, list, "tenants");
     if (list) {
-        scope->tenants = read_list(conf, root, "tenants", sizeof *scope->tenants, PK_MAX_TENANTS, &scope->n_tenants, read_tenant);
+        scope->tenants = read_list(conf, root, "tenants", sizeof *scope->tenants, PK_MAX_TENANTS,
+            &scope->n_tenants, read_tenant);
     }
     pk_conf_finish_map(conf, root);
     for (size_t i = 0; i < scope->n_tenants && !pk_conf_error(conf); i++) {
         for (size_t k = 0; k < i; k++) {
             if (strcmp(scope->tenants[i].name, scope->tenants[k].name) == 0) {
-                pk_conf_fail(conf, pk_conf_item(list, i), "the tenant \"%s\" stands here twice", scope->tenants[i].name);
+                pk_conf_fail(conf, pk_conf_item(list, i), "the tenant \"%s\" stands here twice",
+                    scope->tenants[i].name);
             }
         }
         if (build_index(&scope->tenants[i]) != PK_OK) {
@@ -315,7 +340,8 @@ static pk_err read_scope(struct pk_conf *conf, struct pk_scope *scope)
 }
 
 /* Takes conf. */
-static pk_err finish(struct pk_conf *conf, struct pk_scope **out_scope, char out_error[PK_CONF_ERROR_SIZE])
+static pk_err finish(
+    struct pk_conf *conf, struct pk_scope **out_scope, char out_error[PK_CONF_ERROR_SIZE])
 {
     struct pk_scope *scope = calloc(1, sizeof *scope);
     pk_err err = scope ? read_scope(conf, scope) : PK_ERR_NOMEM;
@@ -330,14 +356,16 @@ static pk_err finish(struct pk_conf *conf, struct pk_scope **out_scope, char out
     return err;
 }
 
-pk_err pk_scope_load(const char *path, struct pk_scope **out_scope, char out_error[PK_CONF_ERROR_SIZE])
+pk_err pk_scope_load(
+    const char *path, struct pk_scope **out_scope, char out_error[PK_CONF_ERROR_SIZE])
 {
     struct pk_conf *conf;
     pk_err err = pk_conf_load(path, &conf, out_error);
     return err == PK_OK ? finish(conf, out_scope, out_error) : err;
 }
 
-pk_err pk_scope_parse(const char *name, const char *text, size_t len, struct pk_scope **out_scope, char out_error[PK_CONF_ERROR_SIZE])
+pk_err pk_scope_parse(const char *name, const char *text, size_t len, struct pk_scope **out_scope,
+    char out_error[PK_CONF_ERROR_SIZE])
 {
     struct pk_conf *conf;
     pk_err err = pk_conf_parse(name, text, len, &conf, out_error);
@@ -346,15 +374,17 @@ pk_err pk_scope_parse(const char *name, const char *text, size_t len, struct pk_
 
 /* --- asking --- */
 
-pk_err pk_scope_find_site(const struct pk_scope *scope, const char *path, const struct pk_scope_tenant **out_tenant,
-    const struct pk_scope_site **out_site, char out_error[PK_CONF_ERROR_SIZE])
+pk_err pk_scope_find_site(const struct pk_scope *scope, const char *path,
+    const struct pk_scope_tenant **out_tenant, const struct pk_scope_site **out_site,
+    char out_error[PK_CONF_ERROR_SIZE])
 {
     const char *slash = strchr(path, '/');
     const char *site_name = slash ? slash + 1 : path;
     unsigned n_found = 0;
     for (size_t t = 0; t < scope->n_tenants; t++) {
         const struct pk_scope_tenant *tenant = &scope->tenants[t];
-        if (slash && (strlen(tenant->name) != (size_t)(slash - path) || strncmp(tenant->name, path, (size_t)(slash - path)) != 0)) {
+        if (slash && (strlen(tenant->name) != (size_t)(slash - path) ||
+                         strncmp(tenant->name, path, (size_t)(slash - path)) != 0)) {
             continue;
         }
         for (size_t s = 0; s < tenant->n_sites; s++) {
@@ -369,9 +399,12 @@ pk_err pk_scope_find_site(const struct pk_scope *scope, const char *path, const 
         return PK_OK;
     }
     if (n_found == 0) {
-        snprintf(out_error, PK_CONF_ERROR_SIZE, "the scope has no site \"%s\"; add it to a tenant's list of sites, or name it as tenant/site", path);
+        snprintf(out_error, PK_CONF_ERROR_SIZE,
+            "the scope has no site \"%s\"; add it to a tenant's list of sites, or name it as tenant/site",
+            path);
     } else {
-        snprintf(out_error, PK_CONF_ERROR_SIZE, "%u tenants have a site \"%s\"; say which: %s/%s", n_found, path, (*out_tenant)->name, path);
+        snprintf(out_error, PK_CONF_ERROR_SIZE, "%u tenants have a site \"%s\"; say which: %s/%s",
+            n_found, path, (*out_tenant)->name, path);
     }
     return PK_ERR_CONFIG;
 }
@@ -380,7 +413,9 @@ static bool is_internal(const struct pk_name *name)
 {
     uint8_t len;
     const uint8_t *top = name->n_labels ? pk_name_label(name, name->n_labels - 1u, &len) : NULL;
-    if (!top || (len == 3 && (top[0] | 0x20) == 'c')) { /* com, by far the most common: not worth nine comparisons */
+    if (!top ||
+        (len == 3 &&
+            (top[0] | 0x20) == 'c')) { /* com, by far the most common: not worth nine comparisons */
         return false;
     }
     for (size_t i = 0; i < sizeof internal_suffixes / sizeof *internal_suffixes; i++) {
@@ -393,8 +428,8 @@ static bool is_internal(const struct pk_name *name)
     return false;
 }
 
-enum pk_scope_reason pk_scope_match(const struct pk_scope_tenant *tenant, const struct pk_name *name, uint16_t qtype, uint16_t qclass,
-    struct pk_name *out_zone)
+enum pk_scope_reason pk_scope_match(const struct pk_scope_tenant *tenant,
+    const struct pk_name *name, uint16_t qtype, uint16_t qclass, struct pk_name *out_zone)
 {
     const struct pk_scope_index *index = tenant->index;
     struct pk_name suffix;
@@ -403,7 +438,8 @@ enum pk_scope_reason pk_scope_match(const struct pk_scope_tenant *tenant, const 
         pk_name_strip(name, strip, &suffix);
         uint32_t found = pk_map_find(&index->map, pk_name_hash(&suffix), index->entries, &suffix);
         struct pk_addr addr;
-        if (found != PK_MAP_NONE && index->entries[found].reason == PK_SCOPE_REVERSE && pk_name_reverse_addr(name, &addr) &&
+        if (found != PK_MAP_NONE && index->entries[found].reason == PK_SCOPE_REVERSE &&
+            pk_name_reverse_addr(name, &addr) &&
             !pk_scope_is_in(tenant->networks, tenant->n_networks, &addr)) {
             continue; /* the zone is wider than the network: a /22 lives in the reverse zone of its /16 */
         }
@@ -414,7 +450,8 @@ enum pk_scope_reason pk_scope_match(const struct pk_scope_tenant *tenant, const 
             return index->entries[found].reason;
         }
     }
-    if (qtype == PK_TYPE_AXFR || qtype == PK_TYPE_IXFR || qclass == PK_CLASS_CH || is_internal(name)) {
+    if (qtype == PK_TYPE_AXFR || qtype == PK_TYPE_IXFR || qclass == PK_CLASS_CH ||
+        is_internal(name)) {
         if (out_zone) {
             out_zone->len = 1;
             out_zone->n_labels = 0;

@@ -11,7 +11,10 @@
 
 static const char magic[8] = "PICKETSG";
 
-enum { RECORD_FIXED = 40, RECORD_CHECKED_FROM = 8 };
+enum {
+    RECORD_FIXED = 40,
+    RECORD_CHECKED_FROM = 8
+};
 
 /* Castagnoli polynomial, reflected (RFC 3720 appendix B.4). */
 uint32_t pk_crc32c(const void *data, size_t len)
@@ -44,7 +47,8 @@ static uint8_t *put_be(uint8_t *p, uint64_t v, unsigned n)
     return p + n;
 }
 
-void pk_segment_header_encode(const struct pk_segment_header *header, uint8_t out[PK_SEGMENT_HEADER_BYTES])
+void pk_segment_header_encode(
+    const struct pk_segment_header *header, uint8_t out[PK_SEGMENT_HEADER_BYTES])
 {
     memset(out, 0, PK_SEGMENT_HEADER_BYTES);
     memcpy(out, magic, sizeof magic);
@@ -56,7 +60,8 @@ void pk_segment_header_encode(const struct pk_segment_header *header, uint8_t ou
     (void)put_be(out + 60, pk_crc32c(out, 60), 4);
 }
 
-pk_err pk_segment_header_decode(const uint8_t *data, size_t len, struct pk_segment_header *out_header)
+pk_err pk_segment_header_decode(
+    const uint8_t *data, size_t len, struct pk_segment_header *out_header)
 {
     struct pk_reader in;
     if (len < PK_SEGMENT_HEADER_BYTES) {
@@ -68,7 +73,7 @@ pk_err pk_segment_header_decode(const uint8_t *data, size_t len, struct pk_segme
     pk_reader_init(&in, data, PK_SEGMENT_HEADER_BYTES);
     pk_reader_skip(&in, sizeof magic);
     uint16_t version = pk_reader_be16(&in);
-    struct pk_segment_header header = { .flags = pk_reader_be32(&in) };
+    struct pk_segment_header header = {.flags = pk_reader_be32(&in)};
     header.epoch = pk_reader_be64(&in);
     header.first_seq = pk_reader_be64(&in);
     header.created_us = (int64_t)pk_reader_be64(&in);
@@ -101,10 +106,12 @@ void pk_segment_record_encode(const struct pk_segment_record *record, struct pk_
     p = put_be(p, (uint64_t)record->first_us, 8);
     p = put_be(p, (uint64_t)record->last_us, 8);
     memcpy(p, record->body, record->body_len);
-    (void)put_be(start + 4, pk_crc32c(start + RECORD_CHECKED_FROM, padded - RECORD_CHECKED_FROM), 4);
+    (void)put_be(
+        start + 4, pk_crc32c(start + RECORD_CHECKED_FROM, padded - RECORD_CHECKED_FROM), 4);
 }
 
-pk_err pk_segment_record_decode(const uint8_t *data, size_t len, size_t *pos, struct pk_segment_record *out_record)
+pk_err pk_segment_record_decode(
+    const uint8_t *data, size_t len, size_t *pos, struct pk_segment_record *out_record)
 {
     struct pk_reader in;
     if (len - *pos < RECORD_FIXED) {
@@ -112,7 +119,7 @@ pk_err pk_segment_record_decode(const uint8_t *data, size_t len, size_t *pos, st
     }
     const uint8_t *start = data + *pos;
     pk_reader_init(&in, start, len - *pos);
-    struct pk_segment_record record = { .body_len = pk_reader_be32(&in) };
+    struct pk_segment_record record = {.body_len = pk_reader_be32(&in)};
     uint32_t crc = pk_reader_be32(&in);
     if (record.body_len > PK_MAX_BODY_BYTES) {
         return PK_ERR_MALFORMED;

@@ -256,7 +256,7 @@ def stream_frames(sport, dport, src, dst, message, ts_us):
     return frames
 
 
-@pytest.mark.parametrize("away", (2**31, 2**31 - 1, 2**31 + 1, 2**32 - 1), ids=hex)
+@pytest.mark.parametrize("away", (2**31, 2**31 - 1, 2**31 + 1), ids=hex)
 def test_a_segment_from_far_away(sensor, tmp_path, away):
     """Sequence numbers half the circle off, between two good messages: the good ones are read."""
     message = craft.wire(craft.query("www.example.com."))
