@@ -1,0 +1,294 @@
+/* What enters the history, and what a hostile server cannot put there. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "picket/hash.h"
+
+#include "packet_builder.h"
+#include "sensor/history.h"
+
+enum {
+    A = 1,
+    NS = 2,
+    CNAME = 5,
+    SOA = 6,
+    AA = 0x0400,
+    TC = 0x0200,
+    MAX_RESPONSE = 65536
+};
+
+struct fixture {
+    struct pk_stats stats;
+    struct pk_history *history;
+    char lines[4096]; /* "owner type count-of-rdata bailiwick trust; ..." */
+    struct pk_message message;
+    uint8_t wire[MAX_RESPONSE];
+    size_t len;
+    char qname[256];
+};
+
+static const char *name_text(struct pk_slice slice, char text[PK_NAME_TEXT_SIZE])
+{
+    struct pk_name name;
+    assert_int_equal(pk_name_from_wire(slice.data, slice.len, &name), PK_OK);
+    return pk_name_text(&name, text);
+}
+
+static void on_rrset(void *arg, const struct pk_rrset *rrset)
+{
+    static const char *const trusts[] = {"authoritative", "resolver", "referral", "glue"};
+    struct fixture *f = arg;
+    char owner[PK_NAME_TEXT_SIZE], bailiwick[PK_NAME_TEXT_SIZE];
+    size_t at = strlen(f->lines);
+    snprintf(f->lines + at, sizeof f->lines - at, "%s %u %u %s %s;", name_text(rrset->owner, owner),
+        rrset->type, rrset->n_rdata, name_text(rrset->bailiwick, bailiwick), trusts[rrset->trust]);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    pk_hash_set_key((const uint8_t[16]){1});
+    assert_int_equal(pk_history_new(&f->stats, on_rrset, f, &f->history), PK_OK);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    pk_history_free(f->history);
+    free(f);
+    return 0;
+}
+
+static void respond(struct fixture *f, const char *qname, uint16_t flags)
+{
+    snprintf(f->qname, sizeof f->qname, "%s", qname);
+    f->len = pk_build_response(f->wire, 7, qname, A, flags);
+}
+
+static void add(
+    struct fixture *f, unsigned section, const char *owner, uint16_t type, const char *target)
+{
+    static const uint8_t addr[4] = {203, 0, 113, 1};
+    f->len = target ? pk_build_record_name(f->wire, f->len, section, owner, type, target)
+                    : pk_build_record(f->wire, f->len, section, owner, type, addr, sizeof addr);
+}
+
+static void assert_history_of(struct fixture *f, enum pk_outcome outcome, const char *lines)
+{
+    (void)pk_dnsmsg_parse(f->wire, f->len, &f->message.dns);
+    struct pk_transaction transaction = {
+        .outcome = outcome, .response = &f->message, .response_ts_us = 5};
+    transaction.query.has_question = true;
+    transaction.query.question.type = A;
+    transaction.query.question.class = PK_CLASS_IN;
+    assert_int_equal(pk_name_from_text(f->qname, &transaction.query.question.name), PK_OK);
+    f->lines[0] = '\0';
+    pk_history_transaction(f->history, &transaction);
+    assert_string_equal(f->lines, lines);
+}
+
+static void assert_history(struct fixture *f, const char *lines)
+{
+    assert_history_of(f, PK_OUTCOME_ANSWERED, lines);
+}
+
+static void records_of_one_set_come_as_one(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t other[4] = {203, 0, 113, 2};
+    respond(f, "WWW.example.com.", AA);
+    add(f, 1, "www.example.com.", A, NULL);
+    f->len = pk_build_record(f->wire, f->len, 1, "www.EXAMPLE.com.", A, other, 4);
+    add(f, 1, "www.example.com.", A, NULL); /* twice: a set */
+    assert_history(f, "www.example.com. 1 2 example.com. authoritative;");
+}
+
+static void only_answered_transactions_count(void **state)
+{
+    struct fixture *f = *state;
+    respond(f, "www.example.com.", AA);
+    add(f, 1, "www.example.com.", A, NULL);
+    assert_history_of(f, PK_OUTCOME_UNSOLICITED, "");
+    assert_history_of(f, PK_OUTCOME_UNANSWERED, "");
+}
+
+static void truncated_damaged_and_failed_responses_give_nothing(void **state)
+{
+    struct fixture *f = *state;
+    static const uint16_t flags[] = {TC, 2 /* SERVFAIL */, 5};
+    for (size_t i = 0; i < 3; i++) {
+        respond(f, "www.example.com.", flags[i]);
+        add(f, 1, "www.example.com.", A, NULL);
+        assert_history(f, "");
+    }
+    respond(f, "www.example.com.", AA);
+    add(f, 1, "www.example.com.", A, NULL);
+    add(f, 1, "www.example.com.", A, NULL);
+    f->len -= 2;
+    assert_history(f, "");
+}
+
+static void a_server_narrows_its_bailiwick_but_never_widens_it(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *claim, *wanted;
+    } cases[] = {
+        {"a.example.com.", "www.a.example.com. 1 1 a.example.com. authoritative;"},
+        {"example.com.", "www.a.example.com. 1 1 example.com. authoritative;"},
+        {"com.", "www.a.example.com. 1 1 example.com. authoritative;"},
+        {".", "www.a.example.com. 1 1 example.com. authoritative;"},
+        {"b.example.com.", "www.a.example.com. 1 1 example.com. authoritative;"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        respond(f, "www.a.example.com.", AA);
+        add(f, 1, "www.a.example.com.", A, NULL);
+        add(f, 1, "www.bank.com.", A, NULL);
+        add(f, 2, cases[i].claim, NS, "ns.example.com.");
+        assert_history(f, cases[i].wanted);
+    }
+}
+
+static void strangers_are_kept_only_on_a_resolvers_chain(void **state)
+{
+    struct fixture *f = *state;
+    respond(f, "www.example.com.", 0);
+    add(f, 1, "cdn.example.net.", A, NULL);
+    add(f, 1, "www.example.com.", CNAME, "CDN.example.net.");
+    add(f, 1, "www.bank.org.", A, NULL);
+    assert_history(f,
+        "cdn.example.net. 1 1 example.net. resolver;www.example.com. 5 1 example.com. resolver;");
+    assert_int_equal(f->stats.rrsets_refused, 1);
+    respond(f, "www.example.com.", AA);
+    add(f, 1, "www.example.com.", CNAME, "cdn.example.net.");
+    add(f, 1, "cdn.example.net.", A, NULL);
+    assert_history(f, "www.example.com. 5 1 example.com. authoritative;");
+}
+
+static void a_chain_that_loops_ends(void **state)
+{
+    struct fixture *f = *state;
+    respond(f, "a.example.com.", 0);
+    add(f, 1, "a.example.com.", CNAME, "b.example.net.");
+    add(f, 1, "b.example.net.", CNAME, "a.example.com.");
+    assert_history(
+        f, "a.example.com. 5 1 example.com. resolver;b.example.net. 5 1 example.net. resolver;");
+}
+
+static void a_referral_brings_its_own_glue_alone(void **state)
+{
+    struct fixture *f = *state;
+    respond(f, "www.example.com.", 0);
+    add(f, 2, "example.com.", NS, "ns.example.com.");
+    add(f, 2, "example.com.", NS, "ns.example.net.");
+    add(f, 3, "ns.example.com.", A, NULL);
+    add(f, 3, "ns.example.net.", A, NULL);
+    add(f, 3, "www.example.com.", A, NULL);
+    assert_history(f, "example.com. 2 2 com. referral;ns.example.com. 1 1 com. glue;");
+    assert_int_equal(f->stats.rrsets_refused, 2);
+    respond(f, "www.example.com.", 0);
+    add(f, 2, ".", NS, "ns.example.net.");
+    assert_history(f, "");
+    respond(f, "www.example.com.", AA);
+    add(f, 2, "example.com.", NS, "ns.example.com.");
+    assert_history(f, "");
+}
+
+static void a_set_is_whole_or_absent(void **state)
+{
+    struct fixture *f = *state;
+    for (unsigned n = PK_HISTORY_MAX_RECORDS; n <= PK_HISTORY_MAX_RECORDS + 1; n++) {
+        respond(f, "www.example.com.", AA);
+        for (unsigned i = 0; i < n; i++) {
+            const uint8_t addr[4] = {10, 0, (uint8_t)(i >> 8), (uint8_t)i};
+            f->len = pk_build_record(f->wire, f->len, 1, "www.example.com.", A, addr, 4);
+        }
+        assert_history(f, n == PK_HISTORY_MAX_RECORDS
+                              ? "www.example.com. 1 512 example.com. authoritative;"
+                              : "");
+    }
+    assert_int_equal(f->stats.rrsets_shed, 1);
+}
+
+static enum pk_answer_kind kind_of(struct fixture *f)
+{
+    (void)pk_dnsmsg_parse(f->wire, f->len, &f->message.dns);
+    struct pk_transaction transaction = {.outcome = PK_OUTCOME_ANSWERED, .response = &f->message};
+    transaction.query.has_question = true;
+    assert_int_equal(pk_name_from_text(f->qname, &transaction.query.question.name), PK_OK);
+    return pk_history_answer_kind(&transaction);
+}
+
+static void kinds_of_answers_are_told_apart(void **state)
+{
+    struct fixture *f = *state;
+    respond(f, "www.example.com.", 0);
+    assert_int_equal(kind_of(f), PK_ANSWER_NODATA);
+    add(f, 1, "www.example.com.", A, NULL);
+    assert_int_equal(kind_of(f), PK_ANSWER_DATA);
+    respond(f, "www.example.com.", 3);
+    assert_int_equal(kind_of(f), PK_ANSWER_NXDOMAIN);
+    respond(f, "www.example.com.", 5);
+    assert_int_equal(kind_of(f), PK_ANSWER_ERROR);
+    respond(f, "www.example.com.", TC);
+    assert_int_equal(kind_of(f), PK_ANSWER_TRUNCATED);
+    respond(f, "www.example.com.", 0);
+    add(f, 2, "example.com.", NS, "ns.example.com.");
+    assert_int_equal(kind_of(f), PK_ANSWER_REFERRAL);
+    respond(f, "www.example.com.", 0);
+    add(f, 2, "example.org.", NS, "ns.example.com.");
+    assert_int_equal(kind_of(f), PK_ANSWER_NODATA);
+}
+
+static void the_digest_does_not_see_order(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t addrs[2][4] = {{10, 0, 0, 1}, {10, 0, 0, 2}};
+    uint64_t digests[3];
+    uint32_t ttl_s;
+    for (unsigned i = 0; i < 3; i++) {
+        respond(f, "www.example.com.", AA);
+        f->len = pk_build_record(f->wire, f->len, 1, "www.example.com.", A, addrs[i & 1], 4);
+        f->len =
+            i == 2 ? f->len
+                   : pk_build_record(f->wire, f->len, 1, "www.example.com.", A, addrs[!(i & 1)], 4);
+        (void)pk_dnsmsg_parse(f->wire, f->len, &f->message.dns);
+        digests[i] = pk_history_answer_digest(f->history, &f->message, &ttl_s);
+        assert_int_equal(ttl_s, 300);
+    }
+    assert_true(digests[0] == digests[1]);
+    assert_true(digests[0] != digests[2]);
+    respond(f, "www.example.com.", AA);
+    (void)pk_dnsmsg_parse(f->wire, f->len, &f->message.dns);
+    assert_true(pk_history_answer_digest(f->history, &f->message, &ttl_s) == 0);
+    assert_int_equal(ttl_s, 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(records_of_one_set_come_as_one),
+        TEST(only_answered_transactions_count),
+        TEST(truncated_damaged_and_failed_responses_give_nothing),
+        TEST(a_server_narrows_its_bailiwick_but_never_widens_it),
+        TEST(strangers_are_kept_only_on_a_resolvers_chain),
+        TEST(a_chain_that_loops_ends),
+        TEST(a_referral_brings_its_own_glue_alone),
+        TEST(a_set_is_whole_or_absent),
+        TEST(kinds_of_answers_are_told_apart),
+        TEST(the_digest_does_not_see_order),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

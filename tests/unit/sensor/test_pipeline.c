@@ -1,0 +1,195 @@
+/* Packets in, lines out: the modules together, and their counters, under sound and damaged input. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "picket/hash.h"
+
+#include "packet_builder.h"
+#include "sensor/pipeline.h"
+
+struct fixture {
+    struct pk_stats stats;
+    struct pk_pipeline *pipeline;
+    struct pk_output *output;
+    char *text;
+    size_t text_len;
+    FILE *stream;
+    int64_t ts_us;
+};
+
+static struct fixture *fixture_new(enum pk_output_mode mode)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    pk_hash_set_key((const uint8_t[16]){1});
+    f->stream = open_memstream(&f->text, &f->text_len);
+    assert_non_null(f->stream);
+    assert_int_equal(pk_output_new(mode, f->stream, &f->output), PK_OK);
+    struct pk_pipeline_options options = {.ports = {.v = {53}, .n = 1},
+        .output = f->output,
+        .wants_rrsets = mode == PK_OUTPUT_RRSETS};
+    assert_int_equal(pk_pipeline_new(&options, &f->stats, &f->pipeline), PK_OK);
+    return f;
+}
+
+static size_t n_lines(const struct fixture *f)
+{
+    size_t n = 0;
+    for (const char *p = f->text; p && *p; p++) {
+        n += *p == '\n';
+    }
+    return n;
+}
+
+static void finish(struct fixture *f)
+{
+    pk_pipeline_flush(f->pipeline);
+    assert_int_equal(pk_output_flush(f->output), PK_OK);
+    assert_null(pk_stats_check(&f->stats));
+}
+
+static void fixture_free(struct fixture *f)
+{
+    pk_pipeline_free(f->pipeline);
+    pk_output_free(f->output);
+    fclose(f->stream);
+    free(f->text);
+    free(f);
+}
+
+static void give(struct fixture *f, const struct pk_build_flow *flow, const void *payload,
+    size_t len, size_t cut)
+{
+    uint8_t data[PK_BUILD_MAX];
+    size_t whole = pk_build_packet(data, flow, payload, len);
+    struct pk_raw_packet raw = {
+        .ts_us = f->ts_us += 1000, .data = data, .caplen = whole - cut, .wire_len = whole};
+    pk_pipeline_packet(f->pipeline, (int)flow->link, &raw);
+}
+
+static void exchange(struct fixture *f, bool is_tcp, bool is_v6)
+{
+    uint8_t wire[512], framed[514];
+    static const uint8_t addr[4] = {192, 0, 2, 80};
+    struct pk_build_flow there = {.link = PK_BUILD_ETHERNET,
+        .src = 1,
+        .dst = 53,
+        .sport = 4000,
+        .dport = 53,
+        .is_tcp = is_tcp,
+        .is_v6 = is_v6};
+    struct pk_build_flow back = {.link = PK_BUILD_ETHERNET,
+        .src = 53,
+        .dst = 1,
+        .sport = 53,
+        .dport = 4000,
+        .is_tcp = is_tcp,
+        .is_v6 = is_v6};
+    size_t len = pk_build_query(wire, 7, "www.example.com.", 1);
+    give(f, &there, is_tcp ? framed : wire, is_tcp ? pk_build_framed(framed, wire, len) : len, 0);
+    len = pk_build_record(wire, pk_build_response(wire, 7, "www.example.com.", 1, 0x0400), 1,
+        "www.example.com.", 1, addr, 4);
+    give(f, &back, is_tcp ? framed : wire, is_tcp ? pk_build_framed(framed, wire, len) : len, 0);
+}
+
+static void an_exchange_is_two_messages_one_transaction_one_rrset(void **state)
+{
+    (void)state;
+    static const struct {
+        enum pk_output_mode mode;
+        size_t n;
+    } cases[] = {{PK_OUTPUT_MESSAGES, 2}, {PK_OUTPUT_TRANSACTIONS, 1}, {PK_OUTPUT_RRSETS, 1}};
+    for (unsigned i = 0; i < 12; i++) {
+        struct fixture *f = fixture_new(cases[i % 3].mode);
+        exchange(f, i & 4, i >= 6);
+        finish(f);
+        assert_int_equal(n_lines(f), cases[i % 3].n);
+        assert_non_null(strstr(f->text, "www.example.com."));
+        assert_int_equal(f->stats.answered, 1);
+        fixture_free(f);
+    }
+}
+
+static void packets_cut_by_the_capture_are_counted_and_nothing_else(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(PK_OUTPUT_MESSAGES);
+    uint8_t wire[512];
+    struct pk_build_flow flow = {
+        .link = PK_BUILD_ETHERNET, .src = 1, .dst = 53, .sport = 4000, .dport = 53};
+    size_t len = pk_build_query(wire, 7, "www.example.com.", 1);
+    give(f, &flow, wire, len, 1);
+    finish(f);
+    assert_int_equal(n_lines(f), 0);
+    assert_int_equal(f->stats.dispositions[PK_PACKET_SNAPPED], 1);
+    fixture_free(f);
+}
+
+static void messages_of_other_opcodes_are_shown_but_not_paired(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(PK_OUTPUT_MESSAGES);
+    uint8_t wire[512];
+    struct pk_build_flow flow = {
+        .link = PK_BUILD_ETHERNET, .src = 1, .dst = 53, .sport = 4000, .dport = 53};
+    size_t len = pk_build_query(wire, 7, "www.example.com.", 1);
+    wire[2] = 6 << 3; /* DSO */
+    give(f, &flow, wire, len, 0);
+    finish(f);
+    assert_int_equal(n_lines(f), 1);
+    assert_int_equal(f->stats.ignored, 1);
+    assert_int_equal(f->stats.opened, 0);
+    fixture_free(f);
+}
+
+/* Every byte of an exchange is damaged in turn: whatever it then is, the counters must say so. */
+static void counters_balance_under_damage(void **state)
+{
+    (void)state;
+    for (unsigned mode = PK_OUTPUT_NONE; mode <= PK_OUTPUT_RRSETS; mode++) {
+        struct fixture *f = fixture_new((enum pk_output_mode)mode);
+        uint8_t wire[512], framed[514], data[PK_BUILD_MAX];
+        for (unsigned is_tcp = 0; is_tcp < 2; is_tcp++) {
+            struct pk_build_flow back = {.link = PK_BUILD_ETHERNET,
+                .src = 53,
+                .dst = 1,
+                .sport = 53,
+                .dport = 4000,
+                .is_tcp = is_tcp};
+            size_t len = pk_build_response(wire, 7, "www.example.com.", 1, 0x0400);
+            len = pk_build_record_name(wire, len, 1, "www.example.com.", 5, "cdn.example.net.");
+            len = pk_build_record_name(wire, len, 2, "example.com.", 2, "ns.example.com.");
+            size_t whole = pk_build_packet(data, &back, is_tcp ? framed : wire,
+                is_tcp ? pk_build_framed(framed, wire, len) : len);
+            for (size_t at = 0; at < whole * 8; at++) {
+                exchange(f, is_tcp, false);
+                data[at / 8] ^= (uint8_t)(1u << at % 8);
+                struct pk_raw_packet raw = {
+                    .ts_us = f->ts_us += 1000, .data = data, .caplen = whole, .wire_len = whole};
+                pk_pipeline_packet(f->pipeline, 1, &raw);
+                data[at / 8] ^= (uint8_t)(1u << at % 8);
+            }
+        }
+        finish(f);
+        assert_true(f->stats.answered > 0);
+        fixture_free(f);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_exchange_is_two_messages_one_transaction_one_rrset),
+        cmocka_unit_test(packets_cut_by_the_capture_are_counted_and_nothing_else),
+        cmocka_unit_test(messages_of_other_opcodes_are_shown_but_not_paired),
+        cmocka_unit_test(counters_balance_under_damage),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,113 @@
+/* The rules that tie the counters together: each must notice when one counter of it is off by one. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "sensor/stats.h"
+
+static struct pk_stats balanced(void)
+{
+    return (struct pk_stats){
+        .packets = 12,
+        .dispositions = {[PK_PACKET_DNS] = 8, [PK_PACKET_TCP] = 3, [PK_PACKET_NOT_DNS] = 1},
+        .messages_udp = 8,
+        .messages_tcp = 2,
+        .faults = {[PK_DNS_OK] = 9, [PK_DNS_SHORT_HEADER] = 1},
+        .unusable = 1,
+        .queries = 5,
+        .responses = 4,
+        .opened = 4,
+        .retransmissions = 1,
+        .matched = 2,
+        .unsolicited = 1,
+        .transfer_more = 1,
+        .answered = 2,
+        .unanswered = 2,
+    };
+}
+
+static void sums_that_agree_balance(void **state)
+{
+    (void)state;
+    struct pk_stats stats = balanced();
+    assert_null(pk_stats_check(&stats));
+}
+
+static void one_too_many_is_noticed_everywhere(void **state)
+{
+    (void)state;
+    struct pk_stats stats = balanced();
+    uint64_t *const counters[] = {
+        &stats.packets,
+        &stats.dispositions[PK_PACKET_DNS],
+        &stats.dispositions[PK_PACKET_EMPTY],
+        &stats.messages_udp,
+        &stats.messages_tcp,
+        &stats.faults[PK_DNS_TRAILING],
+        &stats.unusable,
+        &stats.queries,
+        &stats.responses,
+        &stats.ignored,
+        &stats.opened,
+        &stats.retransmissions,
+        &stats.matched,
+        &stats.unsolicited,
+        &stats.transfer_more,
+        &stats.answered,
+        &stats.unanswered,
+    };
+    for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
+        ++*counters[i];
+        assert_non_null(pk_stats_check(&stats));
+        --*counters[i];
+    }
+    assert_null(pk_stats_check(&stats));
+}
+
+static void json_says_whether_it_balances(void **state)
+{
+    (void)state;
+    struct pk_stats stats = balanced();
+    struct pk_bytes text;
+    pk_bytes_init(&text, 1 << 16);
+    assert_int_equal(pk_stats_json(&stats, &text), PK_OK);
+    assert_non_null(strstr(pk_bytes_text(&text), "\"balanced\":true"));
+    assert_non_null(strstr(pk_bytes_text(&text), "\"packets\":12"));
+    pk_bytes_clear(&text);
+    stats.packets++;
+    assert_int_equal(pk_stats_json(&stats, &text), PK_OK);
+    assert_non_null(strstr(pk_bytes_text(&text), "\"balanced\":\"packets"));
+    pk_bytes_done(&text);
+}
+
+static void health_is_the_difference(void **state)
+{
+    (void)state;
+    struct pk_stats before = balanced(), now = balanced();
+    struct pk_health health;
+    now.packets += 7;
+    now.kernel_dropped = 3;
+    now.spool_bytes = 99;
+    before.spool_bytes = 50;
+    pk_stats_health(&now, &before, 10000, &health);
+    assert_int_equal(health.v[PK_HEALTH_INTERVAL_MS], 10000);
+    assert_int_equal(health.v[PK_HEALTH_PACKETS], 7);
+    assert_int_equal(health.v[PK_HEALTH_KERNEL_DROPPED], 3);
+    assert_int_equal(health.v[PK_HEALTH_SPOOL_BYTES], 99); /* a level, not a count */
+    assert_int_equal(health.v[PK_HEALTH_QUERIES], 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sums_that_agree_balance),
+        cmocka_unit_test(one_too_many_is_noticed_everywhere),
+        cmocka_unit_test(json_says_whether_it_balances),
+        cmocka_unit_test(health_is_the_difference),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
