@@ -1,0 +1,58 @@
+#!/usr/bin/python3
+"""Seeds for fuzz_packet and fuzz_pipeline: make_seeds.py CORPUS_FOLDER. Messages are made here; nothing is taken from captures."""
+import pathlib
+import struct
+import sys
+
+import dns.message
+import dns.rrset
+
+corpus = pathlib.Path(sys.argv[1])
+
+
+def exchange(qname, rdtype, answer=(), authority=(), additional=(), flags=0x8180, edns=True):
+    query = dns.message.make_query(qname, rdtype, use_edns=edns)
+    query.id = 7
+    response = dns.message.make_response(query)
+    response.flags = flags
+    for section, texts in ((response.answer, answer), (response.authority, authority), (response.additional, additional)):
+        section.extend(dns.rrset.from_text(*text) for text in texts)
+    return query.to_wire(), response.to_wire()
+
+
+def packet(flags, body):
+    return struct.pack("!BH", flags, len(body)) + body
+
+
+def framed(wire):
+    return struct.pack("!H", len(wire)) + wire
+
+
+A = ("www.example.com.", 300, "IN", "A", "192.0.2.1", "192.0.2.2")
+CASES = {
+    "answer": exchange("www.example.com.", "A", [A]),
+    "chain": exchange("www.example.com.", "A", [("www.example.com.", 300, "IN", "CNAME", "cdn.example.net."), ("cdn.example.net.", 60, "IN", "A", "192.0.2.7")]),
+    "referral": exchange("www.example.com.", "A", authority=[("example.com.", 300, "IN", "NS", "ns.example.com.")],
+                         additional=[("ns.example.com.", 300, "IN", "A", "192.0.2.53")], flags=0x8000),
+    "nxdomain": exchange("no.example.com.", "AAAA", authority=[("example.com.", 300, "IN", "SOA", "ns.example.com. mail.example.com. 5 2 3 4 60")], flags=0x8183),
+    "texts": exchange("example.com.", "ANY", [("example.com.", 60, "IN", "TXT", '"a" "b"'), ("example.com.", 60, "IN", "MX", "10 mx.example.com."),
+                                              ("example.com.", 60, "IN", "SRV", "1 2 3 srv.example.com."), ("example.com.", 60, "IN", "CAA", '0 issue "x"')]),
+    "transfer": exchange("example.com.", "AXFR", [("example.com.", 300, "IN", "SOA", "ns.example.com. mail.example.com. 5 2 3 4 60"), A], edns=False),
+}
+
+for folder in ("packet", "pipeline"):
+    (corpus / folder).mkdir(parents=True, exist_ok=True)
+for number, (name, (query, response)) in enumerate(CASES.items()):
+    for is_tcp in (0, 1):
+        wrap = framed if is_tcp else bytes
+        body = packet(is_tcp, wrap(query)) + packet(is_tcp | 2, wrap(response)) + packet(is_tcp | 2 | 0x40, wrap(response))
+        (corpus / "pipeline" / f"{name}-{'tcp' if is_tcp else 'udp'}").write_bytes(bytes([number]) + body)
+query, response = CASES["answer"]
+half = framed(response)
+(corpus / "pipeline" / "split-tcp").write_bytes(b"\0" + packet(1, framed(query)) + packet(3, half[:20]) + packet(3, half[20:]))
+udp = struct.pack("!HHHH", 4000, 53, 8 + len(query), 0) + query
+ipv4 = struct.pack("!BBHIBBH", 0x45, 0, 20 + len(udp), 0, 64, 17, 0) + bytes([192, 0, 2, 1, 192, 0, 2, 53]) + udp
+ipv6 = struct.pack("!IHBB", 0x60000000, len(udp) + 8, 60, 64) + bytes(15) + b"\1" + bytes(15) + b"\2" + b"\x11\0" + bytes(6) + udp
+for name, link, frame in (("ethernet", 1, bytes(12) + b"\x08\0" + ipv4), ("vlan", 1, bytes(12) + b"\x81\0\0\1\x86\xdd" + ipv6), ("raw", 4, ipv6),
+                          ("sll", 6, bytes(14) + b"\x08\0" + ipv4), ("sll2", 9, b"\x86\xdd" + bytes(18) + ipv6), ("null", 0, b"\2\0\0\0" + ipv4)):
+    (corpus / "packet" / name).write_bytes(bytes([link, 0]) + frame)
