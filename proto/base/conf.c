@@ -231,9 +231,17 @@ static void on_event(struct builder *builder, const yaml_event_t *event, unsigne
         scalar(builder, event, line);
         break;
     case YAML_SEQUENCE_START_EVENT:
+        if (event->data.sequence_start.anchor) {
+            refuse(builder, PK_ERR_CONFIG, line, "anchors (&name) are not supported");
+            break;
+        }
         open_node(builder, KIND_LIST, line);
         break;
     case YAML_MAPPING_START_EVENT:
+        if (event->data.mapping_start.anchor) {
+            refuse(builder, PK_ERR_CONFIG, line, "anchors (&name) are not supported");
+            break;
+        }
         open_node(builder, KIND_MAP, line);
         break;
     case YAML_SEQUENCE_END_EVENT:

@@ -113,14 +113,9 @@ static bool check_rest(char code, const uint8_t *p, size_t len)
     }
 }
 
-bool pk_rdata_check(const uint8_t *msg, size_t msg_len, uint16_t type, size_t pos, uint16_t len)
+static bool check_fields(const uint8_t *msg, const char *form, size_t pos, uint16_t len)
 {
-    const char *form = pk_rdata_form(type);
-    if (!form) {
-        return true;
-    }
     size_t at = pos, end = pos + len;
-    (void)msg_len; /* names may point anywhere before, never past the RDATA */
     for (; *form; form++) {
         size_t field = fixed_len(*form);
         if (field > 0) {
@@ -142,6 +137,36 @@ bool pk_rdata_check(const uint8_t *msg, size_t msg_len, uint16_t type, size_t po
         }
     }
     return at == end;
+}
+
+/* Length once the names are written out, of RDATA whose fields are sound. */
+static size_t expanded_len(const uint8_t *msg, const char *form, size_t pos, uint16_t len)
+{
+    size_t at = pos, end = pos + len, total = len;
+    for (; *form && at < end; form++) {
+        struct pk_name name;
+        size_t start = at, field = fixed_len(*form);
+        if (*form == 'n' || *form == 'N') {
+            if (pk_name_parse(msg, end, &at, &name) != PK_OK) {
+                break; /* checked before: cannot be */
+            }
+            total = total - (at - start) + name.len;
+        } else {
+            at += field > 0 ? field
+                            : 1 + (size_t)msg[at]; /* a string; what takes the rest stands last */
+        }
+    }
+    return total;
+}
+
+bool pk_rdata_check(const uint8_t *msg, size_t msg_len, uint16_t type, size_t pos, uint16_t len)
+{
+    const char *form = pk_rdata_form(type);
+    (void)msg_len; /* names may point anywhere before, never past the RDATA */
+    /* No RDATA is longer than its length field can say, also not expanded (CVE-2020-1350); no type has more than two names. */
+    bool may_swell = len > UINT16_MAX - 2 * PK_NAME_MAX;
+    return !form || (check_fields(msg, form, pos, len) &&
+                        (!may_swell || expanded_len(msg, form, pos, len) <= UINT16_MAX));
 }
 
 /* RFC 4034 s6.2 item 3 as RFC 6840 s5.1 amends it: these have their names in lower case in canonical form. */

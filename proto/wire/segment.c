@@ -1,4 +1,4 @@
-/* Segment bytes: big-endian fixed layout, CRC-32C over everything a record holds after its checksum.
+/* Segment bytes: big-endian fixed layout, CRC-32C over everything a record holds but its checksum.
  *
  * Header, 64 bytes: "PICKETSG" | version be16 | flags be32 | epoch be64 | first seq be64 | created be64 | zero to 60 | crc32c be32 of the first 60.
  * Record: body length be32 | crc32c be32 | seq be64 | kind | codec | 0 0 | rows be32 | first be64 | last be64 | body | zeros to a multiple of 8. */
@@ -17,7 +17,7 @@ enum {
 };
 
 /* Castagnoli polynomial, reflected (RFC 3720 appendix B.4). */
-uint32_t pk_crc32c(const void *data, size_t len)
+static uint32_t crc_more(uint32_t crc, const uint8_t *p, size_t len)
 {
     static uint32_t table[256];
     static bool is_ready; /* filled with the same values by whoever comes first */
@@ -31,12 +31,21 @@ uint32_t pk_crc32c(const void *data, size_t len)
         }
         __atomic_store_n(&is_ready, true, __ATOMIC_RELEASE);
     }
-    const uint8_t *p = data;
-    uint32_t crc = ~0u;
     for (size_t i = 0; i < len; i++) {
         crc = crc >> 8 ^ table[(crc ^ p[i]) & 0xff];
     }
-    return ~crc;
+    return crc;
+}
+
+uint32_t pk_crc32c(const void *data, size_t len)
+{
+    return ~crc_more(~0u, data, len);
+}
+
+/* Of a whole record but the checksum itself: the length counts too, or a shorter body with the same padding would pass. */
+static uint32_t record_crc(const uint8_t *start, size_t padded)
+{
+    return ~crc_more(crc_more(~0u, start, 4), start + RECORD_CHECKED_FROM, padded - RECORD_CHECKED_FROM);
 }
 
 static uint8_t *put_be(uint8_t *p, uint64_t v, unsigned n)
@@ -107,7 +116,7 @@ void pk_segment_record_encode(const struct pk_segment_record *record, struct pk_
     p = put_be(p, (uint64_t)record->last_us, 8);
     memcpy(p, record->body, record->body_len);
     (void)put_be(
-        start + 4, pk_crc32c(start + RECORD_CHECKED_FROM, padded - RECORD_CHECKED_FROM), 4);
+        start + 4, record_crc(start, padded), 4);
 }
 
 pk_err pk_segment_record_decode(
@@ -128,7 +137,7 @@ pk_err pk_segment_record_decode(
     if (padded > len - *pos) {
         return PK_ERR_TRUNCATED;
     }
-    if (crc != pk_crc32c(start + RECORD_CHECKED_FROM, padded - RECORD_CHECKED_FROM)) {
+    if (crc != record_crc(start, padded)) {
         return PK_ERR_MALFORMED;
     }
     record.seq = pk_reader_be64(&in);

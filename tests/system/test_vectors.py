@@ -1,0 +1,204 @@
+"""The wire format, read by an implementation that shares nothing with ours but docs/PROTOCOL.md: python3-msgpack and the code below."""
+import json
+import pathlib
+import struct
+import subprocess
+
+import msgpack
+import pytest
+from conftest import program
+
+VECTORS = json.loads((pathlib.Path(__file__).resolve().parents[1] / "data/vectors/wire.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def probe():
+    return program("wire_probe")
+
+
+def unpack(data):
+    return msgpack.unpackb(data, strict_map_key=False, raw=False)
+
+
+class Cursor:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, n):
+        self.at += n
+        assert self.at <= len(self.data)
+        return self.data[self.at - n:self.at]
+
+    def varint(self):
+        v = shift = 0
+        while True:
+            byte = self.take(1)[0]
+            v |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return v
+
+    def address(self):
+        family = self.take(1)[0]
+        return self.take(4 if family == 4 else 16)
+
+
+def column(body, key, n):
+    """The values of a column; one that is absent is all zeros."""
+    if key not in body:
+        return [0] * n
+    cursor, values = Cursor(body[key][1:]), []
+    encoding = body[key][0]
+    before = 0
+    while len(values) < n:
+        if encoding == 0:
+            values.append(cursor.varint())
+        elif encoding == 1:
+            raw = cursor.varint()
+            before = (before + ((raw >> 1) ^ -(raw & 1))) % 2**64
+            values.append(before)
+        elif encoding == 2:
+            values.append(cursor.take(1)[0])
+        elif encoding == 3:
+            value = cursor.varint()
+            values += [value] * cursor.varint()
+        else:
+            values = [cursor.varint()] * n
+    assert cursor.at == len(cursor.data) and len(values) == n
+    return values
+
+
+def signed(v):
+    return v - 2**64 if v >= 2**63 else v
+
+
+def names(body):
+    n, data = body[16]
+    cursor, out, before = Cursor(data), [], b""
+    for _ in range(n):
+        shared, fresh = cursor.varint(), cursor.varint()
+        before = cursor.take(fresh) + (before[len(before) - shared:] if shared else b"")
+        out.append(before)
+    assert cursor.at == len(data)
+    return out
+
+
+def text_of(address):
+    import ipaddress
+    return str(ipaddress.ip_address(address))
+
+
+def addresses(body):
+    if 17 not in body:
+        return []
+    n, data = body[17]
+    cursor = Cursor(data)
+    return [cursor.address() for _ in range(n)]
+
+
+def clients(body):
+    n, data = body[18]
+    cursor, out = Cursor(data), []
+    for _ in range(n):
+        kind = cursor.take(1)[0]
+        if kind in (1, 2):
+            out.append((kind, text_of(cursor.address())))
+        elif kind == 3:
+            cursor.take(8)
+            _, length = cursor.take(2)
+            cursor.take((length + 7) // 8)
+            out.append((kind, ""))
+        else:
+            out.append((kind, ""))
+    return out
+
+
+def signatures(body):
+    n, data = body[19]
+    cursor = Cursor(data)
+    return [[cursor.varint() for _ in range(11)] for _ in range(n)]
+
+
+def decode(data):
+    body = unpack(data)
+    kind, start, n = body[2], body[3], body[11]
+    out = {"kind": kind, "window_start_us": start, "window_ms": body[5], "rows": []}
+    if kind == 2:
+        name, client, signature, address = names(body), clients(body), signatures(body), addresses(body)
+        answers = [struct.unpack("<Q", body[22][1][8 * i:8 * i + 8])[0] for i in range(body[22][0])] if 22 in body else []
+        c = {key: column(body, key, n) for key in (33, 34, 35, 36, 37, 38, 40, 41, 43, 44)}
+        for i in range(n):
+            s = signature[c[35][i]]
+            out["rows"].append({
+                "name": name[c[34][i]].hex(), "client": client[c[33][i]][1], "client_kind": client[c[33][i]][0], "qtype": s[6], "rcode": s[8], "answer": s[5],
+                "server": text_of(address[s[0] - 1]) if s[0] else "", "first_us": start + signed(c[36][i]), "span_us": c[37][i], "count": c[38][i],
+                "latency_min_us": c[40][i], "latency_max_us": c[40][i] + c[41][i], "answer_digest": answers[c[43][i] - 1] if c[43][i] else 0, "min_ttl_s": c[44][i]})
+    elif kind == 3:
+        name, address = names(body), addresses(body)
+        cursor = Cursor(body[20][1])
+        rdata = [cursor.take(cursor.varint()) for _ in range(body[20][0])]
+        cursor = Cursor(body[21][1])
+        sets = [[rdata[cursor.varint()] for _ in range(cursor.varint())] for _ in range(body[21][0])]
+        c = {key: column(body, key, n) for key in range(64, 77)}
+        for i in range(n):
+            first = start + signed(c[71][i])
+            out["rows"].append({
+                "owner": name[c[64][i]].hex(), "bailiwick": name[c[68][i]].hex(), "type": c[65][i], "trust": c[69][i], "count": c[70][i], "first_us": first,
+                "last_us": first + c[72][i], "ttl_min_s": c[73][i], "ttl_max_s": c[73][i] + c[74][i], "server": text_of(address[c[75][i] - 1]) if c[75][i] else "",
+                "rdata": [r.hex() for r in sets[c[67][i]]]})
+    elif kind == 4:
+        name = names(body)
+        c = {key: column(body, key, n) for key in range(80, 87)}
+        for i in range(n):
+            first = start + signed(c[85][i])
+            out["rows"].append({"name": name[c[80][i]].hex(), "type": c[81][i], "rcode": c[83][i], "count": c[84][i], "first_us": first, "last_us": first + c[86][i]})
+    elif kind == 5:
+        out["rows"].append({"counters": column(body, 96, 33)})
+    else:
+        out["rows"].append({"site": body[120], "sensor": body[121], "software": body[122]})
+    return out
+
+
+@pytest.mark.parametrize("vector", VECTORS["batches"], ids=lambda v: v["name"])
+def test_python_reads_what_c_wrote(vector):
+    assert decode(bytes.fromhex(vector["hex"])) == vector["decoded"]
+
+
+@pytest.mark.parametrize("vector", VECTORS["batches"], ids=lambda v: v["name"])
+def test_c_reads_and_writes_the_same(probe, vector):
+    done = subprocess.run([probe, "batch", vector["hex"]], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == vector["decoded"]
+    made = dict(line.split() for line in subprocess.run([probe, "make"], capture_output=True, text=True, check=True).stdout.splitlines())
+    assert made[vector["name"]] == vector["hex"], "the encoder's bytes changed: that is a change of protocol"
+
+
+@pytest.mark.parametrize("vector", VECTORS["batches"], ids=lambda v: v["name"])
+def test_batches_are_canonical_msgpack(vector):
+    data = bytes.fromhex(vector["hex"])
+    body = unpack(data)
+    assert list(body) == sorted(body)
+    assert msgpack.packb(body, use_bin_type=True) == data
+
+
+@pytest.mark.parametrize("vector", VECTORS["frames"], ids=lambda v: v["name"])
+def test_frames_have_the_bytes_of_the_protocol(probe, vector):
+    data = bytes.fromhex(vector["hex"])
+    fields = [f.hex() if isinstance(f, bytes) else f for f in unpack(data)]
+    assert fields == vector["fields"]
+    shown = json.loads(subprocess.run([probe, "frame", vector["hex"]], capture_output=True, text=True, check=True).stdout)
+    assert shown["again"] == vector["hex"] and shown["type"] == fields[1] and shown["session"] == fields[2]
+
+
+@pytest.mark.parametrize("kind,vector", [("batch", v) for v in VECTORS["bad_batches"]] + [("frame", v) for v in VECTORS["bad_frames"]], ids=lambda v: v if isinstance(v, str) else v["name"])
+def test_bad_bytes_are_refused_whole_with_a_reason(probe, kind, vector):
+    done = subprocess.run([probe, kind, vector["hex"]], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stdout.startswith("refused: ")
+
+
+def test_every_cut_and_every_flipped_byte_is_taken_whole_or_refused(probe):
+    for vector in VECTORS["batches"][:3]:
+        data = bytes.fromhex(vector["hex"])
+        for at in range(0, len(data), 3):
+            for damaged in (data[:at], data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1:]):
+                done = subprocess.run([probe, "batch", damaged.hex()], capture_output=True, text=True, check=False)
+                assert done.returncode in (0, 1), f"{vector['name']} at {at}: {done.stderr}"

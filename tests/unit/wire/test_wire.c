@@ -1,0 +1,285 @@
+/* Batches, columns, segments and the scope: round trips, size, refusals. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "picket/batch.h"
+#include "picket/hash.h"
+#include "picket/limits.h"
+#include "picket/scope.h"
+#include "picket/segment.h"
+
+#include "proto/wire/columns.h"
+
+static void column_of_the_draft_has_its_bytes(void **state)
+{
+    static const struct {
+        uint64_t values[4];
+        size_t n;
+        const char *hex;
+    } cases[] = {
+        {{100000, 100001, 100003}, 3, "01c09a0c0204"},
+        {{7, 7, 7, 7}, 4, "0407"},
+        {{1, 2, 3}, 3, "00010203"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct pk_bytes out;
+        char hex[64] = "";
+        uint64_t back[4];
+        pk_bytes_init(&out, 1000);
+        pk_column_encode(cases[i].values, cases[i].n, &out);
+        for (size_t k = 0; k < out.len; k++) {
+            snprintf(hex + 2 * k, 3, "%02x", out.data[k]);
+        }
+        assert_string_equal(hex, cases[i].hex);
+        assert_int_equal(pk_column_decode((struct pk_slice){out.data, (uint32_t)out.len},
+                             cases[i].n, UINT64_MAX, back),
+            PK_OK);
+        assert_memory_equal(back, cases[i].values, cases[i].n * sizeof *back);
+        pk_bytes_done(&out);
+    }
+}
+
+static void columns_of_any_values_come_back(void **state)
+{
+    (void)state;
+    uint64_t seed = 88172645463325252u, values[200], back[200];
+    for (unsigned round = 0; round < 300; round++) {
+        size_t n = 1 + round % 200;
+        for (size_t i = 0; i < n; i++) {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            values[i] = round % 3 == 0 ? seed : round % 3 == 1 ? seed % 3 : seed >> (seed % 64);
+        }
+        struct pk_bytes out;
+        pk_bytes_init(&out, 100000);
+        pk_column_encode(values, n, &out);
+        assert_int_equal(
+            pk_column_decode((struct pk_slice){out.data, (uint32_t)out.len}, n, UINT64_MAX, back),
+            PK_OK);
+        assert_memory_equal(back, values, n * sizeof *values);
+        pk_bytes_done(&out);
+    }
+}
+
+static size_t wire_name(uint8_t *out, const char *text)
+{
+    struct pk_name name;
+    assert_int_equal(pk_name_from_text(text, &name), PK_OK);
+    memcpy(out, name.wire, name.len);
+    return name.len;
+}
+
+/* The mix of the design: 65 % popular names, 20 % random labels, 15 % reverse names, 5,000 rows. */
+static void activity_takes_few_bytes_a_row_and_comes_back(void **state)
+{
+    (void)state;
+    struct pk_batch_builder *builder;
+    struct pk_batch_info info = {
+        .kind = PK_BATCH_ACTIVITY, .window_start_us = 1795000000000000, .window_ms = 10000};
+    struct pk_activity rows[5000];
+    uint8_t names[5000][64];
+    uint64_t seed = 42;
+    assert_int_equal(pk_batch_builder_new(PK_MAX_BATCH_ROWS, &builder), PK_OK);
+    pk_batch_builder_begin(builder, &info);
+    size_t n = 0;
+    for (; n < 5000; n++) {
+        char text[64];
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        unsigned dice = (unsigned)(seed >> 33) % 100, pick = (unsigned)(seed >> 40);
+        if (dice < 65) {
+            snprintf(text, sizeof text, "host%u.site%u.example.com", pick % 20, pick % 40);
+        } else if (dice < 85) {
+            snprintf(text, sizeof text, "%08x%03u.example.net", pick * 2654435761u, pick % 1000);
+        } else {
+            snprintf(text, sizeof text, "%u.%u.51.198.in-addr.arpa", pick % 250, pick % 8);
+        }
+        rows[n] = (struct pk_activity){
+            .client = {.kind = PK_CLIENT_OUTSIDE,
+                .addr = pk_addr_v4((const uint8_t[]){192, 0, 2, (uint8_t)(pick % 100)})},
+            .name = {names[n], (uint32_t)wire_name(names[n], text)},
+            .signature = {.server = pk_addr_v4((const uint8_t[]){198, 51, 100, 1}),
+                .server_port = 53,
+                .qtype = dice < 85 ? 1 : 12,
+                .qclass = 1,
+                .answer = dice < 65 ? PK_ANSWER_DATA : PK_ANSWER_NXDOMAIN,
+                .rcode = dice < 65 ? 0 : 3},
+            .first_us = info.window_start_us + (int64_t)n * 2000,
+            .count = 1,
+            .latency_min_us = 100 + pick % 1000,
+            .latency_max_us = 100 + pick % 1000,
+            .response_bytes_max = 60 + pick % 100,
+        };
+        if (pk_batch_add_activity(builder, &rows[n]) != PK_OK) {
+            break;
+        }
+    }
+    struct pk_bytes body;
+    int64_t first_us, last_us;
+    pk_bytes_init(&body, PK_MAX_BODY_BYTES);
+    assert_int_equal(pk_batch_encode(builder, &body, &first_us, &last_us), PK_OK);
+    print_message("%zu rows, %.1f bytes a row\n", n, (double)body.len / (double)n);
+    assert_true(n >= 4000);
+    assert_true(body.len < 22 * n);
+    struct pk_batch *batch;
+    struct pk_batch_fault fault;
+    assert_int_equal(pk_batch_decode(body.data, body.len, &batch, &fault), PK_OK);
+    assert_int_equal(pk_batch_rows(batch), n);
+    for (size_t i = 0; i < n; i++) {
+        struct pk_activity row;
+        pk_batch_activity(batch, i, &row);
+        assert_int_equal(row.name.len, rows[i].name.len);
+        assert_memory_equal(row.name.data, rows[i].name.data, row.name.len);
+        assert_memory_equal(&row.client.addr, &rows[i].client.addr, sizeof row.client.addr);
+        assert_int_equal(row.first_us, rows[i].first_us);
+        assert_int_equal(row.latency_max_us, rows[i].latency_max_us);
+        assert_int_equal(row.signature.rcode, rows[i].signature.rcode);
+    }
+    pk_batch_free(batch);
+    /* Cut anywhere, it is refused. */
+    for (size_t cut = 0; cut < body.len; cut += 1 + body.len / 500) {
+        assert_int_not_equal(pk_batch_decode(body.data, cut, &batch, &fault), PK_OK);
+        assert_non_null(fault.what);
+    }
+    pk_bytes_done(&body);
+    pk_batch_builder_free(builder);
+}
+
+static void every_flipped_bit_of_a_segment_record_is_noticed(void **state)
+{
+    (void)state;
+    struct pk_segment_record record = {.seq = 7,
+                                 .kind = 2,
+                                 .rows = 3,
+                                 .first_us = 1,
+                                 .last_us = 2,
+                                 .body = (const uint8_t *)"hello",
+                                 .body_len = 5},
+                             back;
+    struct pk_bytes out;
+    pk_bytes_init(&out, 1000);
+    pk_segment_record_encode(&record, &out);
+    assert_int_equal(out.len % 8, 0);
+    size_t pos = 0;
+    assert_int_equal(pk_segment_record_decode(out.data, out.len, &pos, &back), PK_OK);
+    assert_int_equal(pos, out.len);
+    assert_memory_equal(back.body, "hello", 5);
+    for (size_t bit = 0; bit < out.len * 8; bit++) {
+        out.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        pos = 0;
+        assert_int_not_equal(pk_segment_record_decode(out.data, out.len, &pos, &back), PK_OK);
+        assert_int_equal(pos, 0);
+        out.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
+    for (size_t cut = 0; cut < out.len; cut++) {
+        pos = 0;
+        assert_int_equal(pk_segment_record_decode(out.data, cut, &pos, &back), PK_ERR_TRUNCATED);
+    }
+    pk_bytes_done(&out);
+}
+
+static void crc32c_has_the_value_of_rfc_3720(void **state)
+{
+    (void)state;
+    assert_int_equal(pk_crc32c("123456789", 9), 0xe3069283u);
+}
+
+static struct pk_scope *scope_of(const char *text)
+{
+    struct pk_scope *scope = NULL;
+    char error[PK_CONF_ERROR_SIZE] = "";
+    if (pk_scope_parse("s.yaml", text, strlen(text), &scope, error) != PK_OK) {
+        print_message("%s\n", error);
+    }
+    return scope;
+}
+
+static void wrong_scopes_name_line_key_and_what_would_be_right(void **state)
+{
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        {"tenants:\n  - name: acme\n    zonez: [a.b]\n",
+            "s.yaml:3: zonez: unknown key; known here: name"},
+        {"tenants:\n  - name: Acme\n", "s.yaml:2: name: \"Acme\" is not a name"},
+        {"tenants:\n  - name: a\n    networks:\n      - 192.0.2.1/24\n",
+            "s.yaml:4: \"192.0.2.1/24\" is not a network"},
+        {"tenants:\n  - name: a\n    sites: [x, x]\n", "the site \"x\" stands here twice"},
+        {"tenants:\n  - name: a\n    budget: none\n", "s.yaml:3: budget: must be a number"},
+        {"tenants: &a\n  - name: a\n", "s.yaml:1:"},
+        {"tenants:\n  - zones: [a]\n", "the key \"name\" is missing"},
+        {"tenants:\n  - name: a\n   zones: [a]\n", "not YAML"},
+        {"", "the key \"tenants\" is missing"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct pk_scope *scope = NULL;
+        char error[PK_CONF_ERROR_SIZE] = "";
+        assert_int_not_equal(
+            pk_scope_parse("s.yaml", cases[i].text, strlen(cases[i].text), &scope, error), PK_OK);
+        if (!strstr(error, cases[i].message)) {
+            fail_msg("\"%s\" does not say \"%s\"", error, cases[i].message);
+        }
+    }
+}
+
+static void names_match_the_most_specific_zone(void **state)
+{
+    static const struct {
+        const char *name;
+        uint16_t qtype;
+        enum pk_scope_reason reason;
+    } cases[] = {
+        {"www.example.com.", 1, PK_SCOPE_ZONE},
+        {"EXAMPLE.com.", 1, PK_SCOPE_ZONE},
+        {"notexample.com.", 1, PK_SCOPE_NOT},
+        {"7.100.51.198.in-addr.arpa.", 12, PK_SCOPE_REVERSE},
+        {"7.101.51.198.in-addr.arpa.", 12, PK_SCOPE_NOT},
+        {"1.4.0.10.in-addr.arpa.", 12, PK_SCOPE_REVERSE}, /* in 10.0.4.0/22 */
+        {"1.8.0.10.in-addr.arpa.", 12, PK_SCOPE_NOT},     /* in its /16, not in the network */
+        {"api.dnsdb.info.", 1, PK_SCOPE_WATCH},
+        {"other.org.", 252, PK_SCOPE_BUILTIN},
+        {"printer.local.", 1, PK_SCOPE_BUILTIN},
+    };
+    (void)state;
+    struct pk_scope *scope = scope_of(
+        "tenants:\n  - name: acme\n    sites: [hq]\n    zones: [example.com]\n    networks: [198.51.100.0/24, 10.0.4.0/22]\n"
+        "    watch: [api.dnsdb.info]\n");
+    assert_non_null(scope);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct pk_name name;
+        assert_int_equal(pk_name_from_text(cases[i].name, &name), PK_OK);
+        if (pk_scope_match(&scope->tenants[0], &name, cases[i].qtype, 1, NULL) != cases[i].reason) {
+            fail_msg("%s", cases[i].name);
+        }
+    }
+    pk_scope_free(scope);
+}
+
+static int start(void **state)
+{
+    (void)state;
+    return pk_hash_start() == PK_OK ? 0 : -1;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(column_of_the_draft_has_its_bytes),
+        cmocka_unit_test(columns_of_any_values_come_back),
+        cmocka_unit_test(activity_takes_few_bytes_a_row_and_comes_back),
+        cmocka_unit_test(every_flipped_bit_of_a_segment_record_is_noticed),
+        cmocka_unit_test(crc32c_has_the_value_of_rfc_3720),
+        cmocka_unit_test(wrong_scopes_name_line_key_and_what_would_be_right),
+        cmocka_unit_test(names_match_the_most_specific_zone),
+    };
+    return cmocka_run_group_tests(tests, start, NULL);
+}

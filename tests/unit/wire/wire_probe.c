@@ -1,0 +1,294 @@
+/* A window into the C codec for tests/system/test_vectors.py.
+ *
+ *   wire_probe make          the sample batches and frames as lines "name hex"
+ *   wire_probe batch HEX     the decoded rows as JSON, or "refused: <code> key <n>: <what>" with exit status 1
+ *   wire_probe frame HEX     the decoded header as JSON, or "refused: <code>" */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <sodium.h>
+
+#include "picket/batch.h"
+#include "picket/envelope.h"
+#include "picket/hash.h"
+#include "picket/limits.h"
+
+static void put_hex(const uint8_t *p, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        printf("%02x", p[i]);
+    }
+}
+
+static struct pk_slice slice(const char *wire, uint32_t len)
+{
+    return (struct pk_slice){.data = (const uint8_t *)wire, .len = len};
+}
+
+#define NAME(text) slice(text, sizeof(text))
+
+static const int64_t start_us = INT64_C(1795000000000000);
+
+static void make_activity(struct pk_batch_builder *builder)
+{
+    struct pk_activity row = {
+        .client = {.kind = PK_CLIENT_OUTSIDE,
+            .addr = pk_addr_v4((const uint8_t[]){203, 0, 113, 66})},
+        .name = NAME("\3www\7example\3com"),
+        .signature = {.server = pk_addr_v4((const uint8_t[]){198, 51, 100, 10}),
+            .server_port = 53,
+            .vantage = PK_VANTAGE_AUTHORITATIVE,
+            .answer = PK_ANSWER_DATA,
+            .qtype = 1,
+            .qclass = 1,
+            .flags = PK_SIG_AA | PK_SIG_QUERY_EDNS,
+            .edns_udp_size = 1232},
+        .first_us = start_us + 1500,
+        .span_us = 2000000,
+        .count = 3,
+        .latency_min_us = 140,
+        .latency_max_us = 900,
+        .response_bytes_max = 62,
+        .answer_digest = UINT64_C(0x1122334455667788),
+        .min_ttl_s = 3600,
+    };
+    (void)pk_batch_add_activity(builder, &row);
+    row.name = NAME("\6vpn-01\7example\3com");
+    row.signature.answer = PK_ANSWER_NXDOMAIN;
+    row.signature.rcode = 3;
+    row.first_us = start_us - 250;
+    row.answer_digest = 0;
+    row.count = 1;
+    (void)pk_batch_add_activity(builder, &row);
+    row.client =
+        (struct pk_client){.kind = PK_CLIENT_PSEUDONYM, .pseudonym = {1, 2, 3, 4, 5, 6, 7, 8}};
+    (void)pk_prefix_parse("10.2.0.0/16", &row.client.prefix);
+    (void)pk_batch_add_activity(builder, &row);
+}
+
+static void make_rrset(struct pk_batch_builder *builder)
+{
+    const struct pk_slice two[] = {slice("\300\0\2\1", 4), slice("\300\0\2\2", 4)};
+    struct pk_rrset row = {
+        .owner = NAME("\3www\7example\3com"),
+        .type = 1,
+        .class = 1,
+        .rdata = two,
+        .n_rdata = 2,
+        .bailiwick = NAME("\7example\3com"),
+        .trust = PK_TRUST_AUTHORITATIVE,
+        .count = 7,
+        .first_us = start_us + 10,
+        .last_us = start_us + 9000000,
+        .ttl_min_s = 300,
+        .ttl_max_s = 3600,
+        .server = pk_addr_v6((const uint8_t[]){0x20, 1, 0xd, 0xb8, [15] = 1}),
+    };
+    (void)pk_batch_add_rrset(builder, &row);
+    row.owner = NAME("\4mail\7example\3com");
+    row.n_rdata = 1;
+    row.trust = PK_TRUST_RESOLVER;
+    row.server.family = 0;
+    (void)pk_batch_add_rrset(builder, &row);
+}
+
+static void make_negative(struct pk_batch_builder *builder)
+{
+    struct pk_negative row = {.name = NAME("\4nope\7example\3net"),
+        .type = 28,
+        .class = 1,
+        .rcode = 3,
+        .count = 2,
+        .first_us = start_us + 5,
+        .last_us = start_us + 6};
+    (void)pk_batch_add_negative(builder, &row);
+}
+
+static void make_health(struct pk_batch_builder *builder)
+{
+    struct pk_health health = {.v = {[PK_HEALTH_INTERVAL_MS] = 10000,
+                                   [PK_HEALTH_PACKETS] = 70000,
+                                   [PK_HEALTH_RECONNECTS] = 1}};
+    (void)pk_batch_set_health(builder, &health);
+}
+
+static void make_origin(struct pk_batch_builder *builder)
+{
+    struct pk_origin origin = {.site = "acme/hq", .sensor = "hq-1", .software = "picket-sensor"};
+    (void)pk_batch_set_origin(builder, &origin);
+}
+
+static int make(void)
+{
+    static const struct {
+        enum pk_batch_kind kind;
+        void (*fill)(struct pk_batch_builder *builder);
+    } samples[] = {{PK_BATCH_ACTIVITY, make_activity}, {PK_BATCH_RRSET, make_rrset},
+        {PK_BATCH_NEGATIVE, make_negative}, {PK_BATCH_HEALTH, make_health},
+        {PK_BATCH_ORIGIN, make_origin}};
+    struct pk_batch_builder *builder;
+    if (pk_batch_builder_new(100, &builder) != PK_OK) {
+        return 1;
+    }
+    for (size_t i = 0; i < sizeof samples / sizeof *samples; i++) {
+        struct pk_batch_info info = {.kind = samples[i].kind,
+            .window_start_us = start_us,
+            .window_ms = 10000,
+            .privacy = PK_PRIVACY_PSEUDONYMS};
+        struct pk_bytes body;
+        int64_t first_us, last_us;
+        pk_bytes_init(&body, PK_MAX_BODY_BYTES);
+        pk_batch_builder_begin(builder, &info);
+        samples[i].fill(builder);
+        if (pk_batch_encode(builder, &body, &first_us, &last_us) != PK_OK) {
+            return 1;
+        }
+        printf("%s ", pk_batch_kind_str(samples[i].kind));
+        put_hex(body.data, body.len);
+        putchar('\n');
+        pk_bytes_done(&body);
+    }
+    pk_batch_builder_free(builder);
+    return 0;
+}
+
+static void print_slice(const char *key, struct pk_slice value)
+{
+    printf("\"%s\":\"", key);
+    put_hex(value.data, value.len);
+    putchar('"');
+}
+
+static void print_row(const struct pk_batch *batch, size_t i)
+{
+    char text[PK_ADDR_TEXT_SIZE];
+    switch (pk_batch_info(batch)->kind) {
+    case PK_BATCH_ACTIVITY: {
+        struct pk_activity row;
+        pk_batch_activity(batch, i, &row);
+        print_slice("name", row.name);
+        printf(
+            ",\"client\":\"%s\",\"client_kind\":%d,\"qtype\":%u,\"rcode\":%u,\"answer\":%u,\"server\":\"%s\"",
+            pk_addr_text(&row.client.addr, (char[PK_ADDR_TEXT_SIZE]){""}), (int)row.client.kind,
+            row.signature.qtype, row.signature.rcode, row.signature.answer,
+            pk_addr_text(&row.signature.server, text));
+        printf(
+            ",\"first_us\":%" PRId64
+            ",\"span_us\":%u,\"count\":%u,\"latency_min_us\":%u,\"latency_max_us\":%u,\"answer_digest\":%" PRIu64
+            ",\"min_ttl_s\":%u",
+            row.first_us, row.span_us, row.count, row.latency_min_us, row.latency_max_us,
+            row.answer_digest, row.min_ttl_s);
+        break;
+    }
+    case PK_BATCH_RRSET: {
+        struct pk_rrset row;
+        pk_batch_rrset(batch, i, &row);
+        print_slice("owner", row.owner);
+        putchar(',');
+        print_slice("bailiwick", row.bailiwick);
+        printf(",\"type\":%u,\"trust\":%u,\"count\":%u,\"first_us\":%" PRId64
+               ",\"last_us\":%" PRId64
+               ",\"ttl_min_s\":%u,\"ttl_max_s\":%u,\"server\":\"%s\",\"rdata\":[",
+            row.type, row.trust, row.count, row.first_us, row.last_us, row.ttl_min_s, row.ttl_max_s,
+            pk_addr_text(&row.server, text));
+        for (uint32_t k = 0; k < row.n_rdata; k++) {
+            printf("%s\"", k ? "," : "");
+            put_hex(row.rdata[k].data, row.rdata[k].len);
+            putchar('"');
+        }
+        putchar(']');
+        break;
+    }
+    case PK_BATCH_NEGATIVE: {
+        struct pk_negative row;
+        pk_batch_negative(batch, i, &row);
+        print_slice("name", row.name);
+        printf(",\"type\":%u,\"rcode\":%u,\"count\":%u,\"first_us\":%" PRId64
+               ",\"last_us\":%" PRId64,
+            row.type, row.rcode, row.count, row.first_us, row.last_us);
+        break;
+    }
+    case PK_BATCH_HEALTH: {
+        struct pk_health health;
+        pk_batch_health(batch, &health);
+        printf("\"counters\":[");
+        for (int k = 0; k < PK_N_HEALTH_KEYS; k++) {
+            printf("%s%" PRIu64, k ? "," : "", health.v[k]);
+        }
+        putchar(']');
+        break;
+    }
+    case PK_BATCH_ORIGIN: {
+        struct pk_origin origin;
+        pk_batch_origin(batch, &origin);
+        printf("\"site\":\"%s\",\"sensor\":\"%s\",\"software\":\"%s\"", origin.site, origin.sensor,
+            origin.software);
+        break;
+    }
+    }
+}
+
+static int show_batch(const uint8_t *bytes, size_t len)
+{
+    struct pk_batch *batch;
+    struct pk_batch_fault fault;
+    pk_err err = pk_batch_decode(bytes, len, &batch, &fault);
+    if (err != PK_OK) {
+        printf("refused: %d key %u: %s\n", (int)err, fault.key, fault.what);
+        return 1;
+    }
+    const struct pk_batch_info *info = pk_batch_info(batch);
+    printf("{\"kind\":%d,\"window_start_us\":%" PRId64 ",\"window_ms\":%u,\"rows\":[",
+        (int)info->kind, info->window_start_us, info->window_ms);
+    for (size_t i = 0; i < pk_batch_rows(batch); i++) {
+        printf(i ? ",{" : "{");
+        print_row(batch, i);
+        putchar('}');
+    }
+    puts("]}");
+    pk_batch_free(batch);
+    return 0;
+}
+
+static int show_frame(const uint8_t *bytes, size_t len)
+{
+    struct pk_frame frame;
+    struct pk_bytes again;
+    pk_err err = pk_frame_decode(bytes, len, &frame);
+    if (err != PK_OK) {
+        printf("refused: %d\n", (int)err);
+        return 1;
+    }
+    pk_bytes_init(&again, PK_MAX_HEADER_BYTES);
+    if (pk_frame_encode(&frame, &again) != PK_OK) {
+        return 1;
+    }
+    printf("{\"type\":%d,\"session\":%" PRIu64 ",\"again\":\"", (int)frame.type, frame.session);
+    put_hex(again.data, again.len);
+    puts("\"}");
+    pk_bytes_done(&again);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (pk_hash_start() != PK_OK) {
+        return 2;
+    }
+    if (argc == 2 && strcmp(argv[1], "make") == 0) {
+        return make();
+    }
+    size_t len = argc == 3 ? strlen(argv[2]) / 2 : 0;
+    uint8_t *bytes = malloc(len + 1);
+    if (argc != 3 || !bytes ||
+        sodium_hex2bin(bytes, len + 1, argv[2], strlen(argv[2]), NULL, &len, NULL) != 0) {
+        fputs("wire_probe make | batch HEX | frame HEX\n", stderr);
+        free(bytes);
+        return 2;
+    }
+    int status = strcmp(argv[1], "batch") == 0 ? show_batch(bytes, len) : show_frame(bytes, len);
+    free(bytes);
+    return status;
+}
