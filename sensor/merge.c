@@ -144,32 +144,6 @@ void pk_merge_free(struct pk_merge *merge)
 
 /* --- rows --- */
 
-/* The row with this key: an old one, or a new one with *out_is_new. NULL when the window's bounds are reached. */
-static struct row *row_for(
-    struct pk_merge *merge, struct table *table, const uint8_t *key, size_t len, bool *out_is_new)
-{
-    struct wanted wanted = {.key = key, .len = len};
-    uint64_t hash = pk_hash(key, len);
-    uint32_t found = pk_map_find(&table->map, hash, table, &wanted);
-    *out_is_new = found == PK_MAP_NONE;
-    if (found != PK_MAP_NONE) {
-        return &table->rows[found];
-    }
-    if (table->n == PK_MERGE_MAX_ROWS) {
-        return NULL;
-    }
-    uint32_t start = (uint32_t)merge->arena.len;
-    pk_bytes_put(&merge->arena, key, len);
-    if (merge->arena.err != PK_OK) {
-        merge->arena.err = PK_OK;
-        return NULL;
-    }
-    struct row *row = &table->rows[table->n];
-    *row = (struct row){.key_start = start, .key_len = (uint32_t)len, .index = table->n};
-    (void)pk_map_add(&table->map, hash, table->n++); /* as many places as rows */
-    return row;
-}
-
 /* The arena may move while the window is open: slices into it are kept as offsets and made good when rows are given out. */
 static struct pk_slice offset_slice(uint32_t start, uint32_t len)
 {
@@ -264,6 +238,34 @@ static void enter_window(struct pk_merge *merge, int64_t ts_us)
     if (!merge->is_open) {
         open_window(merge, ts_us);
     }
+}
+
+/* The row with this key: an old one, or a new one with *out_is_new. When the bounds of a window are
+ * reached its rows are given out early, as a part of it: a flood costs bytes, never sight. NULL when memory is. */
+static struct row *row_for(
+    struct pk_merge *merge, struct table *table, const uint8_t *key, size_t len, bool *out_is_new)
+{
+    struct wanted wanted = {.key = key, .len = len};
+    uint64_t hash = pk_hash(key, len);
+    uint32_t found = pk_map_find(&table->map, hash, table, &wanted);
+    *out_is_new = found == PK_MAP_NONE;
+    if (found != PK_MAP_NONE) {
+        return &table->rows[found];
+    }
+    if (table->n == PK_MERGE_MAX_ROWS || len > merge->arena.max_bytes - merge->arena.len) {
+        close_window(merge);
+        merge->is_open = true; /* the same window goes on */
+    }
+    uint32_t start = (uint32_t)merge->arena.len;
+    pk_bytes_put(&merge->arena, key, len);
+    if (merge->arena.err != PK_OK) {
+        merge->arena.err = PK_OK;
+        return NULL;
+    }
+    struct row *row = &table->rows[table->n];
+    *row = (struct row){.key_start = start, .key_len = (uint32_t)len, .index = table->n};
+    (void)pk_map_add(&table->map, hash, table->n++); /* as many places as rows */
+    return row;
 }
 
 /* --- who and where --- */

@@ -14,9 +14,8 @@
 #include "transaction.h"
 
 enum {
-    PK_MERGE_MAX_ROWS =
-        50000, /* of each table in a window; beyond that rows are shed and counted */
-    PK_MERGE_MAX_BYTES = 16 << 20, /* names and RDATA of a window */
+    PK_MERGE_MAX_ROWS = 50000,     /* of each table; when full the window is given out in parts */
+    PK_MERGE_MAX_BYTES = 16 << 20, /* names and RDATA; the same */
     PK_MERGE_MAX_SERVERS = 4096,   /* whose vantage is remembered */
 };
 

@@ -86,20 +86,19 @@ static size_t wrap(uint8_t *out, uint8_t flags, uint32_t seq, const uint8_t *bod
     return ip + transport + len;
 }
 
-static void feed(struct pk_pipeline *pipeline, const uint8_t *data, size_t size)
+static void feed(struct pk_pipeline *pipeline, const uint8_t *data, size_t size, int64_t *ts_us)
 {
     static const int64_t steps_us[] = {10, 40000, 3000000, 61000000};
     static uint8_t packet[64 + MAX_BODY];
     uint32_t seqs[32] = {0};
-    int64_t ts_us = 1700000000000000;
     for (unsigned n = 0; n < MAX_PACKETS && size >= 3; n++) {
         uint8_t flags = data[0];
         size_t len = ((size_t)data[1] << 8 | data[2]) % MAX_BODY;
         data += 3;
         size -= 3;
         len = len < size ? len : size;
-        ts_us += steps_us[flags >> 6];
-        struct pk_raw_packet raw = {.ts_us = ts_us, .data = data, .caplen = len, .wire_len = len};
+        *ts_us += steps_us[flags >> 6];
+        struct pk_raw_packet raw = {.ts_us = *ts_us, .data = data, .caplen = len, .wire_len = len};
         if (!(flags & 32)) {
             uint32_t *seq = &seqs[flags & 31];
             raw.caplen = raw.wire_len = wrap(packet, flags, *seq, data, len);
@@ -112,46 +111,61 @@ static void feed(struct pk_pipeline *pipeline, const uint8_t *data, size_t size)
     }
 }
 
-static void run(enum pk_output_mode mode, FILE *null, const uint8_t *data, size_t size)
+/* Made once a mode, since the tables are large; an hour passes between inputs, after which nothing of
+ * the last one is left. */
+struct machine {
+    struct pk_stats stats;
+    struct sink_counts counts;
+    struct pk_pipeline *pipeline;
+    struct pk_output *output;
+    struct pk_merge *merge;
+    int64_t ts_us;
+};
+
+static bool machine_init(struct machine *machine, enum pk_output_mode mode, FILE *null)
 {
-    struct pk_stats stats = {0};
-    struct sink_counts counts = {0};
     struct pk_merge_sink sink = {
-        &counts, on_window, on_activity, on_rrset, on_negative, on_window_end};
+        &machine->counts, on_window, on_activity, on_rrset, on_negative, on_window_end};
     struct pk_merge_options merge_options = {.window_ms = 60000};
     struct pk_pipeline_options options = {.ports = {.v = {53}, .n = 1}, .wants_rrsets = true};
-    struct pk_pipeline *pipeline = NULL;
-    struct pk_output *output = NULL;
-    struct pk_merge *merge = NULL;
-    bool is_good = pk_output_new(mode, null, &output) == PK_OK &&
-                   pk_merge_new(&merge_options, &stats, &sink, &merge) == PK_OK;
-    options.output = output;
-    options.merge = merge;
-    if (is_good && pk_pipeline_new(&options, &stats, &pipeline) == PK_OK) {
-        feed(pipeline, data, size);
-        pk_pipeline_flush(pipeline);
-        if (pk_output_flush(output) != PK_OK || pk_stats_check(&stats)) {
-            abort();
-        }
+    if (pk_output_new(mode, null, &machine->output) != PK_OK ||
+        pk_merge_new(&merge_options, &machine->stats, &sink, &machine->merge) != PK_OK) {
+        return false;
     }
-    pk_pipeline_free(pipeline);
-    pk_merge_free(merge);
-    pk_output_free(output);
+    machine->ts_us = 1700000000000000;
+    options.output = machine->output;
+    options.merge = machine->merge;
+    return pk_pipeline_new(&options, &machine->stats, &machine->pipeline) == PK_OK;
+}
+
+static void run(struct machine *machine, const uint8_t *data, size_t size)
+{
+    feed(machine->pipeline, data, size, &machine->ts_us);
+    pk_pipeline_flush(machine->pipeline);
+    if (pk_output_flush(machine->output) != PK_OK || pk_stats_check(&machine->stats)) {
+        abort();
+    }
+    machine->ts_us += 3600000000;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static FILE *null;
+    static struct machine machines[3];
     static const uint8_t key[16] = {1};
-    if (!null) {
-        null = fopen("/dev/null", "we");
-    }
-    if (!null || size == 0) {
+    if (size == 0) {
         return 0;
     }
-    pk_hash_set_key(key);
-    run((enum pk_output_mode)(PK_OUTPUT_MESSAGES + data[0] % 3), null, data + 1, size - 1);
+    struct machine *machine = &machines[data[0] % 3];
+    if (!machine->pipeline) {
+        FILE *null = fopen("/dev/null", "we");
+        pk_hash_set_key(key);
+        if (!null ||
+            !machine_init(machine, (enum pk_output_mode)(PK_OUTPUT_MESSAGES + data[0] % 3), null)) {
+            abort();
+        }
+    }
+    run(machine, data + 1, size - 1);
     return 0;
 }

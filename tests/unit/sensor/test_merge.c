@@ -1,0 +1,185 @@
+/* Merging by window: equal observations become one row, and a flood costs rows, never sight. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "picket/hash.h"
+
+#include "sensor/merge.h"
+
+enum {
+    WINDOW_MS = 60000
+};
+
+struct fixture {
+    struct pk_stats stats;
+    struct pk_merge *merge;
+    uint64_t n_windows, n_ends, n_activity, n_transactions, n_rrsets, n_sightings, n_negatives;
+    int64_t last_start_us;
+    bool is_inside;
+};
+
+static void on_window(void *arg, const struct pk_batch_info *info)
+{
+    struct fixture *f = arg;
+    assert_false(f->is_inside);
+    f->is_inside = true;
+    f->n_windows++;
+    f->last_start_us = info->window_start_us;
+}
+
+static void on_activity(void *arg, const struct pk_activity *row)
+{
+    struct fixture *f = arg;
+    struct pk_name name;
+    assert_true(f->is_inside);
+    assert_int_equal(pk_name_from_wire(row->name.data, row->name.len, &name), PK_OK);
+    f->n_activity++;
+    f->n_transactions += row->count;
+}
+
+static void on_rrset(void *arg, const struct pk_rrset *row)
+{
+    struct fixture *f = arg;
+    struct pk_name name;
+    assert_true(f->is_inside);
+    assert_int_equal(pk_name_from_wire(row->owner.data, row->owner.len, &name), PK_OK);
+    assert_int_equal(row->n_rdata, 1);
+    assert_int_equal(row->rdata[0].len, 4);
+    f->n_rrsets++;
+    f->n_sightings += row->count;
+}
+
+static void on_negative(void *arg, const struct pk_negative *row)
+{
+    struct fixture *f = arg;
+    f->n_negatives += row->count;
+}
+
+static void on_window_end(void *arg)
+{
+    struct fixture *f = arg;
+    assert_true(f->is_inside);
+    f->is_inside = false;
+    f->n_ends++;
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    pk_hash_set_key((const uint8_t[16]){1});
+    struct pk_merge_sink sink = {f, on_window, on_activity, on_rrset, on_negative, on_window_end};
+    struct pk_merge_options options = {.window_ms = WINDOW_MS};
+    assert_int_equal(pk_merge_new(&options, &f->stats, &sink, &f->merge), PK_OK);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(f->n_windows, f->n_ends);
+    pk_merge_free(f->merge);
+    free(f);
+    return 0;
+}
+
+static void unanswered(struct fixture *f, unsigned number, int64_t ts_us)
+{
+    static const uint8_t client[4] = {10, 0, 0, 1}, server[4] = {192, 0, 2, 53};
+    char text[64];
+    struct pk_transaction transaction = {.outcome = PK_OUTCOME_UNANSWERED};
+    transaction.query.ts_us = ts_us;
+    transaction.query.client = pk_addr_v4(client);
+    transaction.query.server = pk_addr_v4(server);
+    transaction.query.has_question = true;
+    transaction.query.question.type = 1;
+    transaction.query.question.class = PK_CLASS_IN;
+    snprintf(text, sizeof text, "n%u.example.com.", number);
+    assert_int_equal(pk_name_from_text(text, &transaction.query.question.name), PK_OK);
+    pk_merge_transaction(f->merge, &transaction);
+}
+
+static void rrset(struct fixture *f, unsigned number, int64_t ts_us)
+{
+    static const uint8_t owner[] = {1, 'a', 0}, root[] = {0};
+    const uint8_t addr[4] = {10, (uint8_t)(number >> 16), (uint8_t)(number >> 8), (uint8_t)number};
+    struct pk_slice rdata = {addr, sizeof addr};
+    struct pk_rrset row = {
+        .owner = {owner, sizeof owner},
+        .bailiwick = {root, sizeof root},
+        .type = 1,
+        .class = PK_CLASS_IN,
+        .rdata = &rdata,
+        .n_rdata = 1,
+        .count = 1,
+        .first_us = ts_us,
+        .last_us = ts_us,
+    };
+    pk_merge_rrset(f->merge, &row);
+}
+
+static void equal_observations_are_one_row(void **state)
+{
+    struct fixture *f = *state;
+    for (unsigned i = 0; i < 10; i++) {
+        unanswered(f, i % 2, 1000);
+        rrset(f, i % 5, 1000);
+    }
+    pk_merge_tick(f->merge, 1000, true);
+    assert_int_equal(f->n_windows, 1);
+    assert_int_equal(f->n_activity, 2);
+    assert_int_equal(f->n_transactions, 10);
+    assert_int_equal(f->n_rrsets, 5);
+    assert_int_equal(f->n_sightings, 10);
+}
+
+static void a_window_ends_with_its_time(void **state)
+{
+    struct fixture *f = *state;
+    int64_t window_us = WINDOW_MS * INT64_C(1000);
+    rrset(f, 1, 5 * window_us + 17);
+    pk_merge_tick(f->merge, 6 * window_us - 1, false);
+    assert_int_equal(f->n_windows, 0);
+    pk_merge_tick(f->merge, 6 * window_us, false);
+    assert_int_equal(f->n_windows, 1);
+    assert_int_equal(f->last_start_us, 5 * window_us);
+    pk_merge_tick(f->merge, 7 * window_us, true);
+    assert_int_equal(f->n_windows, 1); /* nothing came: nothing is given out */
+}
+
+static void a_flood_gives_the_window_out_in_parts(void **state)
+{
+    struct fixture *f = *state;
+    const unsigned n = 2 * PK_MERGE_MAX_ROWS + 10;
+    for (unsigned i = 0; i < n; i++) {
+        unanswered(f, i, 1000);
+        rrset(f, i, 1000);
+    }
+    pk_merge_tick(f->merge, 1000, true);
+    assert_int_equal(f->n_transactions, n);
+    assert_int_equal(f->n_sightings, n);
+    assert_int_equal(f->stats.merge_shed, 0);
+    assert_int_equal(f->stats.rrsets_shed, 0);
+    assert_true(f->n_windows >= 3);
+    assert_int_equal(f->last_start_us, 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(equal_observations_are_one_row),
+        TEST(a_window_ends_with_its_time),
+        TEST(a_flood_gives_the_window_out_in_parts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
