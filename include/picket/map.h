@@ -1,6 +1,6 @@
 /* A hash index: from a 64-bit hash to the number of an entry the caller keeps in an array.
  *
- * The index stores (hash, entry number) pairs and knows nothing of the entries; equality is asked
+ * The index stores (low half of the hash, entry number) pairs and knows nothing of the entries; equality is asked
  * through a callback. It never grows: the capacity is fixed at init, as every table an outsider can
  * fill must have a cap. Linear probing at a load of at most one half; removal shifts back, so there
  * are no tombstones and a long-lived table stays fast. */
@@ -19,7 +19,7 @@
 typedef bool (*pk_map_equal)(const void *entries, uint32_t entry, const void *key);
 
 struct pk_map_slot {
-    uint64_t hash;
+    uint32_t tag;   /* low half of the hash: small slots, since a lookup costs the cache miss */
     uint32_t entry; /* PK_MAP_NONE: empty */
 };
 

@@ -40,7 +40,7 @@ uint32_t pk_map_find(const struct pk_map *map, uint64_t hash, const void *entrie
         if (slot->entry == PK_MAP_NONE) {
             return PK_MAP_NONE;
         }
-        if (slot->hash == hash && map->equal(entries, slot->entry, key)) {
+        if (slot->tag == (uint32_t)hash && map->equal(entries, slot->entry, key)) {
             return slot->entry;
         }
     }
@@ -55,7 +55,7 @@ bool pk_map_add(struct pk_map *map, uint64_t hash, uint32_t entry)
     while (map->slots[i].entry != PK_MAP_NONE) {
         i = (i + 1) & map->mask;
     }
-    map->slots[i] = (struct pk_map_slot){.hash = hash, .entry = entry};
+    map->slots[i] = (struct pk_map_slot){.tag = (uint32_t)hash, .entry = entry};
     map->n++;
     return true;
 }
@@ -63,7 +63,7 @@ bool pk_map_add(struct pk_map *map, uint64_t hash, uint32_t entry)
 bool pk_map_remove(struct pk_map *map, uint64_t hash, uint32_t entry)
 {
     size_t i = hash & map->mask;
-    while (map->slots[i].entry != entry || map->slots[i].hash != hash) {
+    while (map->slots[i].entry != entry || map->slots[i].tag != (uint32_t)hash) {
         if (map->slots[i].entry == PK_MAP_NONE) {
             return false;
         }
@@ -72,7 +72,7 @@ bool pk_map_remove(struct pk_map *map, uint64_t hash, uint32_t entry)
     /* Move back every later pair of the run whose home is not between the gap and itself. */
     for (size_t j = (i + 1) & map->mask; map->slots[j].entry != PK_MAP_NONE;
          j = (j + 1) & map->mask) {
-        size_t home = map->slots[j].hash & map->mask;
+        size_t home = map->slots[j].tag & map->mask;
         if (((j - home) & map->mask) >= ((j - i) & map->mask)) {
             map->slots[i] = map->slots[j];
             i = j;
