@@ -172,6 +172,17 @@ static void a_flood_gives_the_window_out_in_parts(void **state)
     assert_int_equal(f->last_start_us, 0);
 }
 
+static void the_row_that_overflowed_is_given_out_at_the_end(void **state)
+{
+    struct fixture *f = *state;
+    for (unsigned i = 0; i < PK_MERGE_MAX_ROWS + 1; i++) {
+        unanswered(f, i, 1000);
+    }
+    assert_int_equal(f->n_transactions, PK_MERGE_MAX_ROWS);
+    pk_merge_tick(f->merge, 1000, true);
+    assert_int_equal(f->n_transactions, PK_MERGE_MAX_ROWS + 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -180,6 +191,7 @@ int main(void)
         TEST(equal_observations_are_one_row),
         TEST(a_window_ends_with_its_time),
         TEST(a_flood_gives_the_window_out_in_parts),
+        TEST(the_row_that_overflowed_is_given_out_at_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
