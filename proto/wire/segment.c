@@ -45,7 +45,8 @@ uint32_t pk_crc32c(const void *data, size_t len)
 /* Of a whole record but the checksum itself: the length counts too, or a shorter body with the same padding would pass. */
 static uint32_t record_crc(const uint8_t *start, size_t padded)
 {
-    return ~crc_more(crc_more(~0u, start, 4), start + RECORD_CHECKED_FROM, padded - RECORD_CHECKED_FROM);
+    return ~crc_more(
+        crc_more(~0u, start, 4), start + RECORD_CHECKED_FROM, padded - RECORD_CHECKED_FROM);
 }
 
 static uint8_t *put_be(uint8_t *p, uint64_t v, unsigned n)
@@ -115,8 +116,7 @@ void pk_segment_record_encode(const struct pk_segment_record *record, struct pk_
     p = put_be(p, (uint64_t)record->first_us, 8);
     p = put_be(p, (uint64_t)record->last_us, 8);
     memcpy(p, record->body, record->body_len);
-    (void)put_be(
-        start + 4, record_crc(start, padded), 4);
+    (void)put_be(start + 4, record_crc(start, padded), 4);
 }
 
 pk_err pk_segment_record_decode(
