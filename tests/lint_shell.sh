@@ -1,5 +1,5 @@
 #!/bin/sh
-# shellcheck over every tracked file that begins as a shell script.
+# Runs shellcheck over every tracked file that begins as a shell script.
 set -eu
 cd "$(dirname "$0")/.."
 git ls-files | while IFS= read -r file; do
