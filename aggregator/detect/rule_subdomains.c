@@ -146,7 +146,7 @@ static void update(
 
 static double best(const struct trials *trials, unsigned *out_hypothesis, unsigned *out_share)
 {
-    double highest = -INFINITY;
+    double highest = -HUGE_VAL;
     for (unsigned i = 0; i < N_HYPOTHESES; i++) {
         for (unsigned k = 0; k < N_SHARES; k++) {
             double score = trials->wealth[i][k] + prior(k);

@@ -133,7 +133,7 @@ static bool check_fields(const uint8_t *msg, const char *form, size_t pos, uint1
             }
             at += 1 + (size_t)msg[at];
         } else {
-            return check_rest(*form, msg + at, end - at);
+            return check_rest(*form, end > at ? msg + at : msg, end - at);
         }
     }
     return at == end;
