@@ -1,0 +1,58 @@
+"""The schema's rules, read from the catalog of a migrated database: what Citus needs, and that row-level security keeps the indexes in use."""
+import subprocess
+
+import pytest
+
+# Small tables that are the same for all tenants: replicated, not spread.
+REFERENCE = {"tenant", "scope_version", "control_version", "sensor_key", "api_key", "schema_version"}
+
+
+@pytest.fixture
+def database(mesh):
+    one = mesh()
+    with one.postgres.connect(one.database) as connection:
+        yield one, connection
+
+
+def test_every_key_of_a_tenants_table_holds_the_tenant(database):
+    _, connection = database
+    tables = {row[0] for row in connection.execute("select relname from pg_class where relkind in ('r', 'p') and relnamespace = 'public'::regnamespace and not relispartition")}
+    assert tables > REFERENCE and len(tables - REFERENCE) >= 14
+    unique = connection.execute(
+        "select c.relname, i.relname, array_agg(a.attname::text) from pg_index x join pg_class c on c.oid = x.indrelid join pg_class i on i.oid = x.indexrelid"
+        " join pg_attribute a on a.attrelid = c.oid and a.attnum = any(x.indkey) where x.indisunique and c.relnamespace = 'public'::regnamespace and not c.relispartition group by 1, 2").fetchall()
+    for table, index, columns in unique:
+        assert table in REFERENCE or "tenant_id" in columns, f"{index} on {table} has only {columns}"
+    keyed = {table for table, _, _ in unique}
+    assert tables - keyed == set()
+    triggers = connection.execute("select tgname from pg_trigger where not tgisinternal").fetchall()
+    assert triggers == []
+
+
+def test_every_tenants_table_has_row_level_security(database):
+    _, connection = database
+    open_tables = {row[0] for row in connection.execute(
+        "select relname from pg_class where relkind in ('r', 'p') and relnamespace = 'public'::regnamespace and not relispartition and not relrowsecurity")}
+    assert open_tables <= REFERENCE
+
+
+def test_suffix_lookups_use_the_index_under_row_level_security(database):
+    _, connection = database
+    connection.execute("insert into rrset select 1, decode(md5(i::text), 'hex'), convert_to('com' || chr(1) || 'n' || i, 'UTF8'), '\\x00', 1, 1, '\\x00', '\\x00', 0 from generate_series(1, 20000) i")
+    connection.execute("analyze rrset")
+    connection.execute("set role picket_reader")
+    connection.execute("begin")
+    connection.execute("set local picket.tenant_id = 1")
+    plan = "\n".join(row[0] for row in connection.execute("explain select * from rrset where tenant_id = 1 and owner_key >= '\\x636f6d016e313233'::bytea and owner_key < '\\x636f6d016e313234'::bytea limit 10"))
+    connection.execute("rollback")
+    assert "rrset_owner" in plan, plan
+
+
+def test_migrating_again_changes_nothing_and_a_newer_schema_is_refused(database):
+    one, connection = database
+    before = connection.execute("select version, name from schema_version").fetchall()
+    one.call("picket-aggregator", "migrate", "--config", one.config)
+    assert connection.execute("select version, name from schema_version").fetchall() == before
+    connection.execute("insert into schema_version (version, name) values (9999, 'future')")
+    done = subprocess.run([one.programs["picket-aggregator"], "--config", str(one.config)], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode != 0 and "use a newer program" in done.stderr
