@@ -70,27 +70,13 @@ static int refuse(const struct file *file, size_t offset, const char *what, pk_e
 
 static int read_file(struct file *file)
 {
-    FILE *stream = fopen(file->path, "rbe");
-    if (!stream) {
-        fprintf(
-            stderr, "picket-aggregator: %s: cannot be opened: %s\n", file->path, strerror(errno));
-        return EX_NOINPUT;
-    }
-    char chunk[65536];
-    size_t n;
     pk_bytes_init(&file->data, MAX_FILE);
-    while ((n = fread(chunk, 1, sizeof chunk, stream)) > 0) {
-        pk_bytes_put(&file->data, chunk, n);
-    }
-    bool is_bad = ferror(stream);
-    fclose(stream);
-    if (is_bad) {
+    pk_err err = pk_bytes_read_file(&file->data, file->path);
+    if (err == PK_ERR_IO) {
         fprintf(stderr, "picket-aggregator: %s: cannot be read: %s\n", file->path, strerror(errno));
         return EX_NOINPUT;
     }
-    return file->data.err == PK_OK
-               ? EX_OK
-               : refuse(file, file->data.len, "larger than a gigabyte", file->data.err);
+    return err == PK_OK ? EX_OK : refuse(file, file->data.len, "larger than a gigabyte", err);
 }
 
 static bool add_item(struct replay *replay, const struct item *item)

@@ -24,25 +24,12 @@ struct pk_psp_queue {
 static pk_err read_file(
     const char *path, struct pk_bytes *out, char out_error[PK_PSP_QUEUE_ERROR_SIZE])
 {
-    FILE *stream = fopen(path, "rbe");
-    if (!stream) {
-        snprintf(
-            out_error, PK_PSP_QUEUE_ERROR_SIZE, "%s: cannot be opened: %s", path, strerror(errno));
-        return PK_ERR_IO;
-    }
-    char chunk[65536];
-    size_t n;
-    while ((n = fread(chunk, 1, sizeof chunk, stream)) > 0) {
-        pk_bytes_put(out, chunk, n);
-    }
-    bool is_bad = ferror(stream);
-    fclose(stream);
-    if (is_bad || out->err != PK_OK) {
+    pk_err err = pk_bytes_read_file(out, path);
+    if (err != PK_OK) {
         snprintf(out_error, PK_PSP_QUEUE_ERROR_SIZE, "%s: %s", path,
-            is_bad ? "cannot be read" : pk_err_str(out->err));
-        return is_bad ? PK_ERR_IO : out->err;
+            err == PK_ERR_IO ? strerror(errno) : pk_err_str(err));
     }
-    return PK_OK;
+    return err;
 }
 
 static bool add_record(struct pk_psp_queue *queue, const struct pk_segment_record *record)

@@ -153,20 +153,12 @@ static int sensor_add(const struct arguments *arguments)
 
 static int read_whole(const char *path, struct pk_bytes *out)
 {
-    FILE *stream = strcmp(path, "-") == 0 ? stdin : fopen(path, "rbe");
-    char chunk[65536];
-    size_t n;
-    if (!stream) {
-        fprintf(stderr, "picketctl: %s: cannot be opened: %s\n", path, strerror(errno));
+    pk_err err = pk_bytes_read_file(out, path);
+    if (err == PK_ERR_IO) {
+        fprintf(stderr, "picketctl: %s: cannot be read: %s\n", path, strerror(errno));
         return EX_NOINPUT;
     }
-    while ((n = fread(chunk, 1, sizeof chunk, stream)) > 0) {
-        pk_bytes_put(out, chunk, n);
-    }
-    if (stream != stdin) {
-        fclose(stream);
-    }
-    return out->err == PK_OK ? EX_OK : fail(EX_DATAERR, "the file is too large");
+    return err == PK_OK ? EX_OK : fail(EX_DATAERR, "the file is too large");
 }
 
 /* Checked here first, so that a mistake is reported with the file's own name and line even when the API is away. */

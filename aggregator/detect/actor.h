@@ -50,7 +50,6 @@ struct dossier {
     uint8_t *learned[MAX_DOSSIER_NAMES];
     uint8_t *zones[PK_FINDING_MAX_ZONES];
     struct evidence evidence[PK_FINDING_MAX_EVIDENCE];
-    uint32_t sensor_max; /* observations of the sensor that gave most, and of all: confidence */
     uint32_t observations;
 };
 
@@ -160,7 +159,7 @@ bool dossier_is_due(const struct dossier *dossier, uint32_t size, uint8_t severi
 /* Fills what all findings share; the rule adds title, numbers, contributions. Opens the finding or raises its revision. */
 struct pk_finding *dossier_begin(struct pk_engine *engine, const struct actor *actor,
     enum family family, struct dossier *dossier, uint32_t size, uint8_t severity);
-void report_finding(struct pk_engine *engine, const struct dossier *dossier, double threshold);
+void report_finding(struct pk_engine *engine, double threshold);
 /* A finding whose actor was silent so long is closed: the next alarm opens another. */
 enum {
     FINDING_IDLE_S = 86400

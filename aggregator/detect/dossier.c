@@ -96,8 +96,6 @@ pk_err dossier_note(struct dossier *dossier, const struct observation *seen, boo
     dossier->last_us = last_us > dossier->last_us ? last_us : dossier->last_us;
     dossier->sites[seen->site / 64] |= UINT64_C(1) << seen->site % 64;
     dossier->observations++;
-    dossier->sensor_max +=
-        seen->sensor == 0; /* of the first sensor: an upper share is enough for the confidence */
     if (!as_evidence) {
         return PK_OK;
     }
@@ -224,13 +222,12 @@ struct pk_finding *dossier_begin(struct pk_engine *engine, const struct actor *a
 }
 
 /* Posterior buckets by how far the score is above the threshold (docs/DETECTIONS.md, "Confidence"). */
-void report_finding(struct pk_engine *engine, const struct dossier *dossier, double threshold)
+void report_finding(struct pk_engine *engine, double threshold)
 {
-    static const double buckets[] = {0.3, 0.5, 0.8, 0.95};
+    static const double buckets[] = {0.5, 0.8, 0.95};
     struct pk_finding *finding = &engine->report;
-    (void)dossier;
     double above = finding->score_nats - threshold;
-    unsigned bucket = above < 1 ? 1 : above < 4 ? 2 : 3;
+    unsigned bucket = above < 1 ? 0 : above < 4 ? 1 : 2;
     finding->confidence = buckets[bucket];
     finding->score_nats = 0;
     for (size_t i = 0; i < finding->n_contributions; i++) {

@@ -122,7 +122,7 @@ static void report(struct pk_engine *engine, const struct observation *seen,
     finding->score_nats = verdict->nats_addresses + verdict->nats_order;
     finding->trials = verdict->addresses;
     finding->hits = dossier->n_learned;
-    report_finding(engine, dossier, threshold);
+    report_finding(engine, threshold);
 }
 
 pk_err rule_sweep(struct pk_engine *engine, const struct observation *seen)

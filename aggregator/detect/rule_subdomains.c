@@ -198,7 +198,7 @@ static void report(struct pk_engine *engine, const struct observation *seen,
     finding->dict = trials->dict;
     finding->rand = trials->rand;
     finding->other = trials->other;
-    report_finding(engine, dossier, h);
+    report_finding(engine, h);
 }
 
 static pk_err note(struct pk_engine *engine, const struct observation *seen, enum outcome outcome,

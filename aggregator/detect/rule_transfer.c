@@ -120,7 +120,7 @@ static void report(struct pk_engine *engine, const struct observation *seen,
     }
     finding->trials = transfer->attempts;
     finding->hits = transfer->successes;
-    report_finding(engine, dossier, threshold);
+    report_finding(engine, threshold);
 }
 
 pk_err rule_transfer(struct pk_engine *engine, const struct observation *seen)

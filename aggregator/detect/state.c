@@ -56,7 +56,6 @@ static void put_dossier(struct pk_bytes *out, const struct dossier *dossier)
     }
     pk_bytes_put_varint(out, dossier->reported_size);
     pk_bytes_put_varint(out, dossier->reported_sites);
-    pk_bytes_put_varint(out, dossier->sensor_max);
     pk_bytes_put_varint(out, dossier->observations);
     put_names(out, dossier->samples, dossier->n_samples);
     put_names(out, dossier->learned, dossier->n_learned);
@@ -264,7 +263,6 @@ static void get_dossier(
     }
     dossier->reported_size = get_u32(in);
     dossier->reported_sites = (uint16_t)get_u32(in);
-    dossier->sensor_max = get_u32(in);
     dossier->observations = get_u32(in);
     dossier->n_samples = get_names(in, dossier->samples, MAX_DOSSIER_NAMES);
     dossier->n_learned = get_names(in, dossier->learned, MAX_DOSSIER_NAMES);

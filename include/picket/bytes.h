@@ -42,4 +42,7 @@ uint8_t *pk_bytes_extend(struct pk_bytes *bytes, size_t len);
 /* Appends a zero that is not counted in len and returns the text; NULL when err is set. */
 const char *pk_bytes_text(struct pk_bytes *bytes);
 
+/* Appends a whole file ("-": standard input). PK_ERR_IO: errno says why; PK_ERR_LIMIT, PK_ERR_NOMEM as sticky error. */
+pk_err pk_bytes_read_file(struct pk_bytes *bytes, const char *path);
+
 #endif

@@ -1,10 +1,13 @@
 /* Growable bytes. Doubling growth, capped at max_bytes; the sticky error lets encoders write straight through. */
 #include "picket/bytes.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     FIRST_CAP = 256
@@ -136,4 +139,23 @@ const char *pk_bytes_text(struct pk_bytes *bytes)
     }
     bytes->data[bytes->len] = '\0';
     return (const char *)bytes->data;
+}
+
+pk_err pk_bytes_read_file(struct pk_bytes *bytes, const char *path)
+{
+    bool is_stdin = strcmp(path, "-") == 0;
+    int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+    uint8_t chunk[65536];
+    ssize_t n = fd < 0 ? -1 : 0;
+    if (fd >= 0) {
+        while (bytes->err == PK_OK && (n = read(fd, chunk, sizeof chunk)) > 0) {
+            pk_bytes_put(bytes, chunk, (size_t)n);
+        }
+    }
+    int saved = errno;
+    if (fd >= 0 && !is_stdin) {
+        close(fd);
+    }
+    errno = saved;
+    return n < 0 ? PK_ERR_IO : bytes->err;
 }

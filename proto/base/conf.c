@@ -6,13 +6,10 @@
 #include "picket/conf.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <yaml.h>
 
@@ -325,27 +322,14 @@ pk_err pk_conf_parse(const char *name, const char *text, size_t len, struct pk_c
 
 static pk_err read_file(const char *path, struct pk_bytes *out, char out_error[PK_CONF_ERROR_SIZE])
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        snprintf(out_error, PK_CONF_ERROR_SIZE, "%s: cannot be opened: %s", path, strerror(errno));
-        return PK_ERR_IO;
-    }
-    char chunk[65536];
-    ssize_t n;
-    while ((n = read(fd, chunk, sizeof chunk)) > 0) {
-        pk_bytes_put(out, chunk, (size_t)n);
-    }
-    int saved = errno;
-    close(fd);
-    if (n < 0) {
-        snprintf(out_error, PK_CONF_ERROR_SIZE, "%s: cannot be read: %s", path, strerror(saved));
-        return PK_ERR_IO;
-    }
-    if (out->err != PK_OK) {
+    pk_err err = pk_bytes_read_file(out, path);
+    if (err == PK_ERR_IO) {
+        snprintf(out_error, PK_CONF_ERROR_SIZE, "%s: cannot be read: %s", path, strerror(errno));
+    } else if (err != PK_OK) {
         snprintf(
             out_error, PK_CONF_ERROR_SIZE, "%s: larger than %d bytes", path, PK_CONF_MAX_BYTES);
     }
-    return out->err;
+    return err;
 }
 
 pk_err pk_conf_load(const char *path, struct pk_conf **out_conf, char out_error[PK_CONF_ERROR_SIZE])
