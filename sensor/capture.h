@@ -20,6 +20,7 @@ struct pk_raw_packet {
     int64_t ts_us;
     const uint8_t *data; /* until the next read */
     size_t caplen, wire_len;
+    uint16_t interface; /* index of the capture source, in the order configured; 0 for files */
 };
 
 enum pk_capture_result {

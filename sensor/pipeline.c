@@ -15,6 +15,7 @@ struct pk_pipeline {
     struct pk_history *history;
     struct pk_message message; /* of the packet in hand; big, so not on the stack of every call */
     int64_t ts_us;
+    uint16_t interface; /* of the packet in hand */
 };
 
 static void on_rrset(void *arg, const struct pk_rrset *rrset)
@@ -68,6 +69,7 @@ static void take_message(
     message->dport = packet->dport;
     message->transport = packet->is_tcp ? PK_TRANSPORT_TCP : PK_TRANSPORT_UDP;
     message->via = packet->via;
+    message->interface = pipeline->interface;
     (void)pk_dnsmsg_parse(wire, len, &message->dns); /* the fault says what is usable */
     stats->messages_tcp += packet->is_tcp;
     stats->messages_udp += !packet->is_tcp;
@@ -126,6 +128,7 @@ void pk_pipeline_packet(
 {
     struct pk_packet packet;
     pipeline->ts_us = raw->ts_us;
+    pipeline->interface = raw->interface;
     pipeline->stats->packets++;
     enum pk_disposition disposition = pk_packet_dissect(
         link_type, raw->data, raw->caplen, raw->wire_len, &pipeline->options.ports, &packet);

@@ -15,8 +15,9 @@ struct pk_message {
     uint64_t frame; /* number of the packet that completed it, from 1 over all files read */
     struct pk_addr src, dst;
     uint16_t sport, dport;
-    uint8_t transport; /* enum pk_transport */
-    const char *via;   /* encapsulation, outermost first ("vlan"), or NULL */
+    uint8_t transport;  /* enum pk_transport */
+    const char *via;    /* encapsulation, outermost first ("vlan"), or NULL */
+    uint16_t interface; /* where it was captured: of struct pk_raw_packet */
     struct pk_dnsmsg dns;
 };
 
