@@ -281,6 +281,7 @@ enum pk_disposition pk_packet_dissect(int link_type, const uint8_t *data, size_t
         .missing = wire_len > caplen ? wire_len - caplen : 0, .ports = ports, .out = out_packet};
     pk_reader_init(&d.in, data, caplen);
     out_packet->is_tcp = false;
+    out_packet->is_fragmented = false;
     out_packet->via = NULL;
     switch (link_type) {
     case DLT_EN10MB_:

@@ -21,7 +21,8 @@ struct pk_packet {
     struct pk_addr src, dst;
     uint16_t sport, dport;
     bool is_tcp;
-    uint8_t tcp_flags; /* PK_TCP_* */
+    bool is_fragmented; /* put together from IP fragments */
+    uint8_t tcp_flags;  /* PK_TCP_* */
     uint32_t tcp_seq;
     const uint8_t *payload;
     size_t payload_len;

@@ -70,6 +70,7 @@ static void take_message(
     message->transport = packet->is_tcp ? PK_TRANSPORT_TCP : PK_TRANSPORT_UDP;
     message->via = packet->via;
     message->interface = pipeline->interface;
+    message->is_fragmented = packet->is_fragmented;
     (void)pk_dnsmsg_parse(wire, len, &message->dns); /* the fault says what is usable */
     stats->messages_tcp += packet->is_tcp;
     stats->messages_udp += !packet->is_tcp;

@@ -18,6 +18,8 @@ struct pk_message {
     uint8_t transport;  /* enum pk_transport */
     const char *via;    /* encapsulation, outermost first ("vlan"), or NULL */
     uint16_t interface; /* where it was captured: of struct pk_raw_packet */
+    bool
+        is_fragmented; /* from IP fragments: who guesses the second can replace it (never into history) */
     struct pk_dnsmsg dns;
 };
 
