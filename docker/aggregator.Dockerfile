@@ -1,7 +1,7 @@
 # picket-aggregator, picket-api and picketctl. Build from the top of the tree: podman build -f docker/aggregator.Dockerfile -t picket-aggregator .
 FROM debian:bookworm-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends build-essential cmake ninja-build pkg-config libzmq3-dev libsodium-dev libmsgpack-dev \
-    libpq-dev libpcap-dev libmicrohttpd-dev libjansson-dev libyaml-dev libcurl4-openssl-dev libpsl-dev zlib1g-dev liblzma-dev libzstd-dev libcmocka-dev
+    libpq-dev libpcap-dev libmicrohttpd-dev libjansson-dev libyaml-dev libcurl4-openssl-dev libpsl-dev zlib1g-dev liblzma-dev libzstd-dev libcmocka-dev libfstrm-dev libprotobuf-c-dev protobuf-c-compiler
 COPY . /src
 RUN cmake -S /src -B /build -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo && cmake --build /build --target picket-aggregator picket-api picketctl \
     && strip /build/bin/picket-aggregator /build/bin/picket-api /build/bin/picketctl

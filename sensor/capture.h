@@ -11,6 +11,7 @@
 #include "packet.h"
 
 struct pk_capture;
+struct pk_dnstap_event;
 
 enum {
     PK_CAPTURE_ERROR_SIZE = 512
@@ -20,6 +21,8 @@ struct pk_raw_packet {
     int64_t ts_us;
     const uint8_t *data; /* until the next read */
     size_t caplen, wire_len;
+    const struct pk_dnstap_event *
+        tapped; /* of a dnstap source: what the frame says, instead of a packet; until the next read */
     uint16_t interface; /* index of the capture source, in the order configured; 0 for files */
 };
 

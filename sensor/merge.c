@@ -276,6 +276,9 @@ static uint8_t vantage_of(struct pk_merge *merge, const struct pk_transaction *t
     if (merge->options.vantage != PK_VANTAGE_UNKNOWN) {
         return (uint8_t)merge->options.vantage;
     }
+    if (transaction->query.vantage != PK_VANTAGE_UNKNOWN) {
+        return transaction->query.vantage;
+    }
     if (merge->options.site && merge->options.site->vantage != PK_VANTAGE_UNKNOWN) {
         return (uint8_t)merge->options.site->vantage;
     }
@@ -314,6 +317,9 @@ static struct pk_client client_of(const struct pk_merge *merge, const struct pk_
 {
     struct pk_client client = {.kind = PK_CLIENT_OUTSIDE, .addr = *addr};
     const struct pk_scope_site *site = merge->options.site;
+    if (addr->family == 0) { /* a server's log need not say who asked */
+        return (struct pk_client){.kind = PK_CLIENT_NONE};
+    }
     if (!merge->options.tenant) {
         client.kind = is_private(addr) ? PK_CLIENT_INSIDE : PK_CLIENT_OUTSIDE;
         return client;

@@ -167,7 +167,9 @@ static json_t *hex(const uint8_t *p, size_t len)
 
 static const char *transport_text(uint8_t transport)
 {
-    return transport == PK_TRANSPORT_TCP ? "tcp" : "udp";
+    static const char *const names[PK_N_TRANSPORTS] = {
+        "udp", "tcp", "dot", "doh", "doq", "dnscrypt-udp", "dnscrypt-tcp"};
+    return names[transport];
 }
 
 static void put_question(json_t *object, const struct pk_question *question)
@@ -345,6 +347,9 @@ void pk_output_transaction(struct pk_output *output, const struct pk_transaction
     if (transaction->transfer_records > 0) {
         set(line, "transfer_records", number(transaction->transfer_records));
         set(line, "transfer_messages", number(transaction->transfer_messages));
+    }
+    if (query->via) {
+        set(line, "via", text(query->via));
     }
     put_line(output, line);
 }

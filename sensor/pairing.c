@@ -249,6 +249,9 @@ static void report_unsolicited(struct pk_pairing *pairing, const struct pk_messa
                 .opcode = message->dns.opcode,
                 .has_question = message->dns.has_question,
                 .question = message->dns.question,
+                .via = message->via,
+                .vantage = message->vantage,
+                .is_upstream = message->is_upstream,
             },
         .response = message,
         .response_ts_us = message->ts_us,
@@ -416,6 +419,9 @@ static void fill_query(struct pk_query *query, const struct pk_message *message)
     memcpy(
         query->question.name.wire, message->dns.question.name.wire, message->dns.question.name.len);
     query->retransmissions = 0;
+    query->via = message->via;
+    query->vantage = message->vantage;
+    query->is_upstream = message->is_upstream;
 }
 
 static struct open *add_open(struct pk_pairing *pairing, const struct key *key, uint64_t hash,
@@ -475,7 +481,7 @@ static void on_query(struct pk_pairing *pairing, const struct wanted *wanted, ui
     }
 }
 
-void pk_pairing_message(struct pk_pairing *pairing, const struct pk_message *message)
+static struct wanted wanted_of(const struct pk_message *message)
 {
     struct wanted wanted;
     bool is_response = message->dns.is_response;
@@ -487,13 +493,26 @@ void pk_pairing_message(struct pk_pairing *pairing, const struct pk_message *mes
     wanted.key.id = message->dns.id;
     wanted.key.transport = message->transport;
     wanted.question = message->dns.has_question ? &message->dns.question : NULL;
+    return wanted;
+}
+
+void pk_pairing_message(struct pk_pairing *pairing, const struct pk_message *message)
+{
+    struct wanted wanted = wanted_of(message);
     uint64_t hash = pk_hash(&wanted.key, sizeof wanted.key);
     pk_pairing_tick(pairing, message->ts_us);
-    if (is_response) {
+    if (message->dns.is_response) {
         on_response(pairing, &wanted, hash, message);
     } else {
         on_query(pairing, &wanted, hash, message);
     }
+}
+
+bool pk_pairing_awaits(const struct pk_pairing *pairing, const struct pk_message *response)
+{
+    struct wanted wanted = wanted_of(response);
+    uint64_t hash = pk_hash(&wanted.key, sizeof wanted.key);
+    return pk_map_find(&pairing->open_map, hash, pairing->open, &wanted) != PK_MAP_NONE;
 }
 
 void pk_pairing_tick(struct pk_pairing *pairing, int64_t now_us)

@@ -30,6 +30,8 @@ pk_err pk_pairing_new(struct pk_stats *stats, pk_pairing_cb on_transaction, void
 void pk_pairing_free(struct pk_pairing *pairing);
 /* A usable message of opcode QUERY (or NOTIFY, UPDATE, STATUS: paired by the same rules). */
 void pk_pairing_message(struct pk_pairing *pairing, const struct pk_message *message);
+/* Whether a query is open that this response would answer. */
+bool pk_pairing_awaits(const struct pk_pairing *pairing, const struct pk_message *response);
 /* Closes what timed out by now_us. */
 void pk_pairing_tick(struct pk_pairing *pairing, int64_t now_us);
 /* End of input: closes everything. */

@@ -14,6 +14,7 @@ struct pk_pipeline {
     struct pk_pairing *pairing;
     struct pk_history *history;
     struct pk_message message; /* of the packet in hand; big, so not on the stack of every call */
+    struct pk_dnstap_told told;
     int64_t ts_us;
     uint16_t interface; /* of the packet in hand */
 };
@@ -35,7 +36,9 @@ static void on_transaction(void *arg, const struct pk_transaction *transaction)
     if (pipeline->options.output) {
         pk_output_transaction(pipeline->options.output, transaction);
     }
-    if (pipeline->options.merge) {
+    if (transaction->query.is_upstream) {
+        pipeline->stats->upstream += transaction->outcome != PK_OUTCOME_UNSOLICITED;
+    } else if (pipeline->options.merge) {
         pk_merge_transaction(pipeline->options.merge, transaction);
     }
     if (pipeline->options.wants_rrsets) {
@@ -56,26 +59,13 @@ static bool is_usable(const struct pk_dnsmsg *dns)
     return dns->fault != PK_DNS_SHORT_HEADER && dns->fault != PK_DNS_BAD_QUESTION;
 }
 
-static void take_message(
-    struct pk_pipeline *pipeline, const struct pk_packet *packet, const uint8_t *wire, size_t len)
+/* The message in hand, parsed: counted, printed, paired. */
+static void settle(struct pk_pipeline *pipeline, bool is_printed)
 {
     struct pk_stats *stats = pipeline->stats;
     struct pk_message *message = &pipeline->message;
-    message->ts_us = pipeline->ts_us;
-    message->frame = stats->packets;
-    message->src = packet->src;
-    message->dst = packet->dst;
-    message->sport = packet->sport;
-    message->dport = packet->dport;
-    message->transport = packet->is_tcp ? PK_TRANSPORT_TCP : PK_TRANSPORT_UDP;
-    message->via = packet->via;
-    message->interface = pipeline->interface;
-    message->is_fragmented = packet->is_fragmented;
-    (void)pk_dnsmsg_parse(wire, len, &message->dns); /* the fault says what is usable */
-    stats->messages_tcp += packet->is_tcp;
-    stats->messages_udp += !packet->is_tcp;
     stats->faults[message->dns.fault]++;
-    if (pipeline->options.output) {
+    if (is_printed && pipeline->options.output) {
         pk_output_message(pipeline->options.output, message);
     }
     if (!is_usable(&message->dns)) {
@@ -87,6 +77,108 @@ static void take_message(
         stats->queries += !message->dns.is_response;
         pk_pairing_message(pipeline->pairing, message);
     }
+}
+
+static void take_message(
+    struct pk_pipeline *pipeline, const struct pk_packet *packet, const uint8_t *wire, size_t len)
+{
+    struct pk_stats *stats = pipeline->stats;
+    struct pk_message *message = &pipeline->message;
+    message->ts_us = pipeline->ts_us;
+    message->frame = stats->packets + stats->dnstap.frames;
+    message->src = packet->src;
+    message->dst = packet->dst;
+    message->sport = packet->sport;
+    message->dport = packet->dport;
+    message->transport = packet->is_tcp ? PK_TRANSPORT_TCP : PK_TRANSPORT_UDP;
+    message->via = packet->via;
+    message->interface = pipeline->interface;
+    message->is_fragmented = packet->is_fragmented;
+    message->vantage = PK_VANTAGE_UNKNOWN;
+    message->is_upstream = false;
+    message->zone.len = 0;
+    (void)pk_dnsmsg_parse(wire, len, &message->dns); /* the fault says what is usable */
+    stats->messages_tcp += packet->is_tcp;
+    stats->messages_udp += !packet->is_tcp;
+    settle(pipeline, true);
+}
+
+/* --- dnstap --- */
+
+static void fill_tapped(struct pk_pipeline *pipeline, const struct pk_dnstap_event *event,
+    bool is_response, int64_t ts_us, struct pk_slice wire)
+{
+    struct pk_message *message = &pipeline->message;
+    message->ts_us = ts_us;
+    message->frame = pipeline->stats->packets + pipeline->stats->dnstap.frames;
+    message->src = is_response ? event->responder : event->initiator;
+    message->dst = is_response ? event->initiator : event->responder;
+    message->sport = is_response ? event->responder_port : event->initiator_port;
+    message->dport = is_response ? event->initiator_port : event->responder_port;
+    message->transport = event->transport;
+    message->via = pk_dnstap_via(event->kind);
+    message->interface = pipeline->interface;
+    message->is_fragmented = false;
+    message->vantage = (uint8_t)pk_dnstap_vantage(event->kind);
+    message->is_upstream = !(pipeline->options.dnstap.whole >> event->kind & 1);
+    message->zone = event->zone;
+    (void)pk_dnsmsg_parse(wire.data, wire.len, &message->dns);
+}
+
+/* A response in the message in hand that no open query awaits: servers may log responses alone. Its query is the one that came with it, or what the response
+ * says of it; a server answers nothing that was not asked. */
+static void tell_query_of(
+    struct pk_pipeline *pipeline, const struct pk_dnstap_event *event, int64_t query_us)
+{
+    const struct pk_dnsmsg *dns = &pipeline->message.dns;
+    uint8_t made[PK_DNSTAP_MAX_MADE_QUERY];
+    if (!is_usable(dns) || !is_paired(dns->opcode) ||
+        pk_pairing_awaits(pipeline->pairing, &pipeline->message)) {
+        return;
+    }
+    struct pk_slice wire = {made, (uint32_t)pk_dnstap_make_query(dns, made)};
+    uint16_t id = dns->id;
+    bool is_seen = false;
+    if (event->query.len > 0) {
+        fill_tapped(pipeline, event, false, query_us, event->query);
+        is_seen = is_usable(&pipeline->message.dns) && pipeline->message.dns.id == id;
+    }
+    if (!is_seen) {
+        fill_tapped(pipeline, event, false, query_us, wire);
+    }
+    pipeline->stats->dnstap.messages++;
+    pipeline->stats->dnstap.synthesised++;
+    pk_dnstap_told_note(&pipeline->told, &pipeline->message);
+    settle(pipeline, is_seen);
+}
+
+static void take_tapped(struct pk_pipeline *pipeline, const struct pk_raw_packet *raw)
+{
+    const struct pk_dnstap_event *event = raw->tapped;
+    struct pk_dnstap_stats *stats = &pipeline->stats->dnstap;
+    enum pk_dnstap_fate fate = event->fate;
+    stats->frames++;
+    stats->bytes += event->frame_len;
+    if (fate == PK_DNSTAP_USED && !pk_dnstap_is_wanted(&pipeline->options.dnstap, event)) {
+        fate = PK_DNSTAP_UNUSED;
+    }
+    struct pk_slice wire = event->is_response ? event->response : event->query;
+    if (fate == PK_DNSTAP_USED) {
+        fill_tapped(pipeline, event, event->is_response, raw->ts_us, wire);
+        if (!event->is_response && pk_dnstap_told_take(&pipeline->told, &pipeline->message)) {
+            fate = PK_DNSTAP_LATE;
+        }
+    }
+    stats->fates[fate]++;
+    if (fate != PK_DNSTAP_USED) {
+        return;
+    }
+    if (event->is_response) {
+        tell_query_of(pipeline, event, raw->ts_us - (event->ts_us - event->query_us));
+        fill_tapped(pipeline, event, true, raw->ts_us, wire);
+    }
+    stats->messages++;
+    settle(pipeline, true);
 }
 
 static void on_stream_message(
@@ -103,6 +195,10 @@ pk_err pk_pipeline_new(const struct pk_pipeline_options *options, struct pk_stat
         return PK_ERR_NOMEM;
     }
     pipeline->options = *options;
+    if (!options->dnstap.whole && !options->dnstap.rrsets_only) {
+        pipeline->options.dnstap.whole = PK_DNSTAP_USE_WHOLE;
+        pipeline->options.dnstap.rrsets_only = PK_DNSTAP_USE_RRSETS;
+    }
     pipeline->stats = stats;
     if (pk_reasm_new(stats, on_stream_message, pipeline, &pipeline->reasm) != PK_OK ||
         pk_pairing_new(stats, on_transaction, pipeline, &pipeline->pairing) != PK_OK ||
@@ -130,6 +226,10 @@ void pk_pipeline_packet(
     struct pk_packet packet;
     pipeline->ts_us = raw->ts_us;
     pipeline->interface = raw->interface;
+    if (raw->tapped) {
+        take_tapped(pipeline, raw);
+        return;
+    }
     pipeline->stats->packets++;
     enum pk_disposition disposition = pk_packet_dissect(
         link_type, raw->data, raw->caplen, raw->wire_len, &pipeline->options.ports, &packet);

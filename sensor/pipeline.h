@@ -5,6 +5,7 @@
 #include "picket/err.h"
 
 #include "capture.h"
+#include "dnstap.h"
 #include "merge.h"
 #include "output.h"
 #include "stats.h"
@@ -17,11 +18,14 @@ struct pk_pipeline_options {
     struct pk_output *output;
     struct pk_merge *merge;
     bool wants_rrsets; /* for output or merge */
+    struct pk_dnstap_use
+        dnstap; /* which messages of a dnstap source are used; both sets empty: the defaults */
 };
 
 pk_err pk_pipeline_new(const struct pk_pipeline_options *options, struct pk_stats *stats,
     struct pk_pipeline **out_pipeline);
 void pk_pipeline_free(struct pk_pipeline *pipeline);
+/* A packet of this link type, or a frame of dnstap (link_type is not looked at). */
 void pk_pipeline_packet(
     struct pk_pipeline *pipeline, int link_type, const struct pk_raw_packet *packet);
 /* Live capture without packets: time passes all the same. */

@@ -22,6 +22,13 @@ const char *pk_disposition_str(enum pk_disposition disposition)
     return names[disposition];
 }
 
+const char *pk_dnstap_fate_str(enum pk_dnstap_fate fate)
+{
+    static const char *const names[PK_N_DNSTAP_FATES] = {
+        "used", "unused", "late", "empty", "unknown", "malformed", "oversize"};
+    return names[fate];
+}
+
 static uint64_t sum(const uint64_t *values, size_t n)
 {
     uint64_t total = 0;
@@ -29,6 +36,11 @@ static uint64_t sum(const uint64_t *values, size_t n)
         total += values[i];
     }
     return total;
+}
+
+static uint64_t messages(const struct pk_stats *s)
+{
+    return s->messages_udp + s->messages_tcp + s->dnstap.messages;
 }
 
 const char *pk_stats_check(const struct pk_stats *s)
@@ -39,10 +51,16 @@ const char *pk_stats_check(const struct pk_stats *s)
     if (s->messages_udp != s->dispositions[PK_PACKET_DNS]) {
         return "UDP messages != packets with DNS";
     }
-    if (s->messages_udp + s->messages_tcp != sum(s->faults, PK_N_DNS_FAULTS)) {
+    if (s->dnstap.frames != sum(s->dnstap.fates, PK_N_DNSTAP_FATES)) {
+        return "dnstap frames != sum of fates";
+    }
+    if (s->dnstap.messages != s->dnstap.fates[PK_DNSTAP_USED] + s->dnstap.synthesised) {
+        return "dnstap messages != frames used + queries synthesised";
+    }
+    if (messages(s) != sum(s->faults, PK_N_DNS_FAULTS)) {
         return "messages != sum of parse results";
     }
-    if (s->messages_udp + s->messages_tcp != s->unusable + s->queries + s->responses + s->ignored) {
+    if (messages(s) != s->unusable + s->queries + s->responses + s->ignored) {
         return "messages != unusable + queries + responses + ignored";
     }
     if (s->queries != s->opened + s->retransmissions) {
@@ -67,6 +85,25 @@ static void set(json_t *object, const char *key, uint64_t v)
     json_object_set_new(object, key, u64(v));
 }
 
+static json_t *dnstap_json(const struct pk_dnstap_stats *s)
+{
+    json_t *object = json_object(), *fates = json_object();
+    for (int i = 0; i < PK_N_DNSTAP_FATES; i++) {
+        set(fates, pk_dnstap_fate_str((enum pk_dnstap_fate)i), s->fates[i]);
+    }
+    set(object, "frames", s->frames);
+    set(object, "bytes", s->bytes);
+    json_object_set_new(object, "fates", fates);
+    set(object, "messages", s->messages);
+    set(object, "synthesised", s->synthesised);
+    set(object, "connections", s->connections);
+    set(object, "refused", s->refused);
+    set(object, "broken", s->broken);
+    set(object, "idle", s->idle);
+    set(object, "paused", s->paused);
+    return object;
+}
+
 pk_err pk_stats_json(const struct pk_stats *s, struct pk_bytes *out)
 {
     json_t *root = json_object(), *packets = json_object(), *faults = json_object();
@@ -75,7 +112,7 @@ pk_err pk_stats_json(const struct pk_stats *s, struct pk_bytes *out)
         const char *key;
         uint64_t v;
     } plain[] = {
-        {"messages", s->messages_udp + s->messages_tcp},
+        {"messages", messages(s)},
         {"messages_udp", s->messages_udp},
         {"messages_tcp", s->messages_tcp},
         {"unusable", s->unusable},
@@ -102,6 +139,7 @@ pk_err pk_stats_json(const struct pk_stats *s, struct pk_bytes *out)
         {"rrsets", s->rrsets},
         {"rrsets_refused", s->rrsets_refused},
         {"rrsets_shed", s->rrsets_shed},
+        {"upstream", s->upstream},
         {"in_scope", s->in_scope},
         {"negative", s->negative},
         {"positive", s->positive},
@@ -124,6 +162,7 @@ pk_err pk_stats_json(const struct pk_stats *s, struct pk_bytes *out)
         set(faults, pk_dns_fault_str((enum pk_dns_fault)i), s->faults[i]);
     }
     json_object_set_new(root, "parsed", faults);
+    json_object_set_new(root, "dnstap", dnstap_json(&s->dnstap));
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
         set(root, plain[i].key, plain[i].v);
     }
@@ -145,19 +184,22 @@ void pk_stats_health(const struct pk_stats *now, const struct pk_stats *before,
     const struct pk_health health = {
         .v = {
             [PK_HEALTH_INTERVAL_MS] = interval_ms,
-            [PK_HEALTH_PACKETS] = DELTA(packets),
+            [PK_HEALTH_PACKETS] = DELTA(packets) + DELTA(dnstap.frames),
             [PK_HEALTH_KERNEL_DROPPED] = DELTA(kernel_dropped),
             [PK_HEALTH_IFACE_DROPPED] = DELTA(iface_dropped),
             [PK_HEALTH_NOT_DNS] =
-                DELTA(dispositions[PK_PACKET_NOT_DNS]) + DELTA(dispositions[PK_PACKET_EMPTY]),
+                DELTA(dispositions[PK_PACKET_NOT_DNS]) + DELTA(dispositions[PK_PACKET_EMPTY]) +
+                DELTA(dnstap.fates[PK_DNSTAP_UNUSED]) + DELTA(dnstap.fates[PK_DNSTAP_LATE]) +
+                DELTA(dnstap.fates[PK_DNSTAP_EMPTY]) + DELTA(dnstap.fates[PK_DNSTAP_UNKNOWN]),
             [PK_HEALTH_SNAPPED] = DELTA(dispositions[PK_PACKET_SNAPPED]),
-            [PK_HEALTH_BAD_PACKET] = DELTA(dispositions[PK_PACKET_BAD_LINK]) +
-                                     DELTA(dispositions[PK_PACKET_BAD_IP]) +
-                                     DELTA(dispositions[PK_PACKET_BAD_TRANSPORT]),
+            [PK_HEALTH_BAD_PACKET] =
+                DELTA(dispositions[PK_PACKET_BAD_LINK]) + DELTA(dispositions[PK_PACKET_BAD_IP]) +
+                DELTA(dispositions[PK_PACKET_BAD_TRANSPORT]) +
+                DELTA(dnstap.fates[PK_DNSTAP_MALFORMED]) + DELTA(dnstap.fates[PK_DNSTAP_OVERSIZE]),
             [PK_HEALTH_FRAGMENTS] = DELTA(dispositions[PK_PACKET_FRAGMENT]),
             [PK_HEALTH_TCP_SEGMENTS] = DELTA(tcp_segments),
             [PK_HEALTH_TCP_SHED] = DELTA(tcp_shed_bytes),
-            [PK_HEALTH_MESSAGES] = DELTA(messages_udp) + DELTA(messages_tcp),
+            [PK_HEALTH_MESSAGES] = messages(now) - messages(before),
             [PK_HEALTH_MALFORMED] = DELTA(unusable),
             [PK_HEALTH_QUERIES] = DELTA(queries),
             [PK_HEALTH_RESPONSES] = DELTA(responses),
@@ -169,7 +211,8 @@ void pk_stats_health(const struct pk_stats *now, const struct pk_stats *before,
             [PK_HEALTH_PAIRING_EVICTED] = DELTA(evicted),
             [PK_HEALTH_IN_SCOPE] = DELTA(in_scope),
             [PK_HEALTH_NEGATIVE] = DELTA(negative),
-            [PK_HEALTH_POSITIVE] = DELTA(positive),
+            [PK_HEALTH_POSITIVE] =
+                DELTA(positive) + DELTA(upstream), /* of both only RRsets travel */
             [PK_HEALTH_MERGE_SHED] = DELTA(merge_shed),
             [PK_HEALTH_RRSETS] = DELTA(rrsets),
             [PK_HEALTH_RRSETS_SHED] = DELTA(rrsets_shed),

@@ -24,8 +24,35 @@ enum pk_disposition {
 };
 const char *pk_disposition_str(enum pk_disposition disposition);
 
+/* What became of a dnstap frame; each frame counts in exactly one. */
+enum pk_dnstap_fate {
+    PK_DNSTAP_USED,   /* its DNS message went on */
+    PK_DNSTAP_UNUSED, /* of a kind or transport that the settings leave out */
+    PK_DNSTAP_LATE,   /* a query whose response came before it and stood for both */
+    PK_DNSTAP_EMPTY,  /* carries no DNS message of its kind */
+    PK_DNSTAP_UNKNOWN, /* a type of payload, message, socket family or protocol nobody has told us of */
+    PK_DNSTAP_MALFORMED, /* not the protocol buffer it says it is */
+    PK_DNSTAP_OVERSIZE,  /* longer than PK_FSTRM_MAX_FRAME: its stream ends */
+    PK_N_DNSTAP_FATES,
+};
+const char *pk_dnstap_fate_str(enum pk_dnstap_fate fate);
+
+struct pk_dnstap_stats {
+    uint64_t frames, bytes; /* of data frames */
+    uint64_t fates[PK_N_DNSTAP_FATES];
+    uint64_t messages;    /* DNS messages given on: frames used + queries made */
+    uint64_t synthesised; /* queries made from a response that came alone */
+    uint64_t connections; /* accepted, then served or */
+    uint64_t refused;     /* no place left: closed at once */
+    uint64_t broken;      /* closed because of what they sent, bad handshakes included */
+    uint64_t idle;        /* closed because they sent nothing, or half of something, for too long */
+    uint64_t paused;      /* times a sender had to wait because its share of a turn was used up */
+};
+
 struct pk_stats {
     uint64_t packets;
+    struct pk_dnstap_stats dnstap;
+    uint64_t upstream; /* transactions of servers among themselves, not activity */
     uint64_t dispositions[PK_N_DISPOSITIONS];
     uint64_t messages_udp, messages_tcp;
     uint64_t faults[PK_N_DNS_FAULTS];     /* of messages; OK and TRAILING are usable */

@@ -20,6 +20,11 @@ struct pk_message {
     uint16_t interface; /* where it was captured: of struct pk_raw_packet */
     bool
         is_fragmented; /* from IP fragments: who guesses the second can replace it (never into history) */
+    uint8_t
+        vantage; /* enum pk_vantage when the source knows it (dnstap), else PK_VANTAGE_UNKNOWN */
+    bool is_upstream; /* a server's own question to another server: history, never activity */
+    struct pk_name
+        zone; /* the zone the asking resolver took the server to serve; len 0: not known */
     struct pk_dnsmsg dns;
 };
 
@@ -37,6 +42,9 @@ struct pk_query {
     bool is_case_mixed;
     struct pk_question question; /* name as first asked, case kept */
     uint32_t retransmissions;
+    const char *via; /* of struct pk_message, as are these */
+    uint8_t vantage;
+    bool is_upstream;
 };
 
 enum pk_outcome {

@@ -41,6 +41,12 @@ enum pk_vantage {
 enum pk_transport {
     PK_TRANSPORT_UDP,
     PK_TRANSPORT_TCP,
+    /* The rest cannot be read on the wire: only a server that logs its messages (dnstap) shows them. */
+    PK_TRANSPORT_DOT, /* RFC 7858 */
+    PK_TRANSPORT_DOH, /* RFC 8484 */
+    PK_TRANSPORT_DOQ, /* RFC 9250 */
+    PK_TRANSPORT_DNSCRYPT_UDP,
+    PK_TRANSPORT_DNSCRYPT_TCP,
     PK_N_TRANSPORTS,
 };
 

@@ -1,0 +1,383 @@
+/* dnstap payloads to events, and events through the pipeline: what a server logs must give what was asked of it, however it logs. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "picket/hash.h"
+
+#include "packet_builder.h"
+#include "sensor/dnstap.h"
+#include "sensor/pipeline.h"
+#include "tap_builder.h"
+
+enum {
+    AQ = 1,
+    AR,
+    RQ,
+    RR,
+    CQ,
+    CR
+};
+
+enum {
+    NOON = 1700000000
+};
+
+struct fixture {
+    struct pk_stats stats;
+    struct pk_dnstap *dnstap;
+    struct pk_pipeline *pipeline;
+    struct pk_output *output;
+    struct pk_merge *merge;
+    char *text;
+    size_t text_len;
+    FILE *stream;
+    uint32_t n_activity;
+    uint8_t vantage;
+};
+
+static void on_window(void *arg, const struct pk_batch_info *info)
+{
+    (void)arg;
+    (void)info;
+}
+
+static void on_activity(void *arg, const struct pk_activity *row)
+{
+    struct fixture *f = arg;
+    f->n_activity += row->count;
+    f->vantage = row->signature.vantage;
+}
+
+static void on_rrset(void *arg, const struct pk_rrset *row)
+{
+    (void)arg;
+    (void)row;
+}
+
+static void on_negative(void *arg, const struct pk_negative *row)
+{
+    (void)arg;
+    (void)row;
+}
+
+static void on_window_end(void *arg)
+{
+    (void)arg;
+}
+
+static struct fixture *fixture_new(enum pk_output_mode mode, struct pk_dnstap_use use)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    pk_hash_set_key((const uint8_t[16]){1});
+    f->stream = open_memstream(&f->text, &f->text_len);
+    struct pk_merge_sink sink = {f, on_window, on_activity, on_rrset, on_negative, on_window_end};
+    struct pk_merge_options merge = {.window_ms = 10000};
+    assert_int_equal(pk_merge_new(&merge, &f->stats, &sink, &f->merge), PK_OK);
+    assert_int_equal(pk_output_new(mode, f->stream, &f->output), PK_OK);
+    assert_int_equal(pk_dnstap_new(&f->dnstap), PK_OK);
+    struct pk_pipeline_options options = {.ports = {.v = {53}, .n = 1},
+        .output = f->output,
+        .merge = f->merge,
+        .wants_rrsets = true,
+        .dnstap = use};
+    assert_int_equal(pk_pipeline_new(&options, &f->stats, &f->pipeline), PK_OK);
+    return f;
+}
+
+static void give_bytes(struct fixture *f, const void *payload, size_t len)
+{
+    struct pk_dnstap_event event;
+    pk_dnstap_decode(f->dnstap, payload, len, (int64_t)NOON * 1000000, &event);
+    struct pk_raw_packet raw = {.ts_us = event.ts_us, .tapped = &event};
+    pk_pipeline_packet(f->pipeline, 0, &raw);
+}
+
+static void give(struct fixture *f, const struct pk_tap *tap)
+{
+    uint8_t payload[PK_TAP_MAX];
+    give_bytes(f, payload, pk_tap_payload(payload, tap));
+}
+
+static void finish(struct fixture *f)
+{
+    pk_pipeline_flush(f->pipeline);
+    assert_int_equal(pk_output_flush(f->output), PK_OK);
+    assert_null(pk_stats_check(&f->stats));
+}
+
+static void fixture_free(struct fixture *f)
+{
+    pk_pipeline_free(f->pipeline);
+    pk_merge_free(f->merge);
+    pk_output_free(f->output);
+    pk_dnstap_free(f->dnstap);
+    fclose(f->stream);
+    free(f->text);
+    free(f);
+}
+
+static const char *const qname = "www.example.com.";
+
+static size_t answer(uint8_t *out, uint16_t id, uint16_t flags)
+{
+    static const uint8_t addr[4] = {192, 0, 2, 80};
+    return pk_build_record(out, pk_build_response(out, id, qname, 1, flags), 1, qname, 1, addr, 4);
+}
+
+/* The two halves of one exchange. */
+static void make_halves(struct pk_tap taps[2], uint8_t wires[2][512], unsigned query_type)
+{
+    const struct pk_tap base = {.family = 1,
+        .protocol = 3,
+        .initiator = "198.51.100.7",
+        .responder = "192.0.2.53",
+        .initiator_port = 4000,
+        .responder_port = 853,
+        .query_s = NOON,
+        .query_ns = 1000000};
+    size_t query_len = pk_build_query(wires[0], 7, qname, 1);
+    size_t response_len = answer(wires[1], 7, query_type == CQ ? 0x0180 : 0x0400);
+    taps[0] = taps[1] = base;
+    taps[0].type = query_type;
+    taps[0].query = wires[0];
+    taps[0].query_len = query_len;
+    taps[1].type = query_type + 1;
+    taps[1].response = wires[1];
+    taps[1].response_len = response_len;
+    taps[1].response_s = NOON;
+    taps[1].response_ns = 4000000;
+}
+
+static const struct pk_dnstap_use defaults;
+
+static void each_way_of_logging_gives_one_answered_transaction(void **state)
+{
+    (void)state;
+    enum way {
+        BOTH,
+        RESPONSE_ALONE,
+        RESPONSE_WITH_QUERY,
+        RESPONSE_FIRST,
+        N_WAYS
+    };
+    for (int way = BOTH; way < N_WAYS; way++) {
+        uint8_t wires[2][512];
+        struct pk_tap taps[2];
+        struct fixture *f = fixture_new(PK_OUTPUT_TRANSACTIONS, defaults);
+        make_halves(taps, wires, CQ);
+        if (way == RESPONSE_WITH_QUERY) {
+            taps[1].query = taps[0].query;
+            taps[1].query_len = taps[0].query_len;
+        }
+        if (way == BOTH) {
+            give(f, &taps[0]);
+        }
+        give(f, &taps[1]);
+        if (way == RESPONSE_FIRST) {
+            give(f, &taps[0]);
+        }
+        finish(f);
+        assert_int_equal(f->stats.answered, 1);
+        assert_int_equal(f->stats.unanswered, 0);
+        assert_int_equal(f->stats.unsolicited, 0);
+        assert_int_equal(f->stats.dnstap.synthesised, way != BOTH);
+        assert_int_equal(f->stats.dnstap.fates[PK_DNSTAP_LATE], way == RESPONSE_FIRST);
+        assert_int_equal(f->n_activity, 1);
+        assert_int_equal(f->vantage, PK_VANTAGE_RESOLVER);
+        assert_non_null(strstr(f->text, "\"latency_us\":3000"));
+        assert_non_null(strstr(f->text, "\"proto\":\"dot\""));
+        assert_non_null(strstr(f->text, "\"client\":\"198.51.100.7\""));
+        assert_non_null(strstr(f->text, "\"server\":\"192.0.2.53\""));
+        assert_non_null(strstr(f->text, "\"via\":\"dnstap:client\""));
+        assert_non_null(strstr(f->text, "\"rd\":true"));
+        fixture_free(f);
+    }
+}
+
+static void a_query_without_response_is_unanswered(void **state)
+{
+    (void)state;
+    uint8_t wires[2][512];
+    struct pk_tap taps[2];
+    struct fixture *f = fixture_new(PK_OUTPUT_TRANSACTIONS, defaults);
+    make_halves(taps, wires, AQ);
+    give(f, &taps[0]);
+    finish(f);
+    assert_int_equal(f->stats.unanswered, 1);
+    assert_int_equal(f->vantage, PK_VANTAGE_AUTHORITATIVE);
+    fixture_free(f);
+}
+
+static void the_legs_behind_a_resolver_are_history_and_no_activity(void **state)
+{
+    (void)state;
+    uint8_t wires[2][512];
+    struct pk_tap taps[2];
+    const struct pk_dnstap_use all = {.whole = 0x7f};
+    for (int is_all = 0; is_all < 2; is_all++) {
+        struct fixture *f = fixture_new(PK_OUTPUT_TRANSACTIONS, is_all ? all : defaults);
+        make_halves(taps, wires, RQ);
+        taps[1].zone = "example.com.";
+        taps[1].initiator = NULL; /* resolvers need not say from where they asked */
+        taps[0].initiator = NULL;
+        give(f, &taps[0]);
+        give(f, &taps[1]);
+        finish(f);
+        assert_int_equal(f->stats.answered, 1);
+        assert_int_equal(f->stats.rrsets, 1);
+        assert_int_equal(f->stats.upstream, !is_all);
+        assert_int_equal(f->n_activity, is_all);
+        fixture_free(f);
+    }
+}
+
+static void kinds_and_transports_that_are_not_wanted_are_counted(void **state)
+{
+    (void)state;
+    uint8_t wires[2][512];
+    struct pk_tap taps[2];
+    const struct pk_dnstap_use uses[] = {
+        {.whole = 1 << PK_DNSTAP_AUTH}, {.whole = PK_DNSTAP_USE_WHOLE, .encrypted_only = true}};
+    for (int i = 0; i < 2; i++) {
+        struct fixture *f = fixture_new(PK_OUTPUT_MESSAGES, uses[i]);
+        make_halves(taps, wires, CQ);
+        taps[1].protocol = 2;
+        give(f, &taps[0]);
+        give(f, &taps[1]);
+        finish(f);
+        assert_int_equal(f->stats.dnstap.frames, 2);
+        assert_int_equal(f->stats.dnstap.fates[PK_DNSTAP_UNUSED], i == 0 ? 2 : 1);
+        fixture_free(f);
+    }
+}
+
+static void made_up_queries_are_not_printed_as_messages(void **state)
+{
+    (void)state;
+    uint8_t wires[2][512];
+    struct pk_tap taps[2];
+    struct fixture *f = fixture_new(PK_OUTPUT_MESSAGES, defaults);
+    make_halves(taps, wires, CQ);
+    give(f, &taps[1]);
+    finish(f);
+    assert_non_null(strstr(f->text, "\"qr\":1"));
+    assert_null(strstr(f->text, "\"qr\":0"));
+    assert_non_null(strstr(f->text, "\"frame\":1"));
+    fixture_free(f);
+}
+
+static void a_payload_is_one_of_the_fates(void **state)
+{
+    (void)state;
+    uint8_t wires[2][512], payload[PK_TAP_MAX];
+    struct pk_tap good[2], tap;
+    make_halves(good, wires, CQ);
+    size_t len = pk_tap_payload(payload, &good[0]);
+    struct pk_dnstap *dnstap;
+    struct pk_dnstap_event event;
+    assert_int_equal(pk_dnstap_new(&dnstap), PK_OK);
+    for (size_t cut = 1; cut <= len; cut++) { /* the type stands last and is needed */
+        pk_dnstap_decode(dnstap, payload, len - cut, 0, &event);
+        assert_int_equal(event.fate, PK_DNSTAP_MALFORMED);
+    }
+#define FATE_OF(changed)                                                                           \
+    (tap = (changed), pk_dnstap_decode(dnstap, payload, pk_tap_payload(payload, &tap), 5, &event), \
+        event.fate)
+#define WITH(field, v) \
+    __extension__({    \
+        tap = good[0]; \
+        tap.field = v; \
+        tap;           \
+    })
+    assert_int_equal(FATE_OF(good[0]), PK_DNSTAP_USED);
+    assert_int_equal(event.kind, PK_DNSTAP_CLIENT);
+    assert_int_equal(event.transport, PK_TRANSPORT_DOT);
+    assert_int_equal(event.ts_us, (int64_t)NOON * 1000000 + 1000);
+    assert_int_equal(FATE_OF(WITH(protocol, 7)), PK_DNSTAP_USED);
+    assert_int_equal(event.transport, PK_TRANSPORT_DOQ);
+    assert_int_equal(FATE_OF(WITH(protocol, 8)), PK_DNSTAP_UNKNOWN);
+    assert_int_equal(FATE_OF(WITH(family, 3)), PK_DNSTAP_UNKNOWN);
+    assert_int_equal(FATE_OF(WITH(type, 15)), PK_DNSTAP_UNKNOWN);
+    assert_int_equal(FATE_OF(WITH(type, 14)), PK_DNSTAP_EMPTY);
+    assert_int_equal(FATE_OF(WITH(type, 0)), PK_DNSTAP_MALFORMED);
+    assert_int_equal(FATE_OF(WITH(query, NULL)), PK_DNSTAP_EMPTY);
+    assert_int_equal(FATE_OF(WITH(query, wires[1])), PK_DNSTAP_MALFORMED); /* QR */
+    assert_int_equal(FATE_OF(WITH(family, 2)), PK_DNSTAP_MALFORMED);       /* of four bytes */
+    assert_int_equal(FATE_OF(WITH(initiator_port, 65536)), PK_DNSTAP_MALFORMED);
+    assert_int_equal(FATE_OF(WITH(query_s, UINT64_MAX)), PK_DNSTAP_USED);
+    assert_true(event.ts_us < INT64_C(253402300800) * 1000000);
+    assert_int_equal(FATE_OF(WITH(query_s, 0)), PK_DNSTAP_USED);
+    assert_int_equal(event.ts_us, 5);
+    tap = good[0];
+    tap.family = 2;
+    tap.initiator = "::ffff:198.51.100.7";
+    tap.responder = "2001:db8::53";
+    assert_int_equal(FATE_OF(tap), PK_DNSTAP_USED);
+    assert_int_equal(event.initiator.family, 4);
+    assert_int_equal(event.responder.family, 6);
+    pk_dnstap_decode(dnstap, (const uint8_t *)"\x78\x02", 2, 0, &event);
+    assert_int_equal(event.fate, PK_DNSTAP_UNKNOWN); /* another type of payload */
+    pk_dnstap_decode(dnstap, (const uint8_t *)"\x78\x01", 2, 0, &event);
+    assert_int_equal(event.fate, PK_DNSTAP_EMPTY);
+    pk_dnstap_decode(dnstap, NULL, 0, 0, &event);
+    assert_int_equal(event.fate, PK_DNSTAP_MALFORMED);
+    pk_dnstap_free(dnstap);
+}
+
+static void a_payload_of_countless_fields_costs_no_more_than_the_arena(void **state)
+{
+    (void)state;
+    enum {
+        N = 65536
+    };
+    uint8_t *payload = malloc(2 * N);
+    struct pk_dnstap *dnstap;
+    struct pk_dnstap_event event;
+    assert_non_null(payload);
+    assert_int_equal(pk_dnstap_new(&dnstap), PK_OK);
+    for (size_t i = 0; i < N;
+         i++) { /* field 13 is none of the schema's; the last says which type */
+        payload[2 * i] = 13 << 3;
+        payload[2 * i + 1] = 1;
+    }
+    payload[2 * N - 2] = 15 << 3;
+    pk_dnstap_decode(dnstap, payload, 2 * N, 0, &event);
+    assert_int_equal(event.fate, PK_DNSTAP_MALFORMED);
+    pk_dnstap_free(dnstap);
+    free(payload);
+}
+
+static void kinds_are_named(void **state)
+{
+    (void)state;
+    uint8_t kinds = 0;
+    assert_true(pk_dnstap_kinds_parse("auth,client,update", &kinds));
+    assert_int_equal(kinds, PK_DNSTAP_USE_WHOLE);
+    assert_true(pk_dnstap_kinds_parse("", &kinds));
+    assert_int_equal(kinds, 0);
+    assert_false(pk_dnstap_kinds_parse("auth,clients", &kinds));
+    assert_false(pk_dnstap_kinds_parse("auth,,client", &kinds));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_way_of_logging_gives_one_answered_transaction),
+        cmocka_unit_test(a_query_without_response_is_unanswered),
+        cmocka_unit_test(the_legs_behind_a_resolver_are_history_and_no_activity),
+        cmocka_unit_test(kinds_and_transports_that_are_not_wanted_are_counted),
+        cmocka_unit_test(made_up_queries_are_not_printed_as_messages),
+        cmocka_unit_test(a_payload_is_one_of_the_fates),
+        cmocka_unit_test(a_payload_of_countless_fields_costs_no_more_than_the_arena),
+        cmocka_unit_test(kinds_are_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
