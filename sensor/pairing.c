@@ -481,25 +481,33 @@ static void on_query(struct pk_pairing *pairing, const struct wanted *wanted, ui
     }
 }
 
-static struct wanted wanted_of(const struct pk_message *message)
+static void want(const struct pk_message *message, const struct pk_leg *leg,
+    struct wanted *out_wanted, uint64_t *out_hash)
 {
-    struct wanted wanted;
     bool is_response = message->dns.is_response;
-    memset(&wanted, 0, sizeof wanted);
-    wanted.key.client = is_response ? message->dst : message->src;
-    wanted.key.server = is_response ? message->src : message->dst;
-    wanted.key.client_port = is_response ? message->dport : message->sport;
-    wanted.key.server_port = is_response ? message->sport : message->dport;
-    wanted.key.id = message->dns.id;
-    wanted.key.transport = message->transport;
-    wanted.question = message->dns.has_question ? &message->dns.question : NULL;
-    return wanted;
+    memset(out_wanted, 0, sizeof *out_wanted);
+    out_wanted->key.client = is_response ? leg->dst : leg->src;
+    out_wanted->key.server = is_response ? leg->src : leg->dst;
+    out_wanted->key.client_port = is_response ? leg->dport : leg->sport;
+    out_wanted->key.server_port = is_response ? leg->sport : leg->dport;
+    out_wanted->key.id = message->dns.id;
+    out_wanted->key.transport = message->transport;
+    out_wanted->question = message->dns.has_question ? &message->dns.question : NULL;
+    *out_hash = pk_hash(&out_wanted->key, sizeof out_wanted->key);
+}
+
+static struct pk_leg leg_of(const struct pk_message *message)
+{
+    return (struct pk_leg){
+        .src = message->src, .dst = message->dst, .sport = message->sport, .dport = message->dport};
 }
 
 void pk_pairing_message(struct pk_pairing *pairing, const struct pk_message *message)
 {
-    struct wanted wanted = wanted_of(message);
-    uint64_t hash = pk_hash(&wanted.key, sizeof wanted.key);
+    struct wanted wanted;
+    struct pk_leg leg = leg_of(message);
+    uint64_t hash;
+    want(message, &leg, &wanted, &hash);
     pk_pairing_tick(pairing, message->ts_us);
     if (message->dns.is_response) {
         on_response(pairing, &wanted, hash, message);
@@ -508,11 +516,35 @@ void pk_pairing_message(struct pk_pairing *pairing, const struct pk_message *mes
     }
 }
 
-bool pk_pairing_awaits(const struct pk_pairing *pairing, const struct pk_message *response)
+bool pk_pairing_awaits(const struct pk_pairing *pairing, const struct pk_message *message)
 {
-    struct wanted wanted = wanted_of(response);
-    uint64_t hash = pk_hash(&wanted.key, sizeof wanted.key);
+    struct wanted wanted;
+    struct pk_leg leg = leg_of(message);
+    uint64_t hash;
+    want(message, &leg, &wanted, &hash);
     return pk_map_find(&pairing->open_map, hash, pairing->open, &wanted) != PK_MAP_NONE;
+}
+
+enum pk_claim pk_pairing_claim(
+    struct pk_pairing *pairing, const struct pk_message *message, const struct pk_leg *first)
+{
+    struct wanted wanted;
+    struct pk_leg leg = leg_of(message);
+    uint64_t hash;
+    want(message, &leg, &wanted, &hash);
+    uint32_t found = pk_map_find(&pairing->open_map, hash, pairing->open, &wanted);
+    if (found == PK_MAP_NONE) {
+        return PK_CLAIM_NONE;
+    }
+    match(pairing, &pairing->open[found], message);
+    want(message, first, &wanted, &hash);
+    uint32_t held = pk_map_find(&pairing->held_map, hash, pairing->held, &wanted);
+    if (held == PK_MAP_NONE) {
+        return PK_CLAIM_OWN;
+    }
+    (void)pk_map_remove(&pairing->held_map, hash, held);
+    pairing->held[held].message.frame = 0; /* taken */
+    return PK_CLAIM_TAKEN;
 }
 
 void pk_pairing_tick(struct pk_pairing *pairing, int64_t now_us)

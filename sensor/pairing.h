@@ -7,6 +7,7 @@
 
 #include "picket/err.h"
 
+#include "copies.h"
 #include "stats.h"
 #include "transaction.h"
 
@@ -30,8 +31,18 @@ pk_err pk_pairing_new(struct pk_stats *stats, pk_pairing_cb on_transaction, void
 void pk_pairing_free(struct pk_pairing *pairing);
 /* A usable message of opcode QUERY (or NOTIFY, UPDATE, STATUS: paired by the same rules). */
 void pk_pairing_message(struct pk_pairing *pairing, const struct pk_message *message);
-/* Whether a query is open that this response would answer. */
-bool pk_pairing_awaits(const struct pk_pairing *pairing, const struct pk_message *response);
+/* Whether a query is open that this response would answer, or that this query repeats. */
+bool pk_pairing_awaits(const struct pk_pairing *pairing, const struct pk_message *message);
+/* A response known to be a translated copy of one whose ends were *first (copies.h): the leg nearest to the client comes last. PK_CLAIM_NONE: no query of this leg is open, it is a
+ * copy and nothing else. PK_CLAIM_TAKEN: it answered its query in place of the first, which had waited and is forgotten. PK_CLAIM_OWN: it answered its query, and the first
+ * does not wait any more (it was reported as nobody's), so this one counts as a response. */
+enum pk_claim {
+    PK_CLAIM_NONE,
+    PK_CLAIM_TAKEN,
+    PK_CLAIM_OWN
+};
+enum pk_claim pk_pairing_claim(
+    struct pk_pairing *pairing, const struct pk_message *message, const struct pk_leg *first);
 /* Closes what timed out by now_us. */
 void pk_pairing_tick(struct pk_pairing *pairing, int64_t now_us);
 /* End of input: closes everything. */

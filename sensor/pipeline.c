@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "copies.h"
 #include "history.h"
 #include "pairing.h"
 #include "reasm.h"
@@ -11,6 +12,7 @@ struct pk_pipeline {
     struct pk_pipeline_options options;
     struct pk_stats *stats;
     struct pk_reasm *reasm;
+    struct pk_copies *copies;
     struct pk_pairing *pairing;
     struct pk_history *history;
     struct pk_message message; /* of the packet in hand; big, so not on the stack of every call */
@@ -59,6 +61,30 @@ static bool is_usable(const struct pk_dnsmsg *dns)
     return dns->fault != PK_DNS_SHORT_HEADER && dns->fault != PK_DNS_BAD_QUESTION;
 }
 
+static void count_direction(struct pk_stats *stats, const struct pk_message *message)
+{
+    stats->responses += message->dns.is_response;
+    stats->queries += !message->dns.is_response;
+}
+
+/* What was seen before goes no further. Of a translated response the copy may be the one that meets the query. */
+static void pair(struct pk_pipeline *pipeline, const struct pk_message *message)
+{
+    struct pk_leg first;
+    enum pk_copy copy = pk_copies_see(pipeline->copies, message, &first);
+    bool is_again = copy == PK_COPY_REPEAT &&
+                    pk_pairing_awaits(pipeline->pairing, message) == message->dns.is_response;
+    if (copy == PK_COPY_NONE || is_again) {
+        count_direction(pipeline->stats, message);
+        pk_pairing_message(pipeline->pairing, message);
+    } else if (copy == PK_COPY_TRANSLATED && message->dns.is_response &&
+               pk_pairing_claim(pipeline->pairing, message, &first) == PK_CLAIM_OWN) {
+        count_direction(pipeline->stats, message);
+    } else {
+        pipeline->stats->copies++;
+    }
+}
+
 /* The message in hand, parsed: counted, printed, paired. */
 static void settle(struct pk_pipeline *pipeline, bool is_printed)
 {
@@ -73,9 +99,7 @@ static void settle(struct pk_pipeline *pipeline, bool is_printed)
     } else if (!is_paired(message->dns.opcode)) {
         stats->ignored++;
     } else {
-        stats->responses += message->dns.is_response;
-        stats->queries += !message->dns.is_response;
-        pk_pairing_message(pipeline->pairing, message);
+        pair(pipeline, message);
     }
 }
 
@@ -201,6 +225,7 @@ pk_err pk_pipeline_new(const struct pk_pipeline_options *options, struct pk_stat
     }
     pipeline->stats = stats;
     if (pk_reasm_new(stats, on_stream_message, pipeline, &pipeline->reasm) != PK_OK ||
+        pk_copies_new(&pipeline->copies) != PK_OK ||
         pk_pairing_new(stats, on_transaction, pipeline, &pipeline->pairing) != PK_OK ||
         pk_history_new(stats, on_rrset, pipeline, &pipeline->history) != PK_OK) {
         pk_pipeline_free(pipeline);
@@ -214,6 +239,7 @@ void pk_pipeline_free(struct pk_pipeline *pipeline)
 {
     if (pipeline) {
         pk_reasm_free(pipeline->reasm);
+        pk_copies_free(pipeline->copies);
         pk_pairing_free(pipeline->pairing);
         pk_history_free(pipeline->history);
         free(pipeline);
@@ -244,6 +270,7 @@ void pk_pipeline_packet(
 void pk_pipeline_tick(struct pk_pipeline *pipeline, int64_t now_us)
 {
     pk_pairing_tick(pipeline->pairing, now_us);
+    pipeline->stats->copies_forgotten = pk_copies_forgotten(pipeline->copies);
     if (pipeline->options.merge) {
         pk_merge_tick(pipeline->options.merge, now_us, false);
     }
@@ -252,6 +279,7 @@ void pk_pipeline_tick(struct pk_pipeline *pipeline, int64_t now_us)
 void pk_pipeline_flush(struct pk_pipeline *pipeline)
 {
     pk_pairing_flush(pipeline->pairing);
+    pipeline->stats->copies_forgotten = pk_copies_forgotten(pipeline->copies);
     if (pipeline->options.merge) {
         pk_merge_tick(pipeline->options.merge, pipeline->ts_us, true);
     }

@@ -60,8 +60,8 @@ const char *pk_stats_check(const struct pk_stats *s)
     if (messages(s) != sum(s->faults, PK_N_DNS_FAULTS)) {
         return "messages != sum of parse results";
     }
-    if (messages(s) != s->unusable + s->queries + s->responses + s->ignored) {
-        return "messages != unusable + queries + responses + ignored";
+    if (messages(s) != s->unusable + s->queries + s->responses + s->ignored + s->copies) {
+        return "messages != unusable + queries + responses + ignored + copies";
     }
     if (s->queries != s->opened + s->retransmissions) {
         return "queries != opened + retransmissions";
@@ -119,6 +119,8 @@ pk_err pk_stats_json(const struct pk_stats *s, struct pk_bytes *out)
         {"queries", s->queries},
         {"responses", s->responses},
         {"ignored", s->ignored},
+        {"copies", s->copies},
+        {"copies_forgotten", s->copies_forgotten},
         {"opened", s->opened},
         {"retransmissions", s->retransmissions},
         {"matched", s->matched},

@@ -58,6 +58,7 @@ struct pk_stats {
     uint64_t faults[PK_N_DNS_FAULTS];     /* of messages; OK and TRAILING are usable */
     uint64_t unusable;                    /* messages without a usable header and question */
     uint64_t queries, responses, ignored; /* usable messages: ignored are other opcodes */
+    uint64_t copies, copies_forgotten;    /* messages seen before (copies.h), counted once */
     uint64_t opened, retransmissions;     /* queries */
     uint64_t matched, unsolicited,
         transfer_more; /* responses: transfer_more are later messages of a transfer */

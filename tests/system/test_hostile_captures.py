@@ -33,7 +33,7 @@ def balance_faults(counters):
         "messages = udp + tcp": (c["messages"], c["messages_udp"] + c["messages_tcp"]),
         "udp messages = packets with DNS": (c["messages_udp"], c["dispositions"]["dns"]),
         "messages = parse results": (c["messages"], sum(c["parsed"].values())),
-        "messages = kinds": (c["messages"], c["unusable"] + c["queries"] + c["responses"] + c["ignored"]),
+        "messages = kinds": (c["messages"], c["unusable"] + c["queries"] + c["responses"] + c["ignored"] + c["copies"]),
         "queries": (c["queries"], c["opened"] + c["retransmissions"]),
         "responses": (c["responses"], c["matched"] + c["unsolicited"] + c["transfer_more"]),
         "transactions": (c["opened"], c["answered"] + c["unanswered"]),

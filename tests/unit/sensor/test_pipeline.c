@@ -117,6 +117,99 @@ static void an_exchange_is_two_messages_one_transaction_one_rrset(void **state)
     }
 }
 
+struct sight {
+    uint16_t interface;
+    uint8_t client, server;
+    uint16_t client_port;
+};
+
+static void show(struct fixture *f, const struct sight *sight, bool is_response)
+{
+    uint8_t wire[512], data[PK_BUILD_MAX];
+    static const uint8_t addr[4] = {192, 0, 2, 80};
+    const struct pk_build_flow flow = {.link = PK_BUILD_ETHERNET,
+        .src = is_response ? sight->server : sight->client,
+        .dst = is_response ? sight->client : sight->server,
+        .sport = is_response ? 53 : sight->client_port,
+        .dport = is_response ? sight->client_port : 53};
+    size_t len = is_response
+                     ? pk_build_record(wire, pk_build_response(wire, 7, "www.example.com.", 1, 0),
+                           1, "www.example.com.", 1, addr, 4)
+                     : pk_build_query(wire, 7, "www.example.com.", 1);
+    size_t whole = pk_build_packet(data, &flow, wire, len);
+    struct pk_raw_packet raw = {.ts_us = f->ts_us += 20,
+        .data = data,
+        .caplen = whole,
+        .wire_len = whole,
+        .interface = sight->interface};
+    pk_pipeline_packet(f->pipeline, PK_BUILD_ETHERNET, &raw);
+}
+
+/* A pod's veth, the host's bridge and its uplink. The question comes out at the pod first, the answer at the pod last: whatever lies between, one transaction
+ * between the ends the pod knows. */
+static void every_leg_of_a_container_host_is_one_transaction_of_the_pod(void **state)
+{
+    (void)state;
+    static const struct {
+        struct sight legs[3];
+        uint64_t n_legs;
+    } cases[] = {
+        {{{0, 1, 53, 4000}, {1, 1, 53, 4000}, {2, 1, 53, 4000}}, 3},  /* routed */
+        {{{0, 1, 53, 4000}, {1, 1, 53, 4000}, {2, 9, 53, 60000}}, 3}, /* masqueraded */
+        {{{0, 1, 53, 4000}, {1, 1, 99, 4000}}, 2},                    /* a service address */
+        {{{0, 1, 53, 4000}, {0, 1, 53, 4000}}, 2}, /* a mirror that says all twice */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct fixture *f = fixture_new(PK_OUTPUT_TRANSACTIONS);
+        uint64_t n = cases[i].n_legs;
+        for (uint64_t leg = 0; leg < n; leg++) {
+            show(f, &cases[i].legs[leg], false);
+        }
+        for (uint64_t leg = n; leg-- > 0;) {
+            show(f, &cases[i].legs[leg], true);
+        }
+        finish(f);
+        assert_int_equal(n_lines(f), 1);
+        assert_int_equal(f->stats.copies, 2 * (n - 1));
+        assert_int_equal(f->stats.answered, 1);
+        assert_int_equal(f->stats.unsolicited, 0);
+        assert_int_equal(f->stats.retransmissions, 0);
+        assert_non_null(strstr(f->text, "192.0.2.1\""));
+        assert_non_null(strstr(f->text, "192.0.2.53\""));
+        fixture_free(f);
+    }
+}
+
+/* Hosts that ask again at once when they have the answer are no mirror: each answer is there. */
+static void a_question_asked_again_after_its_answer_is_no_copy(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(PK_OUTPUT_TRANSACTIONS);
+    static const struct sight sight = {0, 1, 53, 4000};
+    for (unsigned i = 0; i < 6; i++) {
+        show(f, &sight, i & 1);
+    }
+    finish(f);
+    assert_int_equal(n_lines(f), 3);
+    assert_int_equal(f->stats.copies, 0);
+    assert_int_equal(f->stats.answered, 3);
+    fixture_free(f);
+}
+
+static void copies_are_listed_among_the_messages(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(PK_OUTPUT_MESSAGES);
+    static const struct sight sight = {0, 1, 53, 4000};
+    show(f, &sight, false);
+    show(f, &sight, false);
+    finish(f);
+    assert_int_equal(n_lines(f), 2);
+    assert_int_equal(f->stats.copies, 1);
+    assert_int_equal(f->stats.opened, 1);
+    fixture_free(f);
+}
+
 static void packets_cut_by_the_capture_are_counted_and_nothing_else(void **state)
 {
     (void)state;
@@ -187,6 +280,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_exchange_is_two_messages_one_transaction_one_rrset),
+        cmocka_unit_test(every_leg_of_a_container_host_is_one_transaction_of_the_pod),
+        cmocka_unit_test(a_question_asked_again_after_its_answer_is_no_copy),
+        cmocka_unit_test(copies_are_listed_among_the_messages),
         cmocka_unit_test(packets_cut_by_the_capture_are_counted_and_nothing_else),
         cmocka_unit_test(messages_of_other_opcodes_are_shown_but_not_paired),
         cmocka_unit_test(counters_balance_under_damage),

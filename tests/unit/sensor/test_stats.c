@@ -52,6 +52,7 @@ static void one_too_many_is_noticed_everywhere(void **state)
         &stats.queries,
         &stats.responses,
         &stats.ignored,
+        &stats.copies,
         &stats.opened,
         &stats.retransmissions,
         &stats.matched,
