@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """A large capture, the same for the same arguments: make_capture.py OUT.pcap [TRANSACTIONS [SEED]].
 
-Eight sites, 4,000 clients, 300,000 names by Zipf and 6 % names seen once, 11 % NXDOMAIN, 1 % TCP, 5 % VLAN, 10 % IPv6, 0.5 % retransmitted: made to be hard
-on tables keyed by name. Two packets a transaction (five with TCP)."""
+Workload "syn" of docs/PERFORMANCE.md: eight sites, 4,000 clients, 300,000 names by Zipf (exponent 1) and 6 % names seen once, 11 % NXDOMAIN, 1 % TCP, 5 % VLAN,
+10 % IPv6, 0.5 % of the queries retransmitted, 0.2 % of the answers in two IP fragments: made to be hard on tables keyed by name. Two packets a transaction (five
+with TCP)."""
 import random
 import struct
 import sys
@@ -13,6 +14,17 @@ N_CLIENTS, N_NAMES, TLDS = 4000, 300_000, (b"com", b"net", b"org", b"de", b"io")
 
 def wire(name):
     return b"".join(bytes([len(label)]) + label for label in name.split(b".")) + b"\0"
+
+
+def fragments(is_v6, src, dst, ident, payload):
+    """A UDP datagram in two pieces, cut where only multiples of eight may be."""
+    cut = len(payload) // 2 // 8 * 8
+    for offset, piece, more in ((0, payload[:cut], 1), (cut, payload[cut:], 0)):
+        if is_v6:
+            header = struct.pack("!BBHI", 17, 0, offset | more, ident)
+            yield b"\x60\0\0\0" + struct.pack("!HBB", 8 + len(piece), 44, 64) + src + dst + header + piece
+        else:
+            yield struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(piece), ident, more << 13 | offset // 8, 64, 17, 0) + src + dst + piece
 
 
 def ip(is_v6, src, dst, protocol, payload):
@@ -39,9 +51,9 @@ def main():
     out, ts_us, pending = Writer(path), START_US, []
     for i in range(n):
         ts_us += 20
-        site = rng.randrange(8)
         client, port, ident = rng.randrange(N_CLIENTS), rng.randrange(1024, 65536), rng.randrange(65536)
-        rank = min(int(1 / (rng.random() + 1 / N_NAMES)) * rng.randrange(1, 8), N_NAMES) - 1
+        site = client * 8 // N_CLIENTS
+        rank = min(int(N_NAMES ** rng.random()), N_NAMES) - 1
         kind = rng.random()
         qname = wire(b"u%x.z%d.com" % (rng.getrandbits(48), rank // 40)) if kind < 0.06 else names[rank]
         is_nx, is_tcp = rng.random() < 0.11, rng.random() < 0.01
@@ -72,7 +84,11 @@ def main():
             continue
         for _ in range(2 if kind > 0.995 else 1):
             out.packet(ts_us, is_vlan, is_v6, ip(is_v6, src, dst, 17, struct.pack("!HHHH", port, 53, 8 + len(query), 0) + query))
-        pending.append((is_vlan, is_v6, ip(is_v6, dst, src, 17, struct.pack("!HHHH", 53, port, 8 + len(answer), 0) + answer)))
+        datagram = struct.pack("!HHHH", 53, port, 8 + len(answer), 0) + answer
+        if kind > 0.998:
+            pending.extend((is_vlan, is_v6, piece) for piece in fragments(is_v6, dst, src, ident, datagram))
+        else:
+            pending.append((is_vlan, is_v6, ip(is_v6, dst, src, 17, datagram)))
         while len(pending) > 64 + (i & 63):
             out.packet(ts_us, *pending.pop(0))
     for late in pending:
