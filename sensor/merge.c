@@ -246,7 +246,7 @@ static struct row *row_for(
     struct pk_merge *merge, struct table *table, const uint8_t *key, size_t len, bool *out_is_new)
 {
     struct wanted wanted = {.key = key, .len = len};
-    uint64_t hash = pk_hash(key, len);
+    uint64_t hash = pk_hash_quick(key, len);
     uint32_t found = pk_map_find(&table->map, hash, table, &wanted);
     *out_is_new = found == PK_MAP_NONE;
     if (found != PK_MAP_NONE) {

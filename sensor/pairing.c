@@ -493,7 +493,7 @@ static void want(const struct pk_message *message, const struct pk_leg *leg,
     out_wanted->key.id = message->dns.id;
     out_wanted->key.transport = message->transport;
     out_wanted->question = message->dns.has_question ? &message->dns.question : NULL;
-    *out_hash = pk_hash(&out_wanted->key, sizeof out_wanted->key);
+    *out_hash = pk_hash_quick(&out_wanted->key, sizeof out_wanted->key);
 }
 
 static struct pk_leg leg_of(const struct pk_message *message)

@@ -39,7 +39,7 @@ size_t pk_addr_len(const struct pk_addr *addr)
 
 uint64_t pk_addr_hash(const struct pk_addr *addr)
 {
-    return pk_hash(addr, sizeof *addr);
+    return pk_hash_quick(addr, sizeof *addr);
 }
 
 const char *pk_addr_text(const struct pk_addr *addr, char out_text[PK_ADDR_TEXT_SIZE])

@@ -2,6 +2,7 @@
 #include "picket/map.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 pk_err pk_map_init(struct pk_map *map, size_t max_entries, pk_map_equal equal)
 {
@@ -27,9 +28,7 @@ void pk_map_done(struct pk_map *map)
 
 void pk_map_clear(struct pk_map *map)
 {
-    for (size_t i = 0; i <= map->mask; i++) {
-        map->slots[i].entry = PK_MAP_NONE;
-    }
+    memset(map->slots, 0xff, (map->mask + 1) * sizeof *map->slots); /* every entry PK_MAP_NONE */
     map->n = 0;
 }
 

@@ -131,6 +131,47 @@ static void map_agrees_with_an_array(void **state)
     pk_map_done(&map);
 }
 
+/* Every length through its branches, every byte through every position of the key; under one key no two of some thousands collide, nor do their low bits
+ * gather. */
+static void quick_hash_sees_every_byte_and_the_length(void **state)
+{
+    (void)state;
+    uint8_t data[600] = {0};
+    static const uint8_t key[16] = {1}, other_key[16] = {2};
+    pk_hash_set_key(key);
+    for (size_t len = 0; len <= sizeof data; len++) {
+        uint64_t plain = pk_hash_quick(data, len);
+        assert_true(plain == pk_hash_quick(data, len));
+        assert_true(len == 0 ||
+                    plain != pk_hash_quick(data, len - 1)); /* all zeros: only the length differs */
+        for (size_t i = 0; i < len; i++) {
+            data[i] = 0x80;
+            assert_true(plain != pk_hash_quick(data, len));
+            data[i] = 0;
+        }
+    }
+    uint64_t before = pk_hash_quick(data, 20);
+    pk_hash_set_key(other_key);
+    assert_true(before != pk_hash_quick(data, 20));
+}
+
+static void quick_hash_spreads_what_counts_up(void **state)
+{
+    (void)state;
+    enum {
+        N = 1 << 14,
+        BUCKETS = 1 << 10
+    };
+    static uint32_t counts[BUCKETS];
+    for (uint64_t i = 0; i < N; i++) {
+        uint64_t key[3] = {i << 32, 0, i};
+        counts[pk_hash_quick(key, sizeof key) % BUCKETS]++;
+    }
+    for (size_t i = 0; i < BUCKETS; i++) {
+        assert_in_range(counts[i], 1, 64); /* 16 on average */
+    }
+}
+
 static void times_come_back_and_nonsense_does_not(void **state)
 {
     static const struct {
@@ -241,6 +282,8 @@ int main(void)
         cmocka_unit_test(varints_come_back_and_long_forms_are_refused),
         cmocka_unit_test(reader_never_reads_past_the_end),
         cmocka_unit_test(map_agrees_with_an_array),
+        cmocka_unit_test(quick_hash_sees_every_byte_and_the_length),
+        cmocka_unit_test(quick_hash_spreads_what_counts_up),
         cmocka_unit_test(times_come_back_and_nonsense_does_not),
         cmocka_unit_test(prefixes_hold_what_they_should),
         cmocka_unit_test(log_text_from_outside_is_escaped),
