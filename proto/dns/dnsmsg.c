@@ -216,6 +216,15 @@ void pk_rr_iter_init(struct pk_rr_iter *iter, const struct pk_dnsmsg *msg)
     *iter = (struct pk_rr_iter){.msg = msg, .pos = msg->records_pos};
 }
 
+/* Past an owner name that the parser has checked. */
+static size_t after_name(const uint8_t *wire, size_t pos)
+{
+    while (wire[pos] != 0 && wire[pos] < 0xc0) {
+        pos += (size_t)wire[pos] + 1;
+    }
+    return pos + (wire[pos] == 0 ? 1 : 2);
+}
+
 bool pk_rr_next(struct pk_rr_iter *iter, struct pk_rr *out_rr)
 {
     const struct pk_dnsmsg *msg = iter->msg;
@@ -229,7 +238,7 @@ bool pk_rr_next(struct pk_rr_iter *iter, struct pk_rr *out_rr)
                       : iter->index < n_answers + n_authority ? PK_SECTION_AUTHORITY
                                                               : PK_SECTION_ADDITIONAL;
     out_rr->owner_pos = pos;
-    (void)pk_name_skip(msg->wire, msg->len, &pos); /* the parser walked here already */
+    pos = after_name(msg->wire, pos);
     const uint8_t *fixed = msg->wire + pos;
     out_rr->type = be16(fixed);
     out_rr->class = be16(fixed + 2);

@@ -19,11 +19,11 @@ static uint8_t fold(uint8_t c)
     return c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c;
 }
 
-/* Walks the labels of a name, giving each to the caller's copy when out is not NULL. Pointers must go before the first byte of the run of labels they
+/* Walks the labels of a name, copying each run of them when out is not NULL (most names are one run). Pointers must go before the first byte of the run of labels they
  * end, so each jump lowers the bound and the walk ends. */
 static pk_err walk(const uint8_t *msg, size_t msg_len, size_t *pos, struct pk_name *out)
 {
-    size_t at = *pos, bound = *pos, len = 0;
+    size_t at = *pos, bound = *pos, run = *pos, len = 0;
     size_t after = 0; /* where the name ends at its original place; 0: no pointer yet */
     unsigned n_labels = 0;
     for (;;) {
@@ -39,8 +39,11 @@ static pk_err walk(const uint8_t *msg, size_t msg_len, size_t *pos, struct pk_na
             if (target >= bound) {
                 return PK_ERR_MALFORMED;
             }
+            if (out && at > run) {
+                memcpy(out->wire + len - (at - run), msg + run, at - run);
+            }
             after = after ? after : at + 2;
-            at = bound = target;
+            at = bound = run = target;
             continue;
         }
         if (c & POINTER_TAG) { /* label types 01 and 10: RFC 6891 s5 retired them */
@@ -52,9 +55,6 @@ static pk_err walk(const uint8_t *msg, size_t msg_len, size_t *pos, struct pk_na
         if (len + c + 1 > PK_NAME_MAX) {
             return PK_ERR_MALFORMED;
         }
-        if (out) {
-            memcpy(out->wire + len, msg + at, (size_t)c + 1);
-        }
         len += (size_t)c + 1;
         at += (size_t)c + 1;
         if (c == 0) {
@@ -64,6 +64,7 @@ static pk_err walk(const uint8_t *msg, size_t msg_len, size_t *pos, struct pk_na
     }
     *pos = after ? after : at;
     if (out) {
+        memcpy(out->wire + len - (at - run), msg + run, at - run);
         out->len = (uint8_t)len;
         out->n_labels = (uint8_t)n_labels;
     }
@@ -191,17 +192,47 @@ const char *pk_name_text(const struct pk_name *name, char out_text[PK_NAME_TEXT_
     return out_text;
 }
 
-void pk_name_lower(struct pk_name *name)
+/* ASCII case folding of eight bytes at once: the sums carry into bit 7 of each byte that is above 'Z', and at or above 'A'. Length bytes (0..63) are not
+ * letters. */
+static uint64_t fold8(uint64_t v)
 {
-    for (size_t i = 0; i < name->len; i++) {
-        name->wire[i] = fold(name->wire[i]); /* length bytes are below 'A' */
+    const uint64_t ones = 0x0101010101010101u, high = ones << 7;
+    uint64_t low = v & ~high;
+    uint64_t is_upper = ((low + ones * (0x80 - 'A')) ^ (low + ones * (0x7f - 'Z'))) & ~v & high;
+    return v | is_upper >> 2;
+}
+
+static void fold_bytes(uint8_t *out, const uint8_t *in, size_t len)
+{
+    size_t i = 0;
+    for (; i + 8 <= len; i += 8) {
+        uint64_t v;
+        memcpy(&v, in + i, sizeof v);
+        v = fold8(v);
+        memcpy(out + i, &v, sizeof v);
+    }
+    for (; i < len; i++) {
+        out[i] = fold(in[i]);
     }
 }
 
-/* ASCII case folding of eight bytes at once, for comparing. Length bytes (0..63) are not letters. */
+void pk_name_lower(struct pk_name *name)
+{
+    fold_bytes(name->wire, name->wire, name->len);
+}
+
 static bool equal_folded(const uint8_t *a, const uint8_t *b, size_t len)
 {
-    for (size_t i = 0; i < len; i++) {
+    size_t i = 0;
+    for (; i + 8 <= len; i += 8) {
+        uint64_t x, y;
+        memcpy(&x, a + i, sizeof x);
+        memcpy(&y, b + i, sizeof y);
+        if (x != y && fold8(x) != fold8(y)) {
+            return false;
+        }
+    }
+    for (; i < len; i++) {
         if (a[i] != b[i] && fold(a[i]) != fold(b[i])) {
             return false;
         }
@@ -217,10 +248,8 @@ bool pk_name_equal(const struct pk_name *a, const struct pk_name *b)
 uint64_t pk_name_hash(const struct pk_name *name)
 {
     uint8_t folded[PK_NAME_MAX];
-    for (size_t i = 0; i < name->len; i++) {
-        folded[i] = fold(name->wire[i]);
-    }
-    return pk_hash(folded, name->len);
+    fold_bytes(folded, name->wire, name->len);
+    return pk_hash_quick(folded, name->len);
 }
 
 /* Offsets of the labels from the left; returns how many. */
