@@ -7,7 +7,18 @@
 
 static size_t varint_len(uint64_t v)
 {
-    return ((unsigned)(63 - __builtin_clzll(v | 1)) / 7) + 1;
+    unsigned top = 63 - (unsigned)__builtin_clzll(v | 1);
+    return (top * 9 + 73) / 64; /* top / 7 + 1 without the division, exact up to 63 */
+}
+
+static uint8_t *write_varint(uint8_t *p, uint64_t v)
+{
+    while (v >= 0x80) {
+        *p++ = (uint8_t)(v | 0x80);
+        v >>= 7;
+    }
+    *p++ = (uint8_t)v;
+    return p;
 }
 
 static uint64_t zigzag(uint64_t delta)
@@ -27,39 +38,72 @@ struct sizes {
 static struct sizes measure(const uint64_t *values, size_t n)
 {
     struct sizes sizes = {.bytes = n, .constant = SIZE_MAX};
-    uint64_t before = 0;
+    uint64_t before = values[0], any = 0;
     size_t run = 0;
+    sizes.delta = varint_len(zigzag(values[0]));
     for (size_t i = 0; i < n; i++) {
         uint64_t v = values[i];
-        sizes.varint += varint_len(v);
-        sizes.delta += varint_len(zigzag(v - before));
-        if (v > UINT8_MAX) {
-            sizes.bytes = SIZE_MAX;
+        size_t len = varint_len(v);
+        any |= v;
+        sizes.varint += len;
+        if (v != before) {
+            sizes.runs += varint_len(before) + varint_len(run);
+            sizes.delta += varint_len(zigzag(v - before));
+            run = 0;
+        } else {
+            sizes.delta += i > 0;
         }
         run++;
-        if (i + 1 == n || values[i + 1] != v) {
-            sizes.runs += varint_len(v) + varint_len(run);
-            run = 0;
-        }
-        if (i > 0 && v != before) {
-            sizes.constant = 0;
-        }
         before = v;
     }
-    sizes.constant = sizes.constant == 0 ? SIZE_MAX : varint_len(values[0]);
+    if (run == n) {
+        sizes.constant = varint_len(before);
+    }
+    sizes.runs += varint_len(before) + varint_len(run);
+    sizes.bytes = any > UINT8_MAX ? SIZE_MAX : n;
     return sizes;
 }
 
-static void write_runs(const uint64_t *values, size_t n, struct pk_bytes *out)
+static uint8_t *write_runs(uint8_t *p, const uint64_t *values, size_t n)
 {
     size_t run = 0;
     for (size_t i = 0; i < n; i++) {
         run++;
         if (i + 1 == n || values[i + 1] != values[i]) {
-            pk_bytes_put_varint(out, values[i]);
-            pk_bytes_put_varint(out, run);
+            p = write_varint(write_varint(p, values[i]), run);
             run = 0;
         }
+    }
+    return p;
+}
+
+static void write_values(
+    uint8_t *p, enum pk_column_encoding encoding, const uint64_t *values, size_t n)
+{
+    uint64_t before = 0;
+    switch (encoding) {
+    case COLUMN_CONSTANT:
+        (void)write_varint(p, values[0]);
+        break;
+    case COLUMN_RUNS:
+        (void)write_runs(p, values, n);
+        break;
+    case COLUMN_BYTES:
+        for (size_t i = 0; i < n; i++) {
+            p[i] = (uint8_t)values[i];
+        }
+        break;
+    case COLUMN_DELTA:
+        for (size_t i = 0; i < n; i++) {
+            p = write_varint(p, zigzag(values[i] - before));
+            before = values[i];
+        }
+        break;
+    case COLUMN_VARINT:
+        for (size_t i = 0; i < n; i++) {
+            p = write_varint(p, values[i]);
+        }
+        break;
     }
 }
 
@@ -75,21 +119,9 @@ void pk_column_encode(const uint64_t *values, size_t n, struct pk_bytes *out)
         }
     }
     pk_bytes_put_u8(out, (uint8_t)best);
-    if (best == COLUMN_CONSTANT) {
-        pk_bytes_put_varint(out, values[0]);
-    } else if (best == COLUMN_RUNS) {
-        write_runs(values, n, out);
-    } else {
-        uint64_t before = 0;
-        for (size_t i = 0; i < n; i++) {
-            if (best == COLUMN_BYTES) {
-                pk_bytes_put_u8(out, (uint8_t)values[i]);
-            } else {
-                pk_bytes_put_varint(
-                    out, best == COLUMN_DELTA ? zigzag(values[i] - before) : values[i]);
-            }
-            before = values[i];
-        }
+    uint8_t *room = pk_bytes_extend(out, by_encoding[best]); /* measured to the byte */
+    if (room) {
+        write_values(room, (enum pk_column_encoding)best, values, n);
     }
 }
 

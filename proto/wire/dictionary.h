@@ -3,14 +3,20 @@
 #define WIRE_DICTIONARY_H
 
 #include "picket/bytes.h"
-#include "picket/map.h"
 #include "picket/observation.h"
+
+struct dictionary_slot {
+    uint32_t tag, entry; /* entry UINT32_MAX: empty */
+};
 
 struct dictionary {
     struct pk_bytes blob;
     uint32_t *ends; /* of each entry in blob */
+    uint32_t *tags; /* hash of each entry, its low half */
     uint32_t n, max;
-    struct pk_map map;
+    struct dictionary_slot *
+        slots; /* mask + 1 of max_slots are in use: what a batch touches stays in the cache, and clearing costs what was used */
+    uint32_t mask, max_slots;
 };
 
 pk_err dictionary_init(struct dictionary *dictionary, uint32_t max_entries);
