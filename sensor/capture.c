@@ -1,7 +1,4 @@
-/* The libpcap edge.
- *
- * Files go through fopencookie, which unpacks and counts bytes, so that an error can name the offset in the unpacked file. Live capture follows what was measured:
- * never immediate mode (it falls back to one full frame slot a packet), TPACKET_V3 with 100 ms, a ring of 32 MiB. */
+/* The libpcap edge, files. They go through fopencookie, which unpacks and counts bytes, so that an error can name the offset in the unpacked file. */
 #include "capture.h"
 
 #include <errno.h>
@@ -16,9 +13,7 @@
 
 enum {
     IN_SIZE = 256 << 10,
-    PEEK = 6,
-    SNAPLEN = 262144,
-    TIMEOUT_MS = 100
+    PEEK = 6
 };
 
 enum packing {
@@ -44,13 +39,10 @@ struct source {
 
 struct pk_capture {
     pcap_t *pcap;
-    struct source *source; /* borrowed: pcap's FILE owns it; NULL for live */
+    struct source *source; /* borrowed: pcap's FILE owns it */
     char name[256];
     char error[PK_CAPTURE_ERROR_SIZE];
     uint64_t n_packets;
-    bool is_live;
-    uint32_t last_drop, last_ifdrop; /* libpcap's counters are 32 bits and wrap */
-    uint64_t kernel_dropped, iface_dropped;
 };
 
 /* --- unpacking --- */
@@ -300,61 +292,6 @@ const char *pk_capture_filter(
     return out;
 }
 
-static pk_err fail_live(struct pk_capture *capture, const char *interface, const char *what,
-    const char *hint, char out_error[PK_CAPTURE_ERROR_SIZE])
-{
-    snprintf(out_error, PK_CAPTURE_ERROR_SIZE, "%s: %s: %s%s", interface, what,
-        capture->pcap ? pcap_geterr(capture->pcap) : "out of memory", hint);
-    pk_capture_close(capture);
-    return PK_ERR_IO;
-}
-
-pk_err pk_capture_open_live(const char *interface, size_t buffer_bytes,
-    const struct pk_ports *ports, struct pk_capture **out_capture,
-    char out_error[PK_CAPTURE_ERROR_SIZE])
-{
-    char reason[PCAP_ERRBUF_SIZE] = "", filter[2048];
-    struct bpf_program program;
-    struct pk_capture *capture = calloc(1, sizeof *capture);
-    if (!capture) {
-        return PK_ERR_NOMEM;
-    }
-    capture->is_live = true;
-    snprintf(capture->name, sizeof capture->name, "%s", interface);
-    capture->pcap = pcap_create(interface, reason);
-    if (!capture->pcap) {
-        snprintf(out_error, PK_CAPTURE_ERROR_SIZE, "%s: %s", interface, reason);
-        pk_capture_close(capture);
-        return PK_ERR_IO;
-    }
-    (void)pcap_set_snaplen(capture->pcap, SNAPLEN);
-    (void)pcap_set_promisc(capture->pcap, 1);
-    (void)pcap_set_timeout(capture->pcap, TIMEOUT_MS);
-    (void)pcap_set_buffer_size(capture->pcap, (int)buffer_bytes);
-    int result = pcap_activate(capture->pcap);
-    if (result < 0) {
-        const char *hint =
-            result == PCAP_ERROR_PERM_DENIED
-                ? "; it needs the capability CAP_NET_RAW (setcap cap_net_raw+ep, or root)"
-                : "";
-        return fail_live(capture, interface, "cannot capture", hint, out_error);
-    }
-    if (!pk_packet_link_supported(pcap_datalink(capture->pcap))) {
-        return fail_live(capture, interface, "its link type is not supported", "", out_error);
-    }
-    pk_capture_filter(pcap_datalink(capture->pcap), ports, filter, sizeof filter);
-    if (pcap_compile(capture->pcap, &program, filter, 1, PCAP_NETMASK_UNKNOWN) != 0) {
-        return fail_live(capture, interface, "cannot make the kernel filter", "", out_error);
-    }
-    result = pcap_setfilter(capture->pcap, &program);
-    pcap_freecode(&program);
-    if (result != 0) {
-        return fail_live(capture, interface, "cannot set the kernel filter", "", out_error);
-    }
-    *out_capture = capture;
-    return PK_OK;
-}
-
 void pk_capture_close(struct pk_capture *capture)
 {
     if (capture) {
@@ -394,39 +331,18 @@ enum pk_capture_result pk_capture_next(struct pk_capture *capture, struct pk_raw
         };
         return PK_CAPTURE_PACKET;
     }
-    if (result == 0) {
-        return PK_CAPTURE_IDLE;
-    }
-    if (result == PCAP_ERROR_BREAK && !(capture->source && capture->source->is_damaged)) {
+    if (result == PCAP_ERROR_BREAK && !capture->source->is_damaged) {
         return PK_CAPTURE_END;
     }
-    if (capture->is_live) {
-        snprintf(capture->error, sizeof capture->error, "%s: %s", capture->name,
-            pcap_geterr(capture->pcap));
-    } else {
-        snprintf(capture->error, sizeof capture->error,
-            "%s: damaged at offset %lld, after packet %llu: %s", capture->name,
-            (long long)ftello(pcap_file(capture->pcap)), (unsigned long long)capture->n_packets,
-            capture->source->is_damaged ? "the packed data cannot be unpacked"
-                                        : pcap_geterr(capture->pcap));
-    }
+    snprintf(capture->error, sizeof capture->error,
+        "%s: damaged at offset %lld, after packet %llu: %s", capture->name,
+        (long long)ftello(pcap_file(capture->pcap)), (unsigned long long)capture->n_packets,
+        capture->source->is_damaged ? "the packed data cannot be unpacked"
+                                    : pcap_geterr(capture->pcap));
     return PK_CAPTURE_BROKEN;
 }
 
 const char *pk_capture_error(const struct pk_capture *capture)
 {
     return capture->error;
-}
-
-void pk_capture_drops(struct pk_capture *capture, uint64_t *out_kernel, uint64_t *out_iface)
-{
-    struct pcap_stat stat;
-    if (capture->is_live && pcap_stats(capture->pcap, &stat) == 0) {
-        capture->kernel_dropped += (uint32_t)(stat.ps_drop - capture->last_drop);
-        capture->iface_dropped += (uint32_t)(stat.ps_ifdrop - capture->last_ifdrop);
-        capture->last_drop = stat.ps_drop;
-        capture->last_ifdrop = stat.ps_ifdrop;
-    }
-    *out_kernel = capture->kernel_dropped;
-    *out_iface = capture->iface_dropped;
 }

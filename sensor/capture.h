@@ -1,4 +1,4 @@
-/* Packets from files and interfaces. The only module that knows libpcap. */
+/* Packets from files. With capture_live.h, which has the interfaces, the only module that knows libpcap. */
 #ifndef SENSOR_CAPTURE_H
 #define SENSOR_CAPTURE_H
 
@@ -28,26 +28,19 @@ struct pk_raw_packet {
 
 enum pk_capture_result {
     PK_CAPTURE_PACKET,
-    PK_CAPTURE_IDLE,   /* live: nothing within the timeout */
-    PK_CAPTURE_END,    /* end of the file */
-    PK_CAPTURE_BROKEN, /* damaged file, vanished interface: pk_capture_error says what and where; everything before was given out */
+    PK_CAPTURE_END, /* end of the file */
+    PK_CAPTURE_BROKEN, /* damaged file: pk_capture_error says what and where; everything before was given out */
 };
 
 /* pcap or pcapng, plain or packed with gzip, xz or zstd (told by content); "-" is standard input. PK_ERR_IO, PK_ERR_MALFORMED, PK_ERR_UNSUPPORTED (link type). */
 pk_err pk_capture_open_file(
     const char *path, struct pk_capture **out_capture, char out_error[PK_CAPTURE_ERROR_SIZE]);
-/* Live, promiscuous, TPACKET_V3 ring of buffer_bytes, 100 ms wake-ups, filtered in the kernel for these ports. */
-pk_err pk_capture_open_live(const char *interface, size_t buffer_bytes,
-    const struct pk_ports *ports, struct pk_capture **out_capture,
-    char out_error[PK_CAPTURE_ERROR_SIZE]);
 void pk_capture_close(struct pk_capture *capture);
 
 int pk_capture_link_type(const struct pk_capture *capture);
 enum pk_capture_result pk_capture_next(
     struct pk_capture *capture, struct pk_raw_packet *out_packet);
 const char *pk_capture_error(const struct pk_capture *capture);
-/* Totals of the kernel since the start; zero for files. */
-void pk_capture_drops(struct pk_capture *capture, uint64_t *out_kernel, uint64_t *out_iface);
 
 /* The kernel filter for a link type: catches VLAN-tagged and fragmented frames, which "port 53" does not. Returns text. */
 const char *pk_capture_filter(

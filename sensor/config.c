@@ -1,6 +1,7 @@
 /* Reading sensor.yaml; every scalar can be overridden by the environment. */
 #include "config.h"
 
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,8 @@ static const struct {
     {"window_s", "PICKET_WINDOW_S"},
     {"log_level", "PICKET_LOG_LEVEL"},
     {"capture.interface", "PICKET_CAPTURE_INTERFACE"},
+    {"capture.interfaces", "PICKET_CAPTURE_INTERFACES"},
+    {"capture.sandbox", "PICKET_CAPTURE_SANDBOX"},
     {"capture.user", "PICKET_CAPTURE_USER"},
     {"capture.buffer_mb", "PICKET_CAPTURE_BUFFER_MB"},
     {"capture.read", "PICKET_CAPTURE_READ"},
@@ -58,11 +61,18 @@ static void read_capture(
         return;
     }
     const struct pk_conf_node *read = pk_conf_get(file, capture, "read");
-    pk_conf_text(file, pk_conf_get(file, capture, "interface"), &config->interface);
+    const struct pk_conf_node *one = pk_conf_get(file, capture, "interface");
+    const struct pk_conf_node *many = pk_conf_get(file, capture, "interfaces");
+    if (one && many) {
+        pk_conf_fail(file, many, "beside interface: give one of the two");
+    }
+    config->n_interfaces =
+        read_texts(file, many ? many : one, config->interfaces, PK_STATS_MAX_INTERFACES);
+    pk_conf_bool(file, pk_conf_get(file, capture, "sandbox"), &config->has_sandbox);
     config->n_reads = read_texts(file, read, config->reads, PK_CONFIG_MAX_READS);
     pk_conf_bool(file, pk_conf_get(file, capture, "shift_to_now"), &config->shift_to_now);
     pk_conf_text(file, pk_conf_get(file, capture, "user"), &config->user);
-    pk_conf_int(file, pk_conf_get(file, capture, "buffer_mb"), 2, 2048, &buffer_mb);
+    pk_conf_int(file, pk_conf_get(file, capture, "buffer_mb"), 2, 2047, &buffer_mb);
     const struct pk_conf_node *ports = pk_conf_get(file, capture, "ports");
     if (pk_conf_list_len(ports) > sizeof config->ports.v / sizeof *config->ports.v) {
         pk_conf_fail(file, ports, "more than 16 ports");
@@ -76,8 +86,13 @@ static void read_capture(
         config->ports.v[config->ports.n++] = (uint16_t)port;
     }
     pk_conf_finish_map(file, capture);
-    if ((config->interface != NULL) == (config->n_reads > 0)) {
-        pk_conf_fail(file, capture, "needs either interface or read");
+    if ((config->n_interfaces > 0) == (config->n_reads > 0)) {
+        pk_conf_fail(file, capture, "needs either interface (or interfaces) or read");
+    }
+    for (size_t i = 0; i < config->n_interfaces && !pk_conf_error(file); i++) {
+        if (strlen(config->interfaces[i]) >= IF_NAMESIZE || !*config->interfaces[i]) {
+            pk_conf_fail(file, many ? many : one, "an interface's name has 1 to 15 characters");
+        }
     }
     config->ring_bytes = (uint64_t)buffer_mb << 20;
 }
@@ -156,7 +171,8 @@ static void read_all(struct pk_conf *file, struct pk_sensor_config *config)
 pk_err pk_sensor_config_load(
     const char *path, struct pk_sensor_config *out_config, char out_error[PK_CONF_ERROR_SIZE])
 {
-    struct pk_sensor_config config = {.log_level = "info", .ports = {.v = {53}, .n = 1}};
+    struct pk_sensor_config config = {
+        .log_level = "info", .ports = {.v = {53}, .n = 1}, .n_threads = 1, .has_sandbox = true};
     pk_err err = pk_conf_load(path, &config.file, out_error);
     if (err != PK_OK) {
         return err;

@@ -6,6 +6,7 @@
 #include "picket/observation.h"
 
 #include "packet.h"
+#include "stats.h"
 #include "uplink.h"
 
 enum {
@@ -16,11 +17,14 @@ struct pk_sensor_config {
     struct pk_conf *file; /* owns the texts below */
     const char *name, *site, *scope, *client_key, *key_file, *user, *log_level;
     enum pk_vantage vantage;
-    const char *interface;                  /* live, or */
+    const char *interfaces[PK_STATS_MAX_INTERFACES]; /* names and patterns, live; or */
+    size_t n_interfaces;
     const char *reads[PK_CONFIG_MAX_READS]; /* recorded captures, read once, then the sensor ends */
     size_t n_reads;
     bool shift_to_now; /* tell the recorded captures as if they ended now */
     struct pk_ports ports;
+    unsigned n_threads; /* of the capture */
+    bool has_sandbox;
     uint64_t ring_bytes;
     uint32_t window_ms;
     const char *spool_folder;

@@ -10,7 +10,7 @@
 static const char usage[] =
     "picket-sensor - sees DNS, pairs queries with answers, ships what matters\n"
     "\n"
-    "  picket-sensor --interface NAME --output MODE         live, on the terminal\n"
+    "  picket-sensor --interface NAME --output MODE         live, on the terminal; repeatable, or a pattern as 'veth*'\n"
     "  picket-sensor --read FILE... --output MODE           pcap or pcapng, also .gz .xz .zst; - is standard input\n"
     "  picket-sensor --read FILE... --site S [--scope FILE] --write OUT.psp\n"
     "  picket-sensor --config FILE                          the daemon: capture, spool, ship to the aggregator\n"
@@ -27,7 +27,8 @@ static const char usage[] =
     "      --vantage WHERE    authoritative or resolver; left out, it is inferred for each server\n"
     "      --window SECONDS   merge equal observations over 1..60 seconds (default 10)\n"
     "      --port N           DNS port besides 53 (repeatable)\n"
-    "      --user NAME        after opening the interface become this user (default nobody, when root)\n"
+    "      --user NAME        after opening the interfaces root becomes this user (default picket, else nobody)\n"
+    "      --no-sandbox       without seccomp and Landlock\n"
     "      --now              move the times of the files so that the last packet is now\n"
     "  -h, --help             this text\n"
     "  -V, --version\n";
@@ -42,6 +43,7 @@ enum {
     OPT_PORT,
     OPT_USER,
     OPT_NOW,
+    OPT_NO_SANDBOX,
     OPT_SHIP
 };
 
@@ -61,6 +63,7 @@ static const struct option long_options[] = {
     {"user", required_argument, NULL, OPT_USER},
     {"ship", required_argument, NULL, OPT_SHIP},
     {"now", no_argument, NULL, OPT_NOW},
+    {"no-sandbox", no_argument, NULL, OPT_NO_SANDBOX},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
     {NULL, 0, NULL, 0},
@@ -91,7 +94,7 @@ static int take(struct pk_options *options, int option, const char *value)
         options->reads[options->n_reads++] = value;
         break;
     case 'i':
-        options->interface = value;
+        options->interfaces[options->n_interfaces++] = value;
         break;
     case 'o':
         if (!pk_output_mode_parse(value, &options->output)) {
@@ -144,6 +147,9 @@ static int take(struct pk_options *options, int option, const char *value)
         options->command = PK_COMMAND_SHIP;
         options->reads[options->n_reads++] = value;
         break;
+    case OPT_NO_SANDBOX:
+        options->has_no_sandbox = true;
+        break;
     case OPT_NOW:
         options->shift_to_now = true;
         break;
@@ -169,12 +175,12 @@ static int check(const struct pk_options *options)
     if (options->command != PK_COMMAND_CAPTURE) {
         return PK_OPTIONS_RUN;
     }
-    if (options->n_reads == 0 && !options->interface) {
+    if (options->n_reads == 0 && options->n_interfaces == 0) {
         fputs(usage, stderr);
         return EX_USAGE;
     }
-    if (options->n_reads > 0 && options->interface) {
-        return wrong("--read and --interface", options->interface, "one or the other");
+    if (options->n_reads > 0 && options->n_interfaces > 0) {
+        return wrong("--read and --interface", options->interfaces[0], "one or the other");
     }
     if (options->write && !options->site) {
         return wrong(
@@ -216,7 +222,8 @@ int pk_options_parse(int argc, char **argv, struct pk_options *out_options)
         return subcommand(argc, argv, out_options);
     }
     out_options->reads = calloc((size_t)argc + 1, sizeof *out_options->reads);
-    if (!out_options->reads) {
+    out_options->interfaces = calloc((size_t)argc + 1, sizeof *out_options->interfaces);
+    if (!out_options->reads || !out_options->interfaces) {
         fputs("picket-sensor: out of memory\n", stderr);
         return EX_OSERR;
     }
@@ -237,5 +244,6 @@ int pk_options_parse(int argc, char **argv, struct pk_options *out_options)
 void pk_options_done(struct pk_options *options)
 {
     free(options->reads);
-    options->reads = NULL;
+    free(options->interfaces);
+    options->reads = options->interfaces = NULL;
 }

@@ -21,9 +21,10 @@ enum pk_command {
 
 struct pk_options {
     enum pk_command command;
-    const char **reads; /* borrowed from argv; owned array */
-    size_t n_reads;     /* of SHIP: the .psp files */
-    const char *interface;
+    const char **reads;      /* borrowed from argv; owned array */
+    size_t n_reads;          /* of SHIP: the .psp files */
+    const char **interfaces; /* names and patterns; borrowed from argv; owned array */
+    size_t n_interfaces;
     enum pk_output_mode output;
     const char *write;
     const char *site;
@@ -36,6 +37,7 @@ struct pk_options {
     enum pk_vantage vantage;
     uint32_t window_ms;
     struct pk_ports ports;
+    bool has_no_sandbox;
     bool shift_to_now; /* --now: a recorded capture is told as if it ended now */
 };
 

@@ -1,8 +1,10 @@
-/* Files or one interface, to the terminal or to a .psp file.
+/* Files or interfaces, to the terminal or to a .psp file.
  *
  * Damage in a file is reported after everything before it was used; further files are still read. The last line on standard error is always the counters. */
 #include <errno.h>
 #include <inttypes.h>
+#include <libgen.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +20,8 @@
 
 #include "batch.h"
 #include "capture.h"
+#include "interfaces.h"
+#include "live_loop.h"
 #include "merge.h"
 #include "pipeline.h"
 #include "privileges.h"
@@ -27,7 +31,7 @@
 enum {
     RING_BYTES = 32 << 20,
     OUT_BUFFER = 1 << 20,
-    RRSETS_EVERY_US = 60000000
+    RRSETS_EVERY_MS = 60000
 };
 
 struct run {
@@ -44,6 +48,7 @@ struct run {
     struct pk_merge *merge;
     struct pk_pipeline *pipeline;
     int64_t shift_us; /* --now */
+    int64_t next_flush_ms;
 };
 
 static volatile sig_atomic_t stop_requested;
@@ -220,40 +225,72 @@ static int run_files(struct run *run)
     return status;
 }
 
+static void on_live_packet(void *arg, int link_type, const struct pk_raw_packet *packet)
+{
+    const struct run *run = arg;
+    pk_pipeline_packet(run->pipeline, link_type, packet);
+}
+
+static bool live_is_done(void *arg)
+{
+    return is_done(arg);
+}
+
+static void on_tick(void *arg, int64_t mono_ms, bool was_idle)
+{
+    struct run *run = arg;
+    if (was_idle) {
+        pk_pipeline_tick(run->pipeline, pk_clock_wall_us() - PK_LIVE_LAG_MS * INT64_C(1000));
+    }
+    if (run->output &&
+        (run->options->output != PK_OUTPUT_RRSETS || mono_ms >= run->next_flush_ms)) {
+        (void)pk_output_flush(run->output); /* a closed pipe shows in is_done */
+        run->next_flush_ms = mono_ms + RRSETS_EVERY_MS;
+    }
+}
+
+/* The file of --write is renamed at its end, so its folder stays writable. */
+static bool confine(const struct run *run, char *out_error, size_t size)
+{
+    struct pk_privileges_rules rules = {0};
+    struct pk_privileges_done done;
+    char folder[PATH_MAX] = "";
+    if (run->options->write) {
+        snprintf(folder, sizeof folder, "%s", run->options->write);
+        rules.writable[rules.n_writable++] = dirname(folder);
+    }
+    return run->options->has_no_sandbox || pk_privileges_confine(&rules, &done, out_error, size);
+}
+
 static int run_live(struct run *run)
 {
     char error[PK_CAPTURE_ERROR_SIZE];
-    struct pk_capture *capture;
-    if (pk_capture_open_live(
-            run->options->interface, RING_BYTES, &run->options->ports, &capture, error) != PK_OK) {
+    struct pk_interfaces *set;
+    struct pk_interfaces_options options = {
+        .names = run->options->interfaces,
+        .n_names = run->options->n_interfaces,
+        .ports = run->options->ports,
+        .ring_bytes = RING_BYTES,
+    };
+    pk_err err = pk_interfaces_open(&options, &run->stats, on_live_packet, run, &set, error);
+    if (err != PK_OK) {
+        return fail(err == PK_ERR_AUTH ? EX_NOPERM : EX_NOINPUT, error);
+    }
+    if (!pk_privileges_become(run->options->user, error, sizeof error) ||
+        !confine(run, error, sizeof error)) {
+        pk_interfaces_close(set);
         return fail(EX_NOPERM, error);
     }
-    if (!pk_privileges_drop(run->options->user, error, sizeof error)) {
-        pk_capture_close(capture);
-        return fail(EX_NOPERM, error);
-    }
-    int link_type = pk_capture_link_type(capture), status = EX_OK;
-    int64_t next_flush_us = pk_clock_wall_us() + RRSETS_EVERY_US;
-    while (!is_done(run)) {
-        struct pk_raw_packet packet;
-        enum pk_capture_result result = pk_capture_next(capture, &packet);
-        if (result == PK_CAPTURE_PACKET) {
-            pk_pipeline_packet(run->pipeline, link_type, &packet);
-            continue;
-        }
-        if (result == PK_CAPTURE_BROKEN || result == PK_CAPTURE_END) {
-            status = stop_requested ? EX_OK : fail(EX_TEMPFAIL, pk_capture_error(capture));
-            break;
-        }
-        int64_t now_us = pk_clock_wall_us();
-        pk_pipeline_tick(run->pipeline, now_us);
-        if (run->output && (run->options->output != PK_OUTPUT_RRSETS || now_us >= next_flush_us)) {
-            (void)pk_output_flush(run->output); /* a closed pipe shows in is_done */
-            next_flush_us = now_us + RRSETS_EVERY_US;
-        }
-    }
-    pk_capture_drops(capture, &run->stats.kernel_dropped, &run->stats.iface_dropped);
-    pk_capture_close(capture);
+    run->next_flush_ms = pk_clock_mono_ms() + RRSETS_EVERY_MS;
+    struct pk_live_loop loop = {
+        .sources = {pk_interfaces_source(set)},
+        .n_sources = 1,
+        .arg = run,
+        .is_done = live_is_done,
+        .tick = on_tick,
+    };
+    int status = pk_live_loop_run(&loop) ? EX_OK : fail(EX_TEMPFAIL, "no interface is left");
+    pk_interfaces_close(set);
     return status;
 }
 
@@ -301,7 +338,7 @@ int pk_run_capture(const struct pk_options *options)
     signal(SIGPIPE, SIG_IGN); /* `| head` ends us quietly through EPIPE */
     int status = open_run(&run);
     if (status == EX_OK) {
-        status = options->interface ? run_live(&run) : run_files(&run);
+        status = options->n_interfaces > 0 ? run_live(&run) : run_files(&run);
     }
     return close_run(&run, status);
 }

@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -18,6 +16,8 @@
 
 #include "batch.h"
 #include "config.h"
+#include "interfaces.h"
+#include "live_loop.h"
 #include "merge.h"
 #include "pipeline.h"
 #include "privileges.h"
@@ -98,10 +98,7 @@ static int load(struct daemon *d, const char *path)
     d->uplink.n_endpoints = d->config.n_endpoints;
     d->uplink.sensor = d->config.name;
     d->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    /* Keys are in memory: no core files, no reading by others of the same user. */
-    struct rlimit none = {0};
-    (void)setrlimit(RLIMIT_CORE, &none);
-    (void)prctl(PR_SET_DUMPABLE, 0);
+    pk_privileges_hide_memory();
     return EX_OK;
 }
 
@@ -178,39 +175,122 @@ static void on_idle(struct daemon *d)
     pk_spool_sync(d->spool, pk_clock_mono_ms(), false);
 }
 
-static int run_live(struct daemon *d)
+static void on_live_packet(void *arg, int link_type, const struct pk_raw_packet *packet)
+{
+    const struct daemon *d = arg;
+    pk_pipeline_packet(d->pipeline, link_type, packet);
+}
+
+static bool live_is_done(void *arg)
+{
+    (void)arg;
+    return stop_requested;
+}
+
+static void on_tick(void *arg, int64_t mono_ms, bool was_idle)
+{
+    struct daemon *d = arg;
+    (void)mono_ms;
+    if (was_idle) {
+        pk_pipeline_tick(d->pipeline, pk_clock_wall_us() - PK_LIVE_LAG_MS * INT64_C(1000));
+    }
+    on_idle(d);
+}
+
+static int open_interfaces(struct daemon *d, struct pk_interfaces **out_set)
 {
     char error[PK_CAPTURE_ERROR_SIZE];
-    struct pk_capture *capture;
-    if (pk_capture_open_live(d->config.interface, d->config.ring_bytes, &d->config.ports, &capture,
-            error) != PK_OK) {
-        return fail(EX_NOPERM, error);
-    }
-    if (!pk_privileges_drop(d->config.user ? d->config.user : "root", error, sizeof error)) {
-        pk_capture_close(capture);
-        return fail(EX_NOPERM, error);
-    }
-    if (!start_uplink(d)) {
-        pk_capture_close(capture);
-        return fail(EX_OSERR, "cannot start the uplink's thread");
-    }
-    pk_info("capture", "interface=%s", d->config.interface);
-    int link_type = pk_capture_link_type(capture), status = EX_OK;
-    while (!stop_requested) {
-        struct pk_raw_packet packet;
-        enum pk_capture_result result = pk_capture_next(capture, &packet);
-        if (result == PK_CAPTURE_PACKET) {
-            pk_pipeline_packet(d->pipeline, link_type, &packet);
-        } else if (result == PK_CAPTURE_IDLE) {
-            pk_capture_drops(capture, &d->stats.kernel_dropped, &d->stats.iface_dropped);
-            pk_pipeline_tick(d->pipeline, pk_clock_wall_us());
-            on_idle(d);
-        } else {
-            status = stop_requested ? EX_OK : fail(EX_TEMPFAIL, pk_capture_error(capture));
-            break;
+    struct pk_interfaces_options options = {
+        .names = d->config.interfaces,
+        .n_names = d->config.n_interfaces,
+        .ports = d->config.ports,
+        .ring_bytes = d->config.ring_bytes,
+    };
+    pk_err err = pk_interfaces_open(&options, &d->stats, on_live_packet, d, out_set, error);
+    return err == PK_OK ? EX_OK : fail(err == PK_ERR_AUTH ? EX_NOPERM : EX_NOINPUT, error);
+}
+
+/* Ports of tcp:// endpoints, and 53 for name servers that are asked by TCP. */
+static void endpoint_ports(const struct daemon *d, struct pk_privileges_rules *rules)
+{
+    rules->tcp_ports[rules->n_tcp_ports++] = 53;
+    for (size_t i = 0; i < d->config.n_endpoints; i++) {
+        const char *colon = strrchr(d->config.endpoints[i], ':');
+        unsigned long port = colon ? strtoul(colon + 1, NULL, 10) : 0;
+        if (port > 0 && port <= UINT16_MAX) {
+            rules->tcp_ports[rules->n_tcp_ports++] = (uint16_t)port;
         }
     }
-    pk_capture_close(capture);
+}
+
+/* The key files are not among what stays readable: they have been read. */
+static int confine(const struct daemon *d, const char *config_path)
+{
+    char error[PK_PRIVILEGES_ERROR_SIZE];
+    struct pk_privileges_done done;
+    struct pk_privileges_rules rules = {
+        .writable = {d->config.spool_folder},
+        .n_writable = 1,
+        .readable = {config_path, d->config.scope},
+        .n_readable = 2,
+    };
+    endpoint_ports(d, &rules);
+    if (!d->config.has_sandbox) {
+        pk_warn("privileges", "sandbox=off: no seccomp, no Landlock");
+        return EX_OK;
+    }
+    if (!pk_privileges_confine(&rules, &done, error, sizeof error)) {
+        return fail(EX_NOPERM, error);
+    }
+    pk_info("privileges", "uid=%u seccomp=%s landlock=%d", (unsigned)geteuid(),
+        done.has_seccomp ? "on" : "off", done.landlock_abi);
+    return EX_OK;
+}
+
+/* Interfaces while there is the right to open them, then the user, then the spool (so that its files are that user's), then the rest is locked. */
+static int open_live(struct daemon *d, const char *config_path, struct pk_interfaces **out_set)
+{
+    char error[PK_PRIVILEGES_ERROR_SIZE];
+    if (!pk_privileges_give_folder(d->config.user, d->config.spool_folder, error, sizeof error)) {
+        return fail(EX_NOPERM, error);
+    }
+    int status = open_interfaces(d, out_set);
+    if (status == EX_OK && !pk_privileges_become(d->config.user, error, sizeof error)) {
+        status = fail(EX_NOPERM, error);
+    }
+    if (status == EX_OK) {
+        pk_privileges_hide_memory(); /* a change of user may have undone it */
+        status = open_core(d);
+    }
+    if (status == EX_OK) {
+        status = confine(d, config_path);
+    }
+    if (status == EX_OK && !start_uplink(d)) {
+        status = fail(EX_OSERR, "cannot start the uplink's thread");
+    }
+    return status;
+}
+
+static int run_live(struct daemon *d, const char *config_path)
+{
+    struct pk_interfaces *set = NULL;
+    int status = open_live(d, config_path, &set);
+    if (status == EX_OK) {
+        struct pk_live_loop loop = {
+            .sources = {pk_interfaces_source(set)},
+            .n_sources = 1,
+            .arg = d,
+            .is_done = live_is_done,
+            .tick = on_tick,
+        };
+        if (!pk_live_loop_run(&loop)) {
+            status = fail(EX_TEMPFAIL, "no interface is left");
+        }
+    }
+    pk_interfaces_close(set);
+    if (d->pipeline) {
+        pk_pipeline_flush(d->pipeline);
+    }
     return status;
 }
 
@@ -314,16 +394,13 @@ int pk_run_daemon(const char *config_path)
     static struct daemon d; /* one a process */
     catch_signals();
     int status = load(&d, config_path);
-    if (status == EX_OK) {
+    if (status == EX_OK && d.config.n_interfaces > 0) {
+        status = run_live(&d, config_path);
+    } else if (status == EX_OK) {
         status = open_core(&d);
+        status = status == EX_OK ? run_files(&d) : status;
     }
-    if (status == EX_OK) {
-        status = d.config.interface ? run_live(&d) : run_files(&d);
-        if (d.config.interface) {
-            pk_pipeline_flush(d.pipeline);
-        }
-        stop_uplink(&d);
-    }
+    stop_uplink(&d);
     close_daemon(&d);
     return status;
 }

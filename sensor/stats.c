@@ -104,6 +104,28 @@ static json_t *dnstap_json(const struct pk_dnstap_stats *s)
     return object;
 }
 
+static json_t *interfaces_json(const struct pk_stats *s)
+{
+    static const char *const states[] = {"none", "open", "down", "gone", "denied", "failed"};
+    json_t *list = json_array();
+    for (size_t i = 0; i < PK_STATS_MAX_INTERFACES; i++) {
+        const struct pk_interface_stats *one = &s->interfaces[i];
+        if (one->name[0]) {
+            json_t *object = json_object();
+            json_object_set_new(object, "name", json_string(one->name));
+            json_object_set_new(object, "link_type", json_string(one->link_type));
+            json_object_set_new(object, "state", json_string(states[one->state]));
+            set(object, "packets", one->packets);
+            set(object, "kernel_dropped", one->kernel_dropped);
+            set(object, "iface_dropped", one->iface_dropped);
+            set(object, "kernel_unread", one->kernel_unread);
+            set(object, "openings", one->openings);
+            json_array_append_new(list, object);
+        }
+    }
+    return list;
+}
+
 pk_err pk_stats_json(const struct pk_stats *s, struct pk_bytes *out)
 {
     json_t *root = json_object(), *packets = json_object(), *faults = json_object();
@@ -150,6 +172,7 @@ pk_err pk_stats_json(const struct pk_stats *s, struct pk_bytes *out)
         {"batches", s->batches},
         {"kernel_dropped", s->kernel_dropped},
         {"iface_dropped", s->iface_dropped},
+        {"interfaces_refused", s->interfaces_refused},
         {"spool_lost_rows", s->spool_lost_rows},
         {"batches_sent", s->batches_sent},
         {"batches_resent", s->batches_resent},
@@ -168,6 +191,7 @@ pk_err pk_stats_json(const struct pk_stats *s, struct pk_bytes *out)
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
         set(root, plain[i].key, plain[i].v);
     }
+    json_object_set_new(root, "interfaces", interfaces_json(s));
     json_object_set_new(root, "balanced", wrong ? json_string(wrong) : json_true());
     char *text = json_dumps(root, JSON_COMPACT);
     json_decref(root);

@@ -49,7 +49,35 @@ struct pk_dnstap_stats {
     uint64_t paused;      /* times a sender had to wait because its share of a turn was used up */
 };
 
+enum {
+    PK_STATS_MAX_INTERFACES = 64,
+    PK_STATS_NAME_SIZE = 16
+};
+
+enum pk_interface_state {
+    PK_INTERFACE_NONE, /* the slot is free */
+    PK_INTERFACE_OPEN,
+    PK_INTERFACE_DOWN,
+    PK_INTERFACE_GONE,
+    PK_INTERFACE_DENIED,
+    PK_INTERFACE_FAILED,
+};
+
+/* One interface of a live capture, over all its openings. */
+struct pk_interface_stats {
+    char name[PK_STATS_NAME_SIZE];
+    char link_type[PK_STATS_NAME_SIZE]; /* as libpcap calls it; of the last opening */
+    enum pk_interface_state state;
+    uint64_t packets;        /* read from it */
+    uint64_t kernel_dropped; /* the ring was full */
+    uint64_t iface_dropped;  /* the driver had no room */
+    uint64_t kernel_unread;  /* in the ring when it was closed */
+    uint64_t openings;
+};
+
 struct pk_stats {
+    struct pk_interface_stats interfaces[PK_STATS_MAX_INTERFACES];
+    uint64_t interfaces_refused; /* matched a pattern when all slots were taken */
     uint64_t packets;
     struct pk_dnstap_stats dnstap;
     uint64_t upstream; /* transactions of servers among themselves, not activity */
