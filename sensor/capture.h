@@ -32,7 +32,7 @@ enum pk_capture_result {
     PK_CAPTURE_BROKEN, /* damaged file: pk_capture_error says what and where; everything before was given out */
 };
 
-/* pcap or pcapng, plain or packed with gzip, xz or zstd (told by content); "-" is standard input. PK_ERR_IO, PK_ERR_MALFORMED, PK_ERR_UNSUPPORTED (link type). */
+/* pcap, pcapng or a Frame Stream of dnstap, plain or packed with gzip, xz or zstd (told by content); "-" is standard input. PK_ERR_IO, PK_ERR_MALFORMED, PK_ERR_UNSUPPORTED (link type). */
 pk_err pk_capture_open_file(
     const char *path, struct pk_capture **out_capture, char out_error[PK_CAPTURE_ERROR_SIZE]);
 void pk_capture_close(struct pk_capture *capture);

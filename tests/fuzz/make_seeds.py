@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Seeds for fuzz_packet and fuzz_pipeline: make_seeds.py CORPUS_FOLDER. Messages are made here; nothing is taken from captures."""
+"""Seeds for fuzz_packet, fuzz_pipeline and fuzz_dnstap: make_seeds.py CORPUS_FOLDER. Messages are made here; nothing is taken from captures."""
 import pathlib
 import struct
 import sys
@@ -40,7 +40,7 @@ CASES = {
     "transfer": exchange("example.com.", "AXFR", [("example.com.", 300, "IN", "SOA", "ns.example.com. mail.example.com. 5 2 3 4 60"), A], edns=False),
 }
 
-for folder in ("packet", "pipeline"):
+for folder in ("packet", "pipeline", "dnstap"):
     (corpus / folder).mkdir(parents=True, exist_ok=True)
 for number, (name, (query, response)) in enumerate(CASES.items()):
     for is_tcp in (0, 1):
@@ -56,3 +56,41 @@ ipv6 = struct.pack("!IHBB", 0x60000000, len(udp) + 8, 60, 64) + bytes(15) + b"\1
 for name, link, frame in (("ethernet", 1, bytes(12) + b"\x08\0" + ipv4), ("vlan", 1, bytes(12) + b"\x81\0\0\1\x86\xdd" + ipv6), ("raw", 4, ipv6),
                           ("sll", 6, bytes(14) + b"\x08\0" + ipv4), ("sll2", 9, b"\x86\xdd" + bytes(18) + ipv6), ("null", 0, b"\2\0\0\0" + ipv4)):
     (corpus / "packet" / name).write_bytes(bytes([link, 0]) + frame)
+
+
+def varint(value):
+    out = b""
+    while value > 127:
+        out += bytes([value & 127 | 128])
+        value >>= 7
+    return out + bytes([value])
+
+
+def field(number, value):
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def tap(kind, message, protocol=1, zone=None, extra=b""):
+    """A dnstap frame; odd kinds are queries."""
+    body = field(1, kind) + field(2, 1) + field(3, protocol) + field(4, bytes([192, 0, 2, 1])) + field(5, bytes([192, 0, 2, 53])) + field(6, 4000) + field(7, 53)
+    body += field(8, 1700000000) + varint(9 << 3 | 5) + struct.pack("<I", 5000000)
+    body += field(10, message) if kind % 2 else field(12, 1700000000) + varint(13 << 3 | 5) + struct.pack("<I", 9000000) + field(14, message)
+    body += field(11, zone) if zone else b""
+    frame = field(1, b"ns1") + field(2, b"server 1") + field(14, body + extra) + field(15, 1)
+    return struct.pack("!I", len(frame)) + frame
+
+
+def control(kind, content=b"protobuf:dnstap.Dnstap"):
+    body = struct.pack("!I", kind) + (struct.pack("!II", 1, len(content)) + content if content else b"")
+    return struct.pack("!II", 0, len(body)) + body
+
+
+for name, (query, response) in CASES.items():
+    for kind in (1, 3, 5):
+        frames = tap(kind, query, zone=b"\x07example\x03com\0") + tap(kind + 1, response)
+        (corpus / "dnstap" / f"{name}-{kind}").write_bytes(b"\1" + control(2) + frames + control(3, b""))
+query, response = CASES["answer"]
+(corpus / "dnstap" / "two-way").write_bytes(b"\0" + control(4) + control(2) + tap(6, response, 3) + tap(5, query, 3) + control(3, b""))
+(corpus / "dnstap" / "with-query").write_bytes(b"\x15" + control(2) + tap(6, response, 4, extra=field(10, query)) + tap(14, response, 7))
