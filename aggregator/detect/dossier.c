@@ -1,4 +1,6 @@
 /* Keeping and reporting what explains a finding. */
+#include "dossier.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,31 +8,18 @@
 
 #include "picket/hash.h"
 
-#include "actor.h"
+#include "internal.h"
 
-static const char *const family_names[N_FAMILIES] = {"transfer", "subdomains", "sweep"};
-static const char *const detector_names[N_FAMILIES] = {"D1", "D2", "D6"};
-
-pk_err dossier_of(struct actor *actor, enum family family, struct dossier **out_dossier)
+struct dossier *dossier_new(void)
 {
-    if (!actor->dossiers[family]) {
-        actor->dossiers[family] = calloc(1, sizeof **actor->dossiers);
-    }
-    *out_dossier = actor->dossiers[family];
-    return *out_dossier ? PK_OK : PK_ERR_NOMEM;
+    return calloc(1, sizeof(struct dossier));
 }
 
 static void clear(struct dossier *dossier)
 {
-    for (size_t i = 0; i < dossier->n_samples; i++) {
-        free(dossier->samples[i]);
-    }
-    for (size_t i = 0; i < dossier->n_learned; i++) {
-        free(dossier->learned[i]);
-    }
-    for (size_t i = 0; i < dossier->n_zones; i++) {
-        free(dossier->zones[i]);
-    }
+    names_done(dossier->samples, &dossier->n_samples);
+    names_done(dossier->learned, &dossier->n_learned);
+    names_done(dossier->zones, &dossier->n_zones);
     for (size_t i = 0; i < dossier->n_evidence; i++) {
         free(dossier->evidence[i].name);
     }
@@ -44,34 +33,6 @@ void dossier_free(struct dossier *dossier)
     }
 }
 
-static uint8_t *copy_name(const struct pk_name *name)
-{
-    uint8_t *copy = malloc((size_t)name->len + 1);
-    if (copy) {
-        copy[0] = name->len;
-        memcpy(copy + 1, name->wire, name->len);
-    }
-    return copy;
-}
-
-pk_err dossier_add_name(uint8_t **names, uint8_t *n, size_t max, const struct pk_name *name)
-{
-    for (size_t i = 0; i < *n; i++) {
-        if (names[i][0] == name->len && memcmp(names[i] + 1, name->wire, name->len) == 0) {
-            return PK_OK;
-        }
-    }
-    if (*n == max) {
-        return PK_OK; /* samples, not a list */
-    }
-    names[*n] = copy_name(name);
-    if (!names[*n]) {
-        return PK_ERR_NOMEM;
-    }
-    (*n)++;
-    return PK_OK;
-}
-
 unsigned dossier_sites(const struct dossier *dossier)
 {
     unsigned n = 0;
@@ -81,7 +42,49 @@ unsigned dossier_sites(const struct dossier *dossier)
     return n;
 }
 
-pk_err dossier_note(struct dossier *dossier, const struct observation *seen, bool as_evidence)
+void dossier_add_site(struct dossier *dossier, const struct observation *seen)
+{
+    dossier->sites[seen->site / 64] |= UINT64_C(1) << seen->site % 64;
+}
+
+void dossier_add_address(struct dossier *dossier, const struct pk_addr *addr)
+{
+    for (uint8_t i = 0; i < dossier->n_addresses; i++) {
+        if (pk_addr_equal(&dossier->addresses[i], addr)) {
+            return;
+        }
+    }
+    if (dossier->n_addresses < PK_FINDING_MAX_ADDRESSES) {
+        dossier->addresses[dossier->n_addresses++] = *addr;
+    }
+}
+
+static pk_err add_evidence(struct dossier *dossier, const struct observation *seen)
+{
+    /* The first half stays, then the newest replace each other: how it began, and how it goes on. */
+    size_t half = PK_FINDING_MAX_EVIDENCE / 2;
+    uint8_t *name = name_copy(&seen->name);
+    if (!name) {
+        return PK_ERR_NOMEM;
+    }
+    if (dossier->n_evidence == PK_FINDING_MAX_EVIDENCE) {
+        free(dossier->evidence[half].name);
+        memmove(&dossier->evidence[half], &dossier->evidence[half + 1],
+            (half - 1) * sizeof *dossier->evidence);
+        dossier->n_evidence--;
+    }
+    dossier->evidence[dossier->n_evidence++] = (struct evidence){
+        .sensor = seen->sensor,
+        .qtype = seen->row->signature.qtype,
+        .rcode = seen->row->signature.rcode,
+        .time_us = seen->row->first_us,
+        .name = name,
+    };
+    return PK_OK;
+}
+
+pk_err dossier_note(
+    struct dossier *dossier, const struct observation *seen, enum dossier_name as, bool as_evidence)
 {
     int64_t first_us = seen->row->first_us, last_us = first_us + seen->row->span_us;
     if (dossier->last_us != 0 && first_us - dossier->last_us > (int64_t)FINDING_IDLE_S * 1000000) {
@@ -94,31 +97,16 @@ pk_err dossier_note(struct dossier *dossier, const struct observation *seen, boo
     dossier->first_us =
         dossier->first_us == 0 || first_us < dossier->first_us ? first_us : dossier->first_us;
     dossier->last_us = last_us > dossier->last_us ? last_us : dossier->last_us;
-    dossier->sites[seen->site / 64] |= UINT64_C(1) << seen->site % 64;
+    dossier_add_site(dossier, seen);
     dossier->observations++;
-    if (!as_evidence) {
-        return PK_OK;
+    pk_err err =
+        names_add(dossier->zones, &dossier->n_zones, PK_FINDING_MAX_ZONES, &seen->zone_name);
+    if (err == PK_OK && as == NOTE_SAMPLE) {
+        err = names_add(dossier->samples, &dossier->n_samples, PK_FINDING_MAX_SAMPLES, &seen->name);
+    } else if (err == PK_OK && as == NOTE_LEARNED) {
+        err = names_add(dossier->learned, &dossier->n_learned, PK_FINDING_MAX_SAMPLES, &seen->name);
     }
-    /* The first half stays, then the newest replace each other: how it began, and how it goes on. */
-    size_t half = PK_FINDING_MAX_EVIDENCE / 2;
-    if (dossier->n_evidence == PK_FINDING_MAX_EVIDENCE) {
-        free(dossier->evidence[half].name);
-        memmove(&dossier->evidence[half], &dossier->evidence[half + 1],
-            (half - 1) * sizeof *dossier->evidence);
-        dossier->n_evidence--;
-    }
-    uint8_t *name = copy_name(&seen->name);
-    if (!name) {
-        return PK_ERR_NOMEM;
-    }
-    dossier->evidence[dossier->n_evidence++] = (struct evidence){
-        .sensor = seen->sensor,
-        .qtype = seen->row->signature.qtype,
-        .rcode = seen->row->signature.rcode,
-        .time_us = first_us,
-        .name = name,
-    };
-    return PK_OK;
+    return err == PK_OK && as_evidence ? add_evidence(dossier, seen) : err;
 }
 
 bool dossier_is_due(const struct dossier *dossier, uint32_t size, uint8_t severity)
@@ -127,27 +115,28 @@ bool dossier_is_due(const struct dossier *dossier, uint32_t size, uint8_t severi
            dossier_sites(dossier) != dossier->reported_sites || size >= 2 * dossier->reported_size;
 }
 
-static void actor_text(const struct actor *actor, char out[64])
+void subject_of_actor(const struct actor *actor, struct subject *out_subject)
 {
-    if (actor->key.kind == PK_CLIENT_PSEUDONYM) {
-        char *p = out + snprintf(out, 64, "client:");
-        for (size_t i = 0; i < sizeof actor->key.pseudonym; i++) {
-            p += snprintf(p, 3, "%02x", actor->key.pseudonym[i]);
-        }
-    } else {
-        char addr[PK_ADDR_TEXT_SIZE];
-        snprintf(out, 64, "%s", pk_addr_text(&actor->key.addr, addr));
+    static const char *const kinds[N_ACTOR_KINDS] = {[ACTOR_ADDRESS] = "address",
+        [ACTOR_INSIDE] = "address",
+        [ACTOR_PSEUDONYM] = "client",
+        [ACTOR_NETWORK] = "network",
+        [ACTOR_PRINT] = "fingerprint"};
+    *out_subject = (struct subject){.kind = kinds[actor->key.kind]};
+    actor_text(&actor->key, out_subject->key);
+    if (actor->key.kind == ACTOR_ADDRESS || actor->key.kind == ACTOR_INSIDE) {
+        out_subject->addr = actor->key.addr;
     }
 }
 
-static void derive_id(const struct pk_engine *engine, enum family family, const char *actor,
+static void derive_id(const struct pk_engine *engine, enum rule_id rule, const char *actor,
     uint32_t opening, char out_id[PK_FINDING_ID_SIZE])
 {
-    char text[256];
+    char text[512];
     uint8_t digest[PK_DIGEST_BYTES];
-    int n = snprintf(text, sizeof text, "%s|%s|%s|*|%u", engine->tenant->name, family_names[family],
+    int n = snprintf(text, sizeof text, "%s|%s|%s|*|%u", engine->tenant->name, rules[rule]->family,
         actor, opening);
-    pk_digest(text, (size_t)n, digest);
+    pk_digest(text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1, digest);
     for (size_t i = 0; i < sizeof digest; i++) {
         snprintf(out_id + 2 * i, 3, "%02x", digest[i]);
     }
@@ -171,31 +160,9 @@ static int compare_names(const void *a, const void *b)
     return pk_name_compare(a, b);
 }
 
-struct pk_finding *dossier_begin(struct pk_engine *engine, const struct actor *actor,
-    enum family family, struct dossier *dossier, uint32_t size, uint8_t severity)
+static void fill(
+    struct pk_finding *finding, const struct pk_engine *engine, const struct dossier *dossier)
 {
-    struct pk_finding *finding = &engine->report;
-    memset(finding, 0, sizeof *finding);
-    if (dossier->revision == 0) {
-        dossier->opening++;
-        engine->stats.findings++;
-    }
-    dossier->revision++;
-    dossier->severity = severity;
-    dossier->reported_size = size;
-    dossier->reported_sites = (uint16_t)dossier_sites(dossier);
-    actor_text(actor, finding->actor_key);
-    derive_id(engine, family, finding->actor_key, dossier->opening, finding->id);
-    finding->revision = dossier->revision;
-    finding->state = "open";
-    finding->detector = detector_names[family];
-    finding->version = "1";
-    finding->tenant = engine->tenant->name;
-    finding->actor_kind = actor->key.kind == PK_CLIENT_PSEUDONYM ? "client" : "address";
-    if (actor->key.kind != PK_CLIENT_PSEUDONYM) {
-        finding->actor_addr = actor->key.addr;
-    }
-    finding->severity = severity;
     for (size_t i = 0; i < engine->sites.n && finding->n_sites < PK_FINDING_MAX_SITES; i++) {
         if (dossier->sites[i / 64] >> i % 64 & 1) {
             memcpy(
@@ -218,7 +185,46 @@ struct pk_finding *dossier_begin(struct pk_engine *engine, const struct actor *a
         to->rcode = from->rcode;
         (void)pk_name_from_wire(from->name + 1, from->name[0], &to->qname);
     }
+}
+
+struct pk_finding *dossier_begin(struct pk_engine *engine, enum rule_id rule,
+    struct dossier *dossier, const struct subject *subject, uint32_t size, uint8_t severity)
+{
+    struct pk_finding *finding = &engine->report;
+    memset(finding, 0, sizeof *finding);
+    if (dossier->revision == 0) {
+        dossier->opening++;
+        engine->stats.findings++;
+    }
+    dossier->revision++;
+    dossier->severity = severity;
+    dossier->reported_size = size;
+    dossier->reported_sites = (uint16_t)dossier_sites(dossier);
+    memcpy(finding->actor_key, subject->key, sizeof finding->actor_key);
+    derive_id(engine, rule, finding->actor_key, dossier->opening, finding->id);
+    finding->revision = dossier->revision;
+    finding->state = "open";
+    finding->detector = rules[rule]->id;
+    finding->version = rules[rule]->version;
+    finding->tenant = engine->tenant->name;
+    finding->actor_kind = subject->kind;
+    if (subject->addr.family != 0) {
+        finding->addresses[finding->n_addresses++] = subject->addr;
+    }
+    for (uint8_t i = 0; i < dossier->n_addresses && finding->n_addresses < PK_FINDING_MAX_ADDRESSES;
+         i++) {
+        finding->addresses[finding->n_addresses++] = dossier->addresses[i];
+    }
+    finding->severity = severity;
+    fill(finding, engine, dossier);
     return finding;
+}
+
+void contribute(struct pk_finding *finding, const char *name, double nats)
+{
+    if (fabs(nats) >= 0.05 && finding->n_contributions < PK_FINDING_MAX_CONTRIBUTIONS) {
+        finding->contributions[finding->n_contributions++] = (struct pk_contribution){name, nats};
+    }
 }
 
 /* Posterior buckets by how far the score is above the threshold (docs/DETECTIONS.md, "Confidence"). */
@@ -226,13 +232,97 @@ void report_finding(struct pk_engine *engine, double threshold)
 {
     static const double buckets[] = {0.5, 0.8, 0.95};
     struct pk_finding *finding = &engine->report;
-    double above = finding->score_nats - threshold;
-    unsigned bucket = above < 1 ? 0 : above < 4 ? 1 : 2;
-    finding->confidence = buckets[bucket];
     finding->score_nats = 0;
     for (size_t i = 0; i < finding->n_contributions; i++) {
         finding->score_nats += finding->contributions[i].nats; /* what is shown adds up */
     }
+    double above = finding->score_nats - threshold;
+    finding->confidence = buckets[above < 1 ? 0 : above < 4 ? 1 : 2];
     engine->stats.revisions++;
     engine->on_finding(engine->arg, finding);
+}
+
+/* --- state --- */
+
+void dossier_save(const struct dossier *dossier, struct pk_bytes *out)
+{
+    pk_bytes_put_u8(out, dossier != NULL);
+    if (!dossier) {
+        return;
+    }
+    pk_bytes_put_varint(out, dossier->opening);
+    pk_bytes_put_varint(out, dossier->revision);
+    pk_bytes_put_u8(out, dossier->severity);
+    state_put_time(out, dossier->first_us);
+    state_put_time(out, dossier->last_us);
+    for (size_t i = 0; i < SITE_WORDS; i++) {
+        pk_bytes_put_varint(out, dossier->sites[i]);
+    }
+    pk_bytes_put_varint(out, dossier->reported_size);
+    pk_bytes_put_varint(out, dossier->reported_sites);
+    pk_bytes_put_varint(out, dossier->observations);
+    state_put_names(out, dossier->samples, dossier->n_samples);
+    state_put_names(out, dossier->learned, dossier->n_learned);
+    state_put_names(out, dossier->zones, dossier->n_zones);
+    pk_bytes_put_u8(out, dossier->n_addresses);
+    for (uint8_t i = 0; i < dossier->n_addresses; i++) {
+        state_put_addr(out, &dossier->addresses[i]);
+    }
+    pk_bytes_put_u8(out, dossier->n_evidence);
+    for (uint8_t i = 0; i < dossier->n_evidence; i++) {
+        const struct evidence *evidence = &dossier->evidence[i];
+        pk_bytes_put_be16(out, evidence->sensor);
+        pk_bytes_put_be16(out, evidence->qtype);
+        pk_bytes_put_be16(out, evidence->rcode);
+        state_put_time(out, evidence->time_us);
+        pk_bytes_put(out, evidence->name, (size_t)evidence->name[0] + 1);
+    }
+}
+
+static void load_evidence(struct dossier *dossier, struct pk_reader *in, size_t n_sensors)
+{
+    uint8_t n = state_get_count(in, PK_FINDING_MAX_EVIDENCE);
+    for (uint8_t i = 0; i < n && in->err == PK_OK; i++) {
+        struct evidence evidence = {.sensor = pk_reader_be16(in)};
+        evidence.qtype = pk_reader_be16(in);
+        evidence.rcode = pk_reader_be16(in);
+        evidence.time_us = state_get_time(in);
+        evidence.name = state_get_name(in);
+        if (evidence.sensor >= n_sensors) {
+            pk_reader_fail(in, PK_ERR_MALFORMED);
+        }
+        if (in->err == PK_OK) {
+            dossier->evidence[dossier->n_evidence++] = evidence;
+        } else {
+            free(evidence.name);
+        }
+    }
+}
+
+struct dossier *dossier_load(struct pk_reader *in, size_t n_sensors)
+{
+    struct dossier *dossier = state_get_count(in, 1) == 1 ? dossier_new() : NULL;
+    if (!dossier) {
+        return NULL;
+    }
+    dossier->opening = state_get_u32(in);
+    dossier->revision = state_get_u32(in);
+    dossier->severity = pk_reader_u8(in);
+    dossier->first_us = state_get_time(in);
+    dossier->last_us = state_get_time(in);
+    for (size_t i = 0; i < SITE_WORDS; i++) {
+        dossier->sites[i] = pk_reader_varint(in);
+    }
+    dossier->reported_size = state_get_u32(in);
+    dossier->reported_sites = state_get_u16(in);
+    dossier->observations = state_get_u32(in);
+    dossier->n_samples = state_get_names(in, dossier->samples, PK_FINDING_MAX_SAMPLES);
+    dossier->n_learned = state_get_names(in, dossier->learned, PK_FINDING_MAX_SAMPLES);
+    dossier->n_zones = state_get_names(in, dossier->zones, PK_FINDING_MAX_ZONES);
+    dossier->n_addresses = state_get_count(in, PK_FINDING_MAX_ADDRESSES);
+    for (uint8_t i = 0; i < dossier->n_addresses; i++) {
+        state_get_addr(in, &dossier->addresses[i]);
+    }
+    load_evidence(dossier, in, n_sensors);
+    return dossier;
 }

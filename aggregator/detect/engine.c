@@ -1,6 +1,4 @@
-/* The engine: actors in the order of their last row, a bounded table; each row goes to every rule.
- *
- * When the table is full the longest silent actor without an open finding goes; only when the hundred longest silent all have one, the very oldest does. */
+/* The engine: prepares each row once and hands it to every rule. */
 #include "engine.h"
 
 #include <stdlib.h>
@@ -8,24 +6,15 @@
 
 #include "picket/hash.h"
 
-#include "actor.h"
+#include "internal.h"
 
 enum {
-    NONE = UINT32_MAX,
     DEFAULT_ACTORS = 200000,
     DEFAULT_CONTACTS = 2000000,
-    LOOK_AT = 100
+    MAX_SENSOR_NAMES = UINT16_MAX,
+    TICK_US = 10 * 1000000,
+    FLUSH_US = 600 * 1000000,
 };
-
-static bool is_actor(const void *entries, uint32_t entry, const void *key)
-{
-    return memcmp(&((const struct actor *)entries)[entry].key, key, sizeof(struct actor_key)) == 0;
-}
-
-uint64_t name_hash(const struct pk_name *name)
-{
-    return pk_hash_fixed(name->wire, name->len);
-}
 
 pk_err names_intern(struct names *names, const char *name, size_t max, uint16_t *out_index)
 {
@@ -62,19 +51,17 @@ pk_err pk_engine_new(const struct pk_engine_options *options, pk_finding_cb on_f
         return PK_ERR_NOMEM;
     }
     engine->tenant = options->tenant;
+    engine->history = options->history;
     engine->limits.max_actors =
         options->limits.max_actors ? options->limits.max_actors : DEFAULT_ACTORS;
     engine->limits.max_contacts =
         options->limits.max_contacts ? options->limits.max_contacts : DEFAULT_CONTACTS;
     engine->on_finding = on_finding;
     engine->arg = arg;
-    engine->newest = engine->oldest = engine->free = NONE;
-    engine->cap_wildcards = options->tenant->n_zones + options->tenant->n_canaries + 16;
-    engine->actors = malloc(
-        engine->limits.max_actors * sizeof *engine->actors); /* pages come as they are used */
-    engine->wildcards = calloc(engine->cap_wildcards, sizeof *engine->wildcards);
-    if (!engine->actors || !engine->wildcards || pk_labels_new(&engine->labels) != PK_OK ||
-        pk_map_init(&engine->actor_map, engine->limits.max_actors, is_actor) != PK_OK ||
+    if (pk_labels_new(&engine->labels) != PK_OK ||
+        actors_init(&engine->actors, engine->limits.max_actors) != PK_OK ||
+        zones_init(&engine->zones, options->tenant->n_zones + options->tenant->n_canaries) !=
+            PK_OK ||
         pk_contacts_init(&engine->contacts, engine->limits.max_contacts) != PK_OK) {
         pk_engine_free(engine);
         return PK_ERR_NOMEM;
@@ -83,42 +70,16 @@ pk_err pk_engine_new(const struct pk_engine_options *options, pk_finding_cb on_f
     return PK_OK;
 }
 
-static void actor_done(struct actor *actor)
-{
-    for (unsigned i = 0; i < N_FAMILIES; i++) {
-        dossier_free(actor->dossiers[i]);
-        actor->dossiers[i] = NULL;
-    }
-    free(actor->transfer);
-    free(actor->sweep);
-    actor->transfer = NULL;
-    actor->sweep = NULL;
-}
-
-static void drop_actors(struct pk_engine *engine)
-{
-    for (uint32_t i = engine->newest; i != NONE; i = engine->actors[i].older) {
-        actor_done(&engine->actors[i]);
-    }
-    engine->newest = engine->oldest = engine->free = NONE;
-    engine->n_actors = 0;
-}
-
 void pk_engine_free(struct pk_engine *engine)
 {
     if (!engine) {
         return;
     }
-    if (engine->actors) {
-        drop_actors(engine);
-    }
-    if (engine->actor_map.slots) {
-        pk_map_done(&engine->actor_map);
-    }
+    ledgers_drop_all(engine, &engine->tenant_ledgers);
+    actors_done(engine);
+    zones_done(engine);
     pk_contacts_done(&engine->contacts);
     pk_labels_free(engine->labels);
-    free(engine->wildcards);
-    free(engine->actors);
     free(engine->sites.v);
     free(engine->sensors.v);
     free(engine);
@@ -129,90 +90,62 @@ void pk_engine_set_scope(struct pk_engine *engine, const struct pk_scope_tenant 
     engine->tenant = tenant;
 }
 
-/* --- the order of silence --- */
-
-static void unlink_actor(struct pk_engine *engine, struct actor *actor)
+/* Tells the rules when the clock passes a multiple of ten seconds: once, however many it passed. */
+static pk_err advance(struct pk_engine *engine, int64_t now_us)
 {
-    if (actor->newer != NONE) {
-        engine->actors[actor->newer].older = actor->older;
-    } else {
-        engine->newest = actor->older;
-    }
-    if (actor->older != NONE) {
-        engine->actors[actor->older].newer = actor->newer;
-    } else {
-        engine->oldest = actor->newer;
-    }
-}
-
-static void link_newest(struct pk_engine *engine, struct actor *actor)
-{
-    uint32_t index = (uint32_t)(actor - engine->actors);
-    actor->newer = NONE;
-    actor->older = engine->newest;
-    if (engine->newest != NONE) {
-        engine->actors[engine->newest].newer = index;
-    } else {
-        engine->oldest = index;
-    }
-    engine->newest = index;
-}
-
-static bool has_open_finding(const struct actor *actor)
-{
-    for (unsigned i = 0; i < N_FAMILIES; i++) {
-        if (actor->dossiers[i] && actor->dossiers[i]->revision > 0) {
-            return true;
+    pk_err err = PK_OK;
+    if (now_us / TICK_US > engine->now_us / TICK_US && engine->now_us != 0) {
+        for (size_t i = 0; i < N_RULES && err == PK_OK; i++) {
+            err = rules[i]->tick ? rules[i]->tick(engine, now_us) : PK_OK;
         }
+    }
+    engine->now_us = now_us > engine->now_us ? now_us : engine->now_us;
+    return err;
+}
+
+pk_err pk_engine_flush(struct pk_engine *engine)
+{
+    int64_t now_us = engine->now_us;
+    pk_err err = now_us == 0 ? PK_OK : advance(engine, now_us + FLUSH_US);
+    engine->now_us = now_us;
+    return err;
+}
+
+static bool key_of(const struct pk_client *client, struct actor_key *key)
+{
+    memset(key, 0, sizeof *key); /* it is compared and hashed whole */
+    switch (client->kind) {
+    case PK_CLIENT_OUTSIDE:
+        key->kind = ACTOR_ADDRESS; /* an address is one source, seen from wherever */
+        key->addr = client->addr;
+        return true;
+    case PK_CLIENT_INSIDE:
+        key->kind = ACTOR_INSIDE;
+        key->addr = client->addr;
+        return true;
+    case PK_CLIENT_PSEUDONYM:
+        key->kind = ACTOR_PSEUDONYM;
+        memcpy(key->addr.bytes, client->pseudonym, sizeof client->pseudonym);
+        return true;
+    case PK_CLIENT_NONE:
+        break;
     }
     return false;
 }
 
-static void evict(struct pk_engine *engine)
+static pk_err find_origin(
+    struct pk_engine *engine, const struct pk_engine_origin *origin, struct observation *seen)
 {
-    uint32_t victim = engine->oldest;
-    for (unsigned looked = 0;
-         victim != NONE && looked < LOOK_AT && has_open_finding(&engine->actors[victim]);
-         looked++) {
-        victim = engine->actors[victim].newer;
+    pk_err err = names_intern(&engine->sites, origin->site, PK_ENGINE_MAX_SITES, &seen->site);
+    if (err == PK_OK) {
+        err = names_intern(&engine->sensors, origin->sensor, MAX_SENSOR_NAMES, &seen->sensor);
     }
-    victim = victim == NONE ? engine->oldest : victim;
-    struct actor *actor = &engine->actors[victim];
-    (void)pk_map_remove(&engine->actor_map, pk_hash(&actor->key, sizeof actor->key), victim);
-    unlink_actor(engine, actor);
-    actor_done(actor);
-    actor->older = engine->free;
-    engine->free = victim;
-    engine->stats.evicted_actors++;
-}
-
-struct actor *engine_actor(struct pk_engine *engine, const struct actor_key *key);
-
-struct actor *engine_actor(struct pk_engine *engine, const struct actor_key *key)
-{
-    uint64_t hash = pk_hash(key, sizeof *key);
-    uint32_t index = pk_map_find(&engine->actor_map, hash, engine->actors, key);
-    if (index != PK_MAP_NONE) {
-        struct actor *actor = &engine->actors[index];
-        unlink_actor(engine, actor);
-        link_newest(engine, actor);
-        return actor;
+    for (size_t i = 0; i < engine->tenant->n_sites && !seen->place; i++) {
+        if (strcmp(engine->tenant->sites[i].name, origin->site) == 0) {
+            seen->place = &engine->tenant->sites[i];
+        }
     }
-    if (engine->actor_map.n == engine->limits.max_actors) {
-        evict(engine);
-    }
-    if (engine->free != NONE) {
-        index = engine->free;
-        engine->free = engine->actors[index].older;
-    } else {
-        index = engine->n_actors++;
-    }
-    struct actor *actor = &engine->actors[index];
-    memset(actor, 0, sizeof *actor);
-    actor->key = *key;
-    (void)pk_map_add(&engine->actor_map, hash, index); /* room was made above */
-    link_newest(engine, actor);
-    return actor;
+    return err;
 }
 
 pk_err pk_engine_observe(
@@ -220,55 +153,64 @@ pk_err pk_engine_observe(
 {
     struct observation seen = {.row = row};
     struct actor_key key;
+    pk_err err = row->first_us > engine->now_us ? advance(engine, row->first_us) : PK_OK;
     engine->stats.rows++;
-    bool has_client = row->client.kind == PK_CLIENT_OUTSIDE ||
-                      row->client.kind == PK_CLIENT_INSIDE ||
-                      row->client.kind == PK_CLIENT_PSEUDONYM;
-    if (!has_client || pk_name_from_wire(row->name.data, row->name.len, &seen.name) != PK_OK ||
-        row->signature.vantage >= PK_N_VANTAGES) {
+    if (err != PK_OK || !key_of(&row->client, &key) || row->signature.vantage >= PK_N_VANTAGES ||
+        pk_name_from_wire(row->name.data, row->name.len, &seen.name) != PK_OK) {
         engine->stats.ignored_rows++;
-        return PK_OK;
+        return err;
     }
     pk_name_lower(&seen.name);
     seen.reason = pk_scope_match(
-        engine->tenant, &seen.name, row->signature.qtype, row->signature.qclass, &seen.zone);
+        engine->tenant, &seen.name, row->signature.qtype, row->signature.qclass, &seen.zone_name);
     if (seen.reason == PK_SCOPE_NOT) {
         engine->stats.ignored_rows++;
         return PK_OK;
     }
-    memset(&key, 0, sizeof key);
-    key.kind = row->client.kind == PK_CLIENT_PSEUDONYM
-                   ? PK_CLIENT_PSEUDONYM
-                   : PK_CLIENT_OUTSIDE; /* an address is one actor, seen from wherever */
-    if (row->client.kind == PK_CLIENT_INSIDE) {
-        key.kind = PK_CLIENT_INSIDE;
-    }
-    if (key.kind == PK_CLIENT_PSEUDONYM) {
-        memcpy(key.pseudonym, row->client.pseudonym, sizeof key.pseudonym);
-    } else {
-        key.addr = row->client.addr;
-    }
-    pk_err err = names_intern(&engine->sites, origin->site, PK_ENGINE_MAX_SITES, &seen.site);
-    if (err == PK_OK) {
-        err = names_intern(&engine->sensors, origin->sensor, UINT16_MAX, &seen.sensor);
+    err = find_origin(engine, origin, &seen);
+    if (err == PK_OK && seen.reason == PK_SCOPE_ZONE) {
+        err = zone_enter(engine, &seen);
     }
     if (err != PK_OK) {
         return err;
     }
-    seen.actor = engine_actor(engine, &key);
-    seen.actor->last_us = row->first_us;
-    pk_err (*const rules[])(struct pk_engine *, const struct observation *) = {
-        rule_transfer, rule_subdomains, rule_sweep};
-    for (size_t i = 0; i < sizeof rules / sizeof *rules && err == PK_OK; i++) {
-        err = rules[i](engine, &seen);
+    seen.now_us = engine->now_us;
+    seen.actor = actor_get(engine, &key, row->first_us);
+    seen.actor->last_us = row->first_us > seen.actor->last_us ? row->first_us : seen.actor->last_us;
+    seen.actor->rows += seen.actor->rows < UINT32_MAX;
+    seen.is_own_scanner = key.kind != ACTOR_PSEUDONYM && pk_scope_is_in(engine->tenant->scanners,
+                                                             engine->tenant->n_scanners, &key.addr);
+    trial_judge(engine, &seen);
+    for (size_t i = 0; i < N_RULES && err == PK_OK; i++) {
+        err = rules[i]->observe(engine, &seen);
     }
     return err;
+}
+
+const char *pk_engine_no_trial_str(unsigned why)
+{
+    static const char *const names[N_NO_TRIALS] = {[TRIAL_YES] = "yes",
+        [NO_TRIAL_AGAIN] = "again",
+        [NO_TRIAL_KIND] = "kind",
+        [NO_TRIAL_VERDICT] = "no_verdict",
+        [NO_TRIAL_SERVICE] = "service",
+        [NO_TRIAL_SCANNER] = "own_scanner",
+        [NO_TRIAL_UPSTREAM] = "upstream",
+        [NO_TRIAL_SEARCH] = "search_suffix",
+        [NO_TRIAL_LIST] = "list_lookup",
+        [NO_TRIAL_MINIMISED] = "minimised"};
+    return why < N_NO_TRIALS ? names[why] : NULL;
 }
 
 void pk_engine_stats(const struct pk_engine *engine, struct pk_engine_stats *out_stats)
 {
     *out_stats = engine->stats;
-    out_stats->actors = engine->actor_map.n;
+    out_stats->actors = engine->actors.map.n;
+    out_stats->evicted_actors = engine->actors.evicted;
     out_stats->contacts = engine->contacts.n[0] + engine->contacts.n[1];
     out_stats->evicted_contacts = engine->contacts.forgotten;
+    for (unsigned i = 0; i < N_RULES; i++) {
+        out_stats->ledgers += engine->queues[i].n;
+        out_stats->evicted_ledgers += engine->queues[i].evicted;
+    }
 }

@@ -15,10 +15,12 @@
 #include "picket/observation.h"
 #include "picket/scope.h"
 
+#include "history.h"
+
 struct pk_engine;
 
 enum {
-    PK_ENGINE_STATE_VERSION = 1,
+    PK_ENGINE_STATE_VERSION = 2,
     PK_ENGINE_MAX_SITES = 512
 };
 
@@ -31,7 +33,8 @@ struct pk_engine_limits {
 struct pk_engine_options {
     const struct pk_scope_tenant
         *tenant; /* borrowed for the engine's life; zones, networks, peers, scanners, budget */
-    struct pk_engine_limits limits; /* zeros: defaults */
+    struct pk_engine_limits limits;   /* zeros: defaults */
+    struct pk_history_source history; /* lookup NULL: there is none */
 };
 
 /* Where a row was seen, in names: findings speak to people. Borrowed during the call. */
@@ -54,16 +57,26 @@ void pk_engine_set_scope(struct pk_engine *engine, const struct pk_scope_tenant 
 pk_err pk_engine_observe(
     struct pk_engine *engine, const struct pk_engine_origin *origin, const struct pk_activity *row);
 
+/* No more rows for now: moves the engine's clock ten minutes past the latest row, so that what waits for company (docs/DETECTIONS.md, "Held back") comes out. For the end of a
+ * replay, and for a live engine that stood idle that long; a row that comes later is taken as if nothing had been. */
+pk_err pk_engine_flush(struct pk_engine *engine);
+
 /* The whole state as bytes, canonical: equal states give equal bytes. Load replaces the state; PK_ERR_VERSION when it is of another version (the
  * caller then replays stored activity from the start), PK_ERR_MALFORMED. */
 pk_err pk_engine_save(const struct pk_engine *engine, struct pk_bytes *out);
 pk_err pk_engine_load(struct pk_engine *engine, const uint8_t *state, size_t len);
 
+enum {
+    PK_ENGINE_MAX_NO_TRIALS = 16
+};
 struct pk_engine_stats {
     uint64_t rows, trials, findings, revisions;
-    uint64_t evicted_actors, evicted_contacts, ignored_rows;
-    size_t actors, contacts;
+    uint64_t evicted_actors, evicted_contacts, evicted_ledgers, ignored_rows;
+    uint64_t no_trials
+        [PK_ENGINE_MAX_NO_TRIALS]; /* by pk_engine_no_trial_str; trials, no_trials and ignored rows add up to rows */
+    size_t actors, contacts, ledgers;
 };
+const char *pk_engine_no_trial_str(unsigned why); /* NULL past the last */
 void pk_engine_stats(const struct pk_engine *engine, struct pk_engine_stats *out_stats);
 
 #endif

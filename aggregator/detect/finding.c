@@ -69,9 +69,9 @@ static json_t *actor_json(const struct pk_finding *finding)
     char text[PK_ADDR_TEXT_SIZE];
     set(actor, "kind", json_string_nocheck(finding->actor_kind));
     set(actor, "key", json_string_nocheck(finding->actor_key));
-    if (finding->actor_addr.family != 0) {
+    for (size_t i = 0; i < finding->n_addresses; i++) {
         (void)json_array_append_new(
-            addresses, json_string_nocheck(pk_addr_text(&finding->actor_addr, text)));
+            addresses, json_string_nocheck(pk_addr_text(&finding->addresses[i], text)));
     }
     set(actor, "addresses", addresses);
     return actor;
@@ -109,7 +109,8 @@ pk_err pk_finding_json(const struct pk_finding *finding, struct pk_bytes *out)
     set(root, "sites", sites);
     set(root, "zones", names_json(finding->zones, finding->n_zones));
     set(root, "actor", actor_json(finding));
-    set(root, "campaign", json_null());
+    set(root, "campaign",
+        finding->campaign[0] ? json_string_nocheck(finding->campaign) : json_null());
     set(root, "severity", json_integer(finding->severity));
     set(root, "confidence", json_real(finding->confidence));
     set(root, "score_nats", nats_json(finding->score_nats));

@@ -17,6 +17,7 @@ enum {
     PK_FINDING_MAX_ZONES = 16,
     PK_FINDING_MAX_SAMPLES = 20,
     PK_FINDING_MAX_EVIDENCE = 20,
+    PK_FINDING_MAX_ADDRESSES = 20,
     PK_FINDING_MAX_CONTRIBUTIONS = 8,
     PK_FINDING_MAX_TECHNIQUES = 4,
 };
@@ -48,10 +49,13 @@ struct pk_finding {
     size_t n_sites;
     struct pk_name zones[PK_FINDING_MAX_ZONES];
     size_t n_zones;
-    const char *actor_kind; /* "address", "prefix", "client" */
+    const char *actor_kind; /* "address", "client", "network", "fingerprint", "campaign" */
     char actor_key[64];
-    struct pk_addr actor_addr; /* family 0 for a pseudonym */
-    uint8_t severity;          /* 1 info .. 5 critical */
+    struct pk_addr addresses[PK_FINDING_MAX_ADDRESSES]; /* a sample; none for a pseudonym */
+    size_t n_addresses;
+    char
+        campaign[PK_FINDING_ID_SIZE]; /* id of the finding about the campaign this is part of; "" */
+    uint8_t severity;                 /* 1 info .. 5 critical */
     double confidence;
     double score_nats;
     struct pk_contribution contributions[PK_FINDING_MAX_CONTRIBUTIONS];

@@ -9,9 +9,10 @@
 
 #include "picket/dnsmsg.h"
 
-#include "actor.h"
+#include "internal.h"
 
 enum {
+    MAX_BLOCKS = 16, /* /24 or /120 of one source; the longest untouched goes */
     MIN_IN_BLOCK = 16,
     MIN_SPREAD = 3,
     MIN_BLOCKS = 8,
@@ -20,19 +21,30 @@ enum {
     MAX_STEPS = 8
 };
 
+struct block {
+    struct pk_addr addr; /* last byte zero */
+    int64_t first_us, last_us;
+    uint64_t seen[4]; /* bitmap of last bytes */
+    uint16_t n, ordered;
+    uint8_t last;
+};
+
+struct sweep {
+    struct block blocks[MAX_BLOCKS];
+    uint8_t n_blocks;
+};
+
 static const double threshold = 14.75, nats_step = 3.689 /* ln(.8/.02) */;
 
-static bool is_relevant(
-    const struct pk_engine *engine, const struct observation *seen, struct pk_addr *out_addr)
+static bool is_relevant(const struct observation *seen, struct pk_addr *out_addr)
 {
     const struct pk_signature *signature = &seen->row->signature;
     return seen->reason == PK_SCOPE_REVERSE && signature->qtype == PK_TYPE_PTR &&
            signature->opcode == PK_OPCODE_QUERY && pk_name_reverse_addr(&seen->name, out_addr) &&
-           !pk_scope_is_in(
-               engine->tenant->scanners, engine->tenant->n_scanners, &seen->actor->key.addr);
+           !seen->is_own_scanner;
 }
 
-static struct block *block_of(struct sweep_case *sweep, const struct pk_addr *addr, int64_t now_us)
+static struct block *block_of(struct sweep *sweep, const struct pk_addr *addr, int64_t now_us)
 {
     struct pk_addr base = *addr;
     base.bytes[addr->family == 4 ? 3 : 15] = 0;
@@ -81,7 +93,7 @@ struct verdict {
     bool is_alarm;
 };
 
-static struct verdict judge(const struct sweep_case *sweep, int64_t now_us)
+static struct verdict judge(const struct sweep *sweep, int64_t now_us)
 {
     struct verdict verdict = {0};
     bool has_full = false;
@@ -106,58 +118,40 @@ static struct verdict judge(const struct sweep_case *sweep, int64_t now_us)
 static void report(struct pk_engine *engine, const struct observation *seen,
     struct dossier *dossier, uint8_t severity, const struct verdict *verdict)
 {
+    struct subject subject;
+    subject_of_actor(seen->actor, &subject);
     struct pk_finding *finding =
-        dossier_begin(engine, seen->actor, FAMILY_SWEEP, dossier, verdict->addresses, severity);
+        dossier_begin(engine, RULE_SWEEP, dossier, &subject, verdict->addresses, severity);
     snprintf(finding->title, sizeof finding->title,
         "Reverse lookup sweep by %s: %u addresses, at %zu site%s", finding->actor_key,
         verdict->addresses, finding->n_sites, finding->n_sites == 1 ? "" : "s");
     finding->technique[finding->n_techniques++] = "T1590.005";
     finding->technique[finding->n_techniques++] = "T1590.002";
-    finding->contributions[finding->n_contributions++] =
-        (struct pk_contribution){"distinct addresses in a block", verdict->nats_addresses};
-    if (verdict->ordered > 0) {
-        finding->contributions[finding->n_contributions++] =
-            (struct pk_contribution){"steps to the next address", verdict->nats_order};
-    }
-    finding->score_nats = verdict->nats_addresses + verdict->nats_order;
+    contribute(finding, "distinct addresses in a block", verdict->nats_addresses);
+    contribute(finding, "steps to the next address", verdict->nats_order);
     finding->trials = verdict->addresses;
     finding->hits = dossier->n_learned;
     report_finding(engine, threshold);
 }
 
-pk_err rule_sweep(struct pk_engine *engine, const struct observation *seen)
+static pk_err observe(struct pk_engine *engine, const struct observation *seen)
 {
     struct pk_addr addr;
-    struct dossier *dossier;
-    if (!is_relevant(engine, seen, &addr)) {
+    if (!is_relevant(seen, &addr)) {
         return PK_OK;
     }
-    if (!seen->actor->sweep) {
-        seen->actor->sweep = calloc(1, sizeof *seen->actor->sweep);
-    }
-    struct sweep_case *sweep = seen->actor->sweep;
-    pk_err err = sweep ? dossier_of(seen->actor, FAMILY_SWEEP, &dossier) : PK_ERR_NOMEM;
-    if (err != PK_OK) {
-        return err;
+    struct sweep *sweep = actor_ledger(engine, seen->actor, RULE_SWEEP);
+    struct dossier *dossier = sweep ? ledger_dossier(sweep) : NULL;
+    if (!dossier) {
+        return PK_ERR_NOMEM;
     }
     int64_t now_us = seen->row->first_us;
     if (!touch(block_of(sweep, &addr, now_us), addr.bytes[addr.family == 4 ? 3 : 15], now_us)) {
-        dossier->sites[seen->site / 64] |= UINT64_C(1) << seen->site % 64;
+        dossier_add_site(dossier, seen);
         return PK_OK;
     }
-    engine->stats.trials++;
-    err = dossier_note(dossier, seen, true);
     bool is_hit = seen->row->signature.answer == PK_ANSWER_DATA;
-    if (err == PK_OK) {
-        err = is_hit ? dossier_add_name(
-                           dossier->learned, &dossier->n_learned, MAX_DOSSIER_NAMES, &seen->name)
-                     : dossier_add_name(
-                           dossier->samples, &dossier->n_samples, MAX_DOSSIER_NAMES, &seen->name);
-    }
-    if (err == PK_OK) {
-        err =
-            dossier_add_name(dossier->zones, &dossier->n_zones, PK_FINDING_MAX_ZONES, &seen->zone);
-    }
+    pk_err err = dossier_note(dossier, seen, is_hit ? NOTE_LEARNED : NOTE_SAMPLE, true);
     if (err != PK_OK) {
         return err;
     }
@@ -168,3 +162,51 @@ pk_err rule_sweep(struct pk_engine *engine, const struct observation *seen)
     }
     return PK_OK;
 }
+
+static void save(const void *ledger, struct pk_bytes *out)
+{
+    const struct sweep *sweep = ledger;
+    pk_bytes_put_u8(out, sweep->n_blocks);
+    for (uint8_t i = 0; i < sweep->n_blocks; i++) {
+        const struct block *block = &sweep->blocks[i];
+        state_put_addr(out, &block->addr);
+        state_put_time(out, block->first_us);
+        state_put_time(out, block->last_us);
+        for (size_t k = 0; k < 4; k++) {
+            pk_bytes_put_be64(out, block->seen[k]);
+        }
+        pk_bytes_put_be16(out, block->n);
+        pk_bytes_put_be16(out, block->ordered);
+        pk_bytes_put_u8(out, block->last);
+    }
+}
+
+static void load(void *ledger, struct pk_reader *in)
+{
+    struct sweep *sweep = ledger;
+    sweep->n_blocks = state_get_count(in, MAX_BLOCKS);
+    for (uint8_t i = 0; i < sweep->n_blocks; i++) {
+        struct block *block = &sweep->blocks[i];
+        state_get_addr(in, &block->addr);
+        block->first_us = state_get_time(in);
+        block->last_us = state_get_time(in);
+        for (size_t k = 0; k < 4; k++) {
+            block->seen[k] = pk_reader_be64(in);
+        }
+        block->n = pk_reader_be16(in);
+        block->ordered = pk_reader_be16(in);
+        block->last = pk_reader_u8(in);
+    }
+}
+
+const struct rule rule_sweep = {
+    .id = "D6",
+    .family = "sweep",
+    .version = "1",
+    .budget_share = 0.05,
+    .ledger_bytes = sizeof(struct sweep),
+    .max_ledgers = 50000,
+    .observe = observe,
+    .save = save,
+    .load = load,
+};

@@ -9,20 +9,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "picket/dnsmsg.h"
-#include "picket/hash.h"
-
-#include "actor.h"
-
-enum outcome {
-    HIT,
-    DICT,
-    RAND,
-    OTHER,
-    N_OUTCOMES
-};
+#include "internal.h"
 
 enum {
+    N_HYPOTHESES = 3,
+    N_SHARES = 4,
     MIN_DICT = 8,
     MIN_LABELS = 6,
     MIN_UNKNOWN = 12,
@@ -30,7 +21,14 @@ enum {
     LEAK_S = 86400
 };
 
-/* Shares of first contacts of a source not seen before, by where the sensor stands: HIT, DICT, RAND, OTHER. */
+struct trials {
+    double wealth[N_HYPOTHESES][N_SHARES];
+    uint32_t hits, dict, rand, other; /* since the wealth last left zero */
+    uint32_t labels;                  /* distinct labels: every trial is one */
+    int64_t last_us;
+};
+
+/* Shares of first contacts of a source not seen before, by where the sensor stands: OUTCOME_HIT, OUTCOME_DICT, OUTCOME_RAND, OUTCOME_OTHER. */
 static const double p0_by_vantage[PK_N_VANTAGES][N_OUTCOMES] = {
     [PK_VANTAGE_UNKNOWN] = {0.785, 0.030, 0.105, 0.080},
     [PK_VANTAGE_AUTHORITATIVE] = {0.785, 0.030, 0.105, 0.080},
@@ -41,70 +39,12 @@ static const double p1[N_HYPOTHESES][N_OUTCOMES] = {
     {.08, .86, .01, .05}, {.40, .54, .01, .05}, {.06, .02, .02, .90}};
 static const double shares[N_SHARES] = {1.0, 0.3, 0.1, 0.03};
 static const double share_weights[N_SHARES] = {0.4, 0.3, 0.2, 0.1};
-static const double trials_a_day = 170000, budget_share = 0.2;
+static const double trials_a_day = 170000;
 
 static double threshold(const struct pk_engine *engine)
 {
-    return log(trials_a_day / (budget_share * engine->tenant->budget)) +
+    return rule_threshold(engine, RULE_SUBDOMAINS, trials_a_day) +
            log(3.0); /* three granularities of the source share the budget */
-}
-
-static bool is_trial(const struct pk_engine *engine, const struct observation *seen)
-{
-    const struct pk_signature *signature = &seen->row->signature;
-    uint8_t len;
-    bool has_verdict = signature->answer != PK_ANSWER_NONE &&
-                       signature->answer != PK_ANSWER_ERROR &&
-                       signature->answer != PK_ANSWER_TRANSFER;
-    if (seen->reason != PK_SCOPE_ZONE || signature->opcode != PK_OPCODE_QUERY ||
-        signature->qclass != PK_CLASS_IN || !has_verdict ||
-        seen->name.n_labels <= seen->zone.n_labels) {
-        return false;
-    }
-    const uint8_t *first = pk_name_label(&seen->name, 0, &len);
-    return first[0] != '_' && !pk_scope_is_in(engine->tenant->scanners, engine->tenant->n_scanners,
-                                  &seen->actor->key.addr);
-}
-
-/* Whether this answer is the zone's wildcard; learns from random-looking labels. */
-static bool is_wildcard(
-    struct pk_engine *engine, const struct observation *seen, enum pk_label_class class)
-{
-    uint64_t zone = name_hash(&seen->zone), digest = seen->row->answer_digest;
-    struct wildcard *wildcard = NULL;
-    if (digest == 0) {
-        return false;
-    }
-    for (size_t i = 0; i < engine->n_wildcards && !wildcard; i++) {
-        wildcard = engine->wildcards[i].zone_hash == zone ? &engine->wildcards[i] : NULL;
-    }
-    if (!wildcard) {
-        if (class != PK_LABEL_RANDOM || engine->n_wildcards == engine->cap_wildcards) {
-            return false;
-        }
-        wildcard = &engine->wildcards[engine->n_wildcards++];
-        *wildcard = (struct wildcard){.zone_hash = zone};
-    }
-    unsigned slot = 0;
-    while (slot < MAX_WILDCARDS && wildcard->digest[slot] != digest && wildcard->n[slot] > 0) {
-        slot++;
-    }
-    if (class == PK_LABEL_RANDOM && slot < MAX_WILDCARDS && wildcard->n[slot] < UINT8_MAX) {
-        wildcard->digest[slot] = digest;
-        wildcard->n[slot]++;
-    }
-    return slot < MAX_WILDCARDS && wildcard->digest[slot] == digest && wildcard->n[slot] >= 3;
-}
-
-static enum outcome outcome_of(struct pk_engine *engine, const struct observation *seen)
-{
-    uint8_t len;
-    const uint8_t *label = pk_name_label(&seen->name, 0, &len);
-    enum pk_label_class class = pk_label_classify(engine->labels, label, len);
-    if (seen->row->signature.answer != PK_ANSWER_NXDOMAIN && !is_wildcard(engine, seen, class)) {
-        return HIT; /* NODATA and referrals too: the name exists */
-    }
-    return class == PK_LABEL_DICTIONARY ? DICT : class == PK_LABEL_RANDOM ? RAND : OTHER;
 }
 
 static double gain(
@@ -136,10 +76,10 @@ static void update(
     if (highest <= 0) { /* nothing is left of what was before: the episode begins here */
         trials->hits = trials->dict = trials->rand = trials->other = trials->labels = 0;
     }
-    trials->hits += outcome == HIT;
-    trials->dict += outcome == DICT;
-    trials->rand += outcome == RAND;
-    trials->other += outcome == OTHER;
+    trials->hits += outcome == OUTCOME_HIT;
+    trials->dict += outcome == OUTCOME_DICT;
+    trials->rand += outcome == OUTCOME_RAND;
+    trials->other += outcome == OUTCOME_OTHER;
     trials->labels++;
     trials->last_us = seen->row->first_us > trials->last_us ? seen->row->first_us : trials->last_us;
 }
@@ -160,31 +100,25 @@ static double best(const struct trials *trials, unsigned *out_hypothesis, unsign
     return highest;
 }
 
-static void contribute(struct pk_finding *finding, const char *name, double nats)
-{
-    if (fabs(nats) >= 0.05) {
-        finding->contributions[finding->n_contributions++] = (struct pk_contribution){name, nats};
-    }
-}
-
 static void report(struct pk_engine *engine, const struct observation *seen,
-    struct dossier *dossier, uint8_t severity, double h)
+    const struct trials *trials, struct dossier *dossier, uint8_t severity, double h)
 {
-    const struct trials *trials = &seen->actor->trials;
+    struct subject subject;
     unsigned i = 0, k = 0;
     double score = best(trials, &i, &k);
+    subject_of_actor(seen->actor, &subject);
     struct pk_finding *finding =
-        dossier_begin(engine, seen->actor, FAMILY_SUBDOMAINS, dossier, trials->labels, severity);
+        dossier_begin(engine, RULE_SUBDOMAINS, dossier, &subject, trials->labels, severity);
     snprintf(finding->title, sizeof finding->title,
         "Subdomain enumeration by %s: %u names tried, %u of them exist, at %zu site%s",
         finding->actor_key, trials->labels, trials->hits, finding->n_sites,
         finding->n_sites == 1 ? "" : "s");
     finding->technique[finding->n_techniques++] = "T1595.003";
     finding->technique[finding->n_techniques++] = "T1590.002";
-    const double hits = trials->hits * gain(seen, HIT, i, k),
-                 dict = trials->dict * gain(seen, DICT, i, k);
-    const double rnd = trials->rand * gain(seen, RAND, i, k),
-                 other = trials->other * gain(seen, OTHER, i, k);
+    const double hits = trials->hits * gain(seen, OUTCOME_HIT, i, k),
+                 dict = trials->dict * gain(seen, OUTCOME_DICT, i, k);
+    const double rnd = trials->rand * gain(seen, OUTCOME_RAND, i, k),
+                 other = trials->other * gain(seen, OUTCOME_OTHER, i, k);
     contribute(finding, "dictionary misses", dict);
     contribute(finding, "other misses", other);
     contribute(finding, "random-looking misses", rnd);
@@ -192,7 +126,6 @@ static void report(struct pk_engine *engine, const struct observation *seen,
     contribute(finding, "prior of this list and share", prior(k));
     contribute(finding, "time, and what was before the episode",
         score - prior(k) - hits - dict - rnd - other);
-    finding->score_nats = score;
     finding->trials = trials->labels;
     finding->hits = trials->hits;
     finding->dict = trials->dict;
@@ -201,57 +134,36 @@ static void report(struct pk_engine *engine, const struct observation *seen,
     report_finding(engine, h);
 }
 
-static pk_err note(struct pk_engine *engine, const struct observation *seen, enum outcome outcome,
-    struct dossier **out_dossier)
+static pk_err again(const struct observation *seen)
 {
-    (void)engine;
-    struct dossier *dossier;
-    pk_err err = dossier_of(seen->actor, FAMILY_SUBDOMAINS, &dossier);
-    if (err == PK_OK) {
-        err = dossier_note(
-            dossier, seen, outcome != HIT || dossier->n_evidence < PK_FINDING_MAX_EVIDENCE / 2);
+    struct trials *trials = actor_ledger_find(seen->actor, RULE_SUBDOMAINS);
+    struct dossier *known = trials ? ledger_dossier_find(trials) : NULL;
+    if (dossier_is_open(
+            known)) { /* no new trial, but the same question at another site is worth telling */
+        dossier_add_site(known, seen);
     }
-    if (err == PK_OK) {
-        err = outcome == HIT ? dossier_add_name(dossier->learned, &dossier->n_learned,
-                                   MAX_DOSSIER_NAMES, &seen->name)
-                             : dossier_add_name(dossier->samples, &dossier->n_samples,
-                                   MAX_DOSSIER_NAMES, &seen->name);
-    }
-    if (err == PK_OK) {
-        err =
-            dossier_add_name(dossier->zones, &dossier->n_zones, PK_FINDING_MAX_ZONES, &seen->zone);
-    }
-    *out_dossier = dossier;
-    return err;
+    return PK_OK;
 }
 
-pk_err rule_subdomains(struct pk_engine *engine, const struct observation *seen)
+static pk_err observe(struct pk_engine *engine, const struct observation *seen)
 {
-    if (!is_trial(engine, seen)) {
-        return PK_OK;
+    if (seen->trial.no != TRIAL_YES) {
+        return seen->trial.no == NO_TRIAL_AGAIN ? again(seen) : PK_OK;
     }
-    uint64_t contact[3] = {pk_hash_fixed(&seen->actor->key, sizeof seen->actor->key),
-        name_hash(&seen->zone), name_hash(&seen->name)};
-    if (!pk_contacts_add(
-            &engine->contacts, pk_hash_fixed(contact, sizeof contact), seen->row->first_us)) {
-        struct dossier *known =
-            seen->actor->dossiers
-                [FAMILY_SUBDOMAINS]; /* no new trial, but the same question at another site is worth telling */
-        if (known && known->revision > 0) {
-            known->sites[seen->site / 64] |= UINT64_C(1) << seen->site % 64;
-        }
-        return PK_OK;
-    }
-    struct trials *trials = &seen->actor->trials;
-    struct dossier *dossier;
-    double h = threshold(engine);
-    enum outcome outcome = outcome_of(engine, seen);
-    engine->stats.trials++;
-    update(trials, seen, outcome, h);
-    if (outcome == HIT && !seen->actor->dossiers[FAMILY_SUBDOMAINS]) {
+    enum outcome outcome = seen->trial.outcome;
+    struct trials *trials = actor_ledger_find(seen->actor, RULE_SUBDOMAINS);
+    if (outcome == OUTCOME_HIT && !trials) {
         return PK_OK; /* most sources never miss: nothing to write down */
     }
-    pk_err err = note(engine, seen, outcome, &dossier);
+    trials = actor_ledger(engine, seen->actor, RULE_SUBDOMAINS);
+    struct dossier *dossier = trials ? ledger_dossier(trials) : NULL;
+    if (!dossier) {
+        return PK_ERR_NOMEM;
+    }
+    double h = threshold(engine);
+    update(trials, seen, outcome, h);
+    pk_err err = dossier_note(dossier, seen, outcome == OUTCOME_HIT ? NOTE_LEARNED : NOTE_SAMPLE,
+        outcome != OUTCOME_HIT || dossier->n_evidence < PK_FINDING_MAX_EVIDENCE / 2);
     if (err != PK_OK) {
         return err;
     }
@@ -261,8 +173,52 @@ pk_err rule_subdomains(struct pk_engine *engine, const struct observation *seen)
     if (best(trials, &i, &k) > h && (has_words || has_unknown) && trials->labels >= MIN_LABELS) {
         uint8_t severity = trials->hits >= MANY_HITS ? 4 : 3;
         if (dossier_is_due(dossier, trials->labels, severity)) {
-            report(engine, seen, dossier, severity, h);
+            report(engine, seen, trials, dossier, severity, h);
         }
     }
     return PK_OK;
 }
+
+static void save(const void *ledger, struct pk_bytes *out)
+{
+    const struct trials *trials = ledger;
+    for (unsigned i = 0; i < N_HYPOTHESES; i++) {
+        for (unsigned k = 0; k < N_SHARES; k++) {
+            state_put_double(out, trials->wealth[i][k]);
+        }
+    }
+    pk_bytes_put_varint(out, trials->hits);
+    pk_bytes_put_varint(out, trials->dict);
+    pk_bytes_put_varint(out, trials->rand);
+    pk_bytes_put_varint(out, trials->other);
+    pk_bytes_put_varint(out, trials->labels);
+    state_put_time(out, trials->last_us);
+}
+
+static void load(void *ledger, struct pk_reader *in)
+{
+    struct trials *trials = ledger;
+    for (unsigned i = 0; i < N_HYPOTHESES; i++) {
+        for (unsigned k = 0; k < N_SHARES; k++) {
+            trials->wealth[i][k] = state_get_double(in);
+        }
+    }
+    trials->hits = state_get_u32(in);
+    trials->dict = state_get_u32(in);
+    trials->rand = state_get_u32(in);
+    trials->other = state_get_u32(in);
+    trials->labels = state_get_u32(in);
+    trials->last_us = state_get_time(in);
+}
+
+const struct rule rule_subdomains = {
+    .id = "D2",
+    .family = "subdomains",
+    .version = "1",
+    .budget_share = 0.2,
+    .ledger_bytes = sizeof(struct trials),
+    .max_ledgers = 200000,
+    .observe = observe,
+    .save = save,
+    .load = load,
+};

@@ -6,13 +6,28 @@
 #include <stdlib.h>
 
 #include "picket/dnsmsg.h"
+#include "picket/hash.h"
 
-#include "actor.h"
+#include "internal.h"
 
 enum {
+    MAX_TARGETS = 16,
     TOGETHER_US = 600 * 1000000,
     DAY_S = 86400,
     SUCCESS_RECORDS = 50
+};
+
+struct target {
+    uint64_t zone_hash; /* the same on every machine */
+    struct pk_addr server;
+    int64_t last_us;
+};
+
+struct transfer {
+    struct target targets[MAX_TARGETS]; /* (zone, server) pairs; the longest untouched goes */
+    uint8_t n_targets;
+    uint8_t targets_in_window; /* most servers or zones within ten minutes so far */
+    uint32_t attempts, successes, records;
 };
 
 /* What each fact weighs against the benign background: unlisted peers are new secondaries about once in twenty tenant-days; see docs/DETECTIONS.md. */
@@ -27,12 +42,12 @@ static bool is_relevant(const struct pk_engine *engine, const struct observation
         return false;
     }
     if (seen->reason != PK_SCOPE_ZONE && seen->reason != PK_SCOPE_REVERSE &&
-        seen->actor->key.kind == PK_CLIENT_OUTSIDE) {
+        seen->actor->key.kind == ACTOR_ADDRESS) {
         return false; /* somebody else's zone, asked from outside: not ours to judge */
     }
     const struct pk_addr *addr = &seen->actor->key.addr;
     return !pk_scope_is_in(tenant->transfer_peers, tenant->n_transfer_peers, addr) &&
-           !pk_scope_is_in(tenant->scanners, tenant->n_scanners, addr);
+           !seen->is_own_scanner;
 }
 
 static bool is_success(const struct pk_activity *row)
@@ -42,26 +57,26 @@ static bool is_success(const struct pk_activity *row)
 }
 
 /* Remembers (zone, server) and returns how many distinct servers or zones were tried within ten minutes. */
-static unsigned note_target(struct transfer_case *transfer, const struct observation *seen)
+static unsigned note_target(struct transfer *transfer, const struct observation *seen)
 {
-    uint64_t zone = name_hash(&seen->name);
+    uint64_t zone = pk_hash_fixed(seen->name.wire, seen->name.len);
     const struct pk_addr *server = &seen->row->signature.server;
     int64_t now_us = seen->row->first_us;
     unsigned slot = transfer->n_targets, oldest = 0;
     for (unsigned i = 0; i < transfer->n_targets; i++) {
-        struct transfer_target *target = &transfer->targets[i];
+        struct target *target = &transfer->targets[i];
         if (target->zone_hash == zone && pk_addr_equal(&target->server, server)) {
             slot = i;
         }
         oldest = target->last_us < transfer->targets[oldest].last_us ? i : oldest;
     }
-    if (slot == MAX_TRANSFER_TARGETS) {
+    if (slot == MAX_TARGETS) {
         slot = oldest;
     } else if (slot == transfer->n_targets) {
         transfer->n_targets++;
     }
     transfer->targets[slot] =
-        (struct transfer_target){.zone_hash = zone, .server = *server, .last_us = now_us};
+        (struct target){.zone_hash = zone, .server = *server, .last_us = now_us};
     unsigned together = 0;
     for (unsigned i = 0; i < transfer->n_targets; i++) {
         together += llabs(now_us - transfer->targets[i].last_us) <= TOGETHER_US;
@@ -69,7 +84,7 @@ static unsigned note_target(struct transfer_case *transfer, const struct observa
     return together;
 }
 
-static unsigned count_zones(const struct transfer_case *transfer, int64_t now_us)
+static unsigned count_zones(const struct transfer *transfer, int64_t now_us)
 {
     unsigned n = 0;
     for (unsigned i = 0; i < transfer->n_targets; i++) {
@@ -82,7 +97,7 @@ static unsigned count_zones(const struct transfer_case *transfer, int64_t now_us
     return n;
 }
 
-static uint8_t severity_of(const struct transfer_case *transfer, int64_t now_us)
+static uint8_t severity_of(const struct transfer *transfer, int64_t now_us)
 {
     if (transfer->successes > 0) {
         return 5;
@@ -95,57 +110,48 @@ static uint8_t severity_of(const struct transfer_case *transfer, int64_t now_us)
 }
 
 static void report(struct pk_engine *engine, const struct observation *seen,
-    struct dossier *dossier, uint8_t severity)
+    const struct transfer *transfer, struct dossier *dossier, uint8_t severity)
 {
-    const struct transfer_case *transfer = seen->actor->transfer;
+    struct subject subject;
+    subject_of_actor(seen->actor, &subject);
     struct pk_finding *finding =
-        dossier_begin(engine, seen->actor, FAMILY_TRANSFER, dossier, transfer->attempts, severity);
+        dossier_begin(engine, RULE_TRANSFER, dossier, &subject, transfer->attempts, severity);
     snprintf(finding->title, sizeof finding->title,
         transfer->successes ? "Zone transfer succeeded: %u records went to %s"
                             : "Zone transfer attempted %u times by %s",
         transfer->successes ? transfer->records : transfer->attempts, finding->actor_key);
     finding->technique[finding->n_techniques++] = "T1590.002";
-    finding->contributions[finding->n_contributions++] =
-        (struct pk_contribution){"transfer asked by an unlisted peer", nats_attempt};
+    contribute(finding, "transfer asked by an unlisted peer", nats_attempt);
     if (transfer->targets_in_window >= 2) {
-        finding->contributions[finding->n_contributions++] = (struct pk_contribution){
-            "several servers or zones within ten minutes", nats_more_targets};
+        contribute(finding, "several servers or zones within ten minutes", nats_more_targets);
     }
     if (transfer->successes > 0) {
-        finding->contributions[finding->n_contributions++] =
-            (struct pk_contribution){"the zone was handed over", nats_success};
-    }
-    for (size_t i = 0; i < finding->n_contributions; i++) {
-        finding->score_nats += finding->contributions[i].nats;
+        contribute(finding, "the zone was handed over", nats_success);
     }
     finding->trials = transfer->attempts;
     finding->hits = transfer->successes;
     report_finding(engine, threshold);
 }
 
-pk_err rule_transfer(struct pk_engine *engine, const struct observation *seen)
+static pk_err observe(struct pk_engine *engine, const struct observation *seen)
 {
-    struct dossier *dossier;
     if (!is_relevant(engine, seen)) {
         return PK_OK;
     }
-    if (!seen->actor->transfer) {
-        seen->actor->transfer = calloc(1, sizeof *seen->actor->transfer);
+    struct transfer *transfer = actor_ledger(engine, seen->actor, RULE_TRANSFER);
+    struct dossier *dossier = transfer ? ledger_dossier(transfer) : NULL;
+    if (!dossier) {
+        return PK_ERR_NOMEM;
     }
-    struct transfer_case *transfer = seen->actor->transfer;
-    pk_err err = transfer ? dossier_of(seen->actor, FAMILY_TRANSFER, &dossier) : PK_ERR_NOMEM;
+    pk_err err = dossier_note(dossier, seen, NOTE_NOTHING, true);
     if (err == PK_OK) {
-        err = dossier_note(dossier, seen, true);
-    }
-    if (err == PK_OK) {
-        err =
-            dossier_add_name(dossier->zones, &dossier->n_zones, PK_FINDING_MAX_ZONES, &seen->name);
+        err = names_add(dossier->zones, &dossier->n_zones, PK_FINDING_MAX_ZONES, &seen->name);
     }
     if (err != PK_OK) {
         return err;
     }
     if (dossier->observations == 1) { /* a new case: what was before belongs to a closed one */
-        *transfer = (struct transfer_case){.n_targets = 0};
+        *transfer = (struct transfer){.n_targets = 0};
     }
     unsigned together = note_target(transfer, seen);
     transfer->targets_in_window =
@@ -157,7 +163,49 @@ pk_err rule_transfer(struct pk_engine *engine, const struct observation *seen)
     }
     uint8_t severity = severity_of(transfer, seen->row->first_us);
     if (dossier_is_due(dossier, transfer->attempts, severity)) {
-        report(engine, seen, dossier, severity);
+        report(engine, seen, transfer, dossier, severity);
     }
     return PK_OK;
 }
+
+static void save(const void *ledger, struct pk_bytes *out)
+{
+    const struct transfer *transfer = ledger;
+    pk_bytes_put_u8(out, transfer->n_targets);
+    for (uint8_t i = 0; i < transfer->n_targets; i++) {
+        pk_bytes_put_be64(out, transfer->targets[i].zone_hash);
+        state_put_addr(out, &transfer->targets[i].server);
+        state_put_time(out, transfer->targets[i].last_us);
+    }
+    pk_bytes_put_u8(out, transfer->targets_in_window);
+    pk_bytes_put_varint(out, transfer->attempts);
+    pk_bytes_put_varint(out, transfer->successes);
+    pk_bytes_put_varint(out, transfer->records);
+}
+
+static void load(void *ledger, struct pk_reader *in)
+{
+    struct transfer *transfer = ledger;
+    transfer->n_targets = state_get_count(in, MAX_TARGETS);
+    for (uint8_t i = 0; i < transfer->n_targets; i++) {
+        transfer->targets[i].zone_hash = pk_reader_be64(in);
+        state_get_addr(in, &transfer->targets[i].server);
+        transfer->targets[i].last_us = state_get_time(in);
+    }
+    transfer->targets_in_window = pk_reader_u8(in);
+    transfer->attempts = state_get_u32(in);
+    transfer->successes = state_get_u32(in);
+    transfer->records = state_get_u32(in);
+}
+
+const struct rule rule_transfer = {
+    .id = "D1",
+    .family = "transfer",
+    .version = "1",
+    .budget_share = 0.05,
+    .ledger_bytes = sizeof(struct transfer),
+    .max_ledgers = 20000,
+    .observe = observe,
+    .save = save,
+    .load = load,
+};

@@ -1,0 +1,227 @@
+/* Sources in a fixed array, found by keyed hash, queued by age with a second chance (CLOCK; Corbato 1968). */
+#include "actor.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "picket/hash.h"
+
+#include "internal.h"
+
+enum {
+    NONE = UINT32_MAX,
+    LOOK_AT = 64
+};
+
+static bool is_actor(const void *entries, uint32_t entry, const void *key)
+{
+    return memcmp(&((const struct actor *)entries)[entry].key, key, sizeof(struct actor_key)) == 0;
+}
+
+pk_err actors_init(struct actors *actors, size_t max)
+{
+    *actors = (struct actors){.max = max, .newest = NONE, .oldest = NONE, .free = NONE};
+    actors->v = malloc(max * sizeof *actors->v);
+    return actors->v && pk_map_init(&actors->map, max, is_actor) == PK_OK ? PK_OK : PK_ERR_NOMEM;
+}
+
+void actors_done(struct pk_engine *engine)
+{
+    struct actors *actors = &engine->actors;
+    for (uint32_t i = actors->v ? actors->newest : NONE; i != NONE; i = actors->v[i].older) {
+        ledgers_drop_all(engine, &actors->v[i].ledgers);
+    }
+    free(actors->v);
+    actors->v = NULL;
+    if (actors->map.slots) {
+        pk_map_done(&actors->map);
+    }
+}
+
+static void dequeue(struct actors *actors, const struct actor *actor)
+{
+    if (actor->newer != NONE) {
+        actors->v[actor->newer].older = actor->older;
+    } else {
+        actors->newest = actor->older;
+    }
+    if (actor->older != NONE) {
+        actors->v[actor->older].newer = actor->newer;
+    } else {
+        actors->oldest = actor->newer;
+    }
+}
+
+static void enqueue(struct actors *actors, struct actor *actor)
+{
+    uint32_t index = (uint32_t)(actor - actors->v);
+    actor->newer = NONE;
+    actor->older = actors->newest;
+    if (actors->newest != NONE) {
+        actors->v[actors->newest].newer = index;
+    } else {
+        actors->oldest = index;
+    }
+    actors->newest = index;
+}
+
+static void evict(struct pk_engine *engine)
+{
+    struct actors *actors = &engine->actors;
+    for (unsigned looked = 0; looked < LOOK_AT; looked++) {
+        struct actor *oldest = &actors->v[actors->oldest];
+        if (!oldest->is_touched && !oldest->is_suspected && !ledgers_are_open(oldest->ledgers)) {
+            break;
+        }
+        oldest->is_touched = false;
+        dequeue(actors, oldest);
+        enqueue(actors, oldest);
+    }
+    struct actor *victim = &actors->v[actors->oldest];
+    (void)pk_map_remove(&actors->map, pk_hash(&victim->key, sizeof victim->key), actors->oldest);
+    ledgers_drop_all(engine, &victim->ledgers);
+    uint32_t index = actors->oldest;
+    dequeue(actors, victim);
+    victim->older = actors->free;
+    actors->free = index;
+    actors->evicted++;
+}
+
+static struct actor *add(struct pk_engine *engine, const struct actor_key *key, uint64_t hash)
+{
+    struct actors *actors = &engine->actors;
+    if (actors->map.n == actors->max) {
+        evict(engine);
+    }
+    uint32_t index = actors->free;
+    if (index != NONE) {
+        actors->free = actors->v[index].older;
+    } else {
+        index = actors->used++;
+    }
+    struct actor *actor = &actors->v[index];
+    memset(actor, 0, sizeof *actor);
+    actor->key = *key;
+    (void)pk_map_add(&actors->map, hash, index); /* room was made above */
+    enqueue(actors, actor);
+    return actor;
+}
+
+struct actor *actor_get(struct pk_engine *engine, const struct actor_key *key, int64_t now_us)
+{
+    uint64_t hash = pk_hash(key, sizeof *key);
+    uint32_t index = pk_map_find(&engine->actors.map, hash, engine->actors.v, key);
+    if (index != PK_MAP_NONE) {
+        engine->actors.v[index].is_touched = true;
+        return &engine->actors.v[index];
+    }
+    struct actor *actor = add(engine, key, hash);
+    actor->first_us = now_us;
+    return actor;
+}
+
+struct actor *actor_find(const struct pk_engine *engine, const struct actor_key *key)
+{
+    uint32_t index =
+        pk_map_find(&engine->actors.map, pk_hash(key, sizeof *key), engine->actors.v, key);
+    return index == PK_MAP_NONE ? NULL : &engine->actors.v[index];
+}
+
+uint32_t actor_index(const struct pk_engine *engine, const struct actor *actor)
+{
+    return (uint32_t)(actor - engine->actors.v);
+}
+
+uint64_t actor_hash(const struct actor_key *key)
+{
+    return pk_hash_fixed(key, sizeof *key);
+}
+
+struct actor_key actor_network_key(const struct actor *actor)
+{
+    struct actor_key key;
+    memset(&key, 0, sizeof key);
+    key.kind = ACTOR_NETWORK;
+    key.addr = pk_addr_prefix(&actor->key.addr, actor->key.addr.family == 4 ? 24 : 48).addr;
+    return key;
+}
+
+void actor_text(const struct actor_key *key, char out[64])
+{
+    char addr[PK_ADDR_TEXT_SIZE];
+    if (key->kind == ACTOR_PSEUDONYM || key->kind == ACTOR_PRINT) {
+        unsigned n = key->kind == ACTOR_PSEUDONYM ? 8 : 2;
+        char *p = out + snprintf(out, 64, key->kind == ACTOR_PSEUDONYM ? "client:" : "print:");
+        for (unsigned i = 0; i < n; i++) {
+            p += snprintf(p, 3, "%02x", key->addr.bytes[i]);
+        }
+    } else if (key->kind == ACTOR_NETWORK) {
+        snprintf(
+            out, 64, "%s/%s", pk_addr_text(&key->addr, addr), key->addr.family == 4 ? "24" : "48");
+    } else {
+        snprintf(out, 64, "%s", pk_addr_text(&key->addr, addr));
+    }
+}
+
+/* --- state --- */
+
+void actors_save(const struct actors *actors, uint32_t *positions, struct pk_bytes *out)
+{
+    uint32_t position = 0;
+    pk_bytes_put_varint(out, actors->map.n);
+    pk_bytes_put_varint(out, actors->evicted);
+    for (uint32_t i = actors->oldest; i != NONE; i = actors->v[i].newer) {
+        const struct actor *actor = &actors->v[i];
+        positions[i] = position++;
+        pk_bytes_put_u8(out, actor->key.kind);
+        state_put_addr(out, &actor->key.addr);
+        pk_bytes_put_u8(out, (uint8_t)(actor->is_touched | actor->is_suspected << 1));
+        state_put_time(out, actor->first_us);
+        state_put_time(out, actor->last_us);
+        pk_bytes_put_be64(out, actor->last_miss);
+        state_put_time(out, actor->last_miss_us);
+        pk_bytes_put_varint(out, actor->rows);
+        for (unsigned k = 0; k < N_OUTCOMES; k++) {
+            pk_bytes_put_varint(out, actor->outcomes[k]);
+        }
+    }
+}
+
+static void load_one(struct pk_engine *engine, struct pk_reader *in)
+{
+    struct actor_key key;
+    memset(&key, 0, sizeof key);
+    key.kind = state_get_index(in, N_ACTOR_KINDS);
+    state_get_addr(in, &key.addr);
+    uint64_t hash = pk_hash(&key, sizeof key);
+    if (in->err == PK_OK &&
+        (engine->actors.map.n == engine->actors.max ||
+            pk_map_find(&engine->actors.map, hash, engine->actors.v, &key) != PK_MAP_NONE)) {
+        pk_reader_fail(in, PK_ERR_MALFORMED); /* too many, or the same twice */
+    }
+    if (in->err != PK_OK) {
+        return;
+    }
+    struct actor *actor = add(engine, &key, hash);
+    uint8_t flags = state_get_count(in, 3);
+    actor->is_touched = flags & 1;
+    actor->is_suspected = flags >> 1;
+    actor->first_us = state_get_time(in);
+    actor->last_us = state_get_time(in);
+    actor->last_miss = pk_reader_be64(in);
+    actor->last_miss_us = state_get_time(in);
+    actor->rows = state_get_u32(in);
+    for (unsigned k = 0; k < N_OUTCOMES; k++) {
+        actor->outcomes[k] = state_get_u32(in);
+    }
+}
+
+void actors_load(struct pk_engine *engine, struct pk_reader *in)
+{
+    uint64_t n = pk_reader_varint(in);
+    engine->actors.evicted = pk_reader_varint(in);
+    for (uint64_t i = 0; i < n && in->err == PK_OK; i++) {
+        load_one(engine, in);
+    }
+}

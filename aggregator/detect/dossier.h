@@ -1,0 +1,87 @@
+/* Keeping and reporting what explains a finding. Private to aggregator/detect.
+ *
+ * A dossier hangs on a ledger. It is opened by its first report and closed by a day of silence; the next alarm opens it again under another id. A finding is
+ * reported when it is first made, when what the rule counts has doubled, a site joined, or the severity changed. */
+#ifndef DETECT_DOSSIER_H
+#define DETECT_DOSSIER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine.h"
+#include "finding.h"
+#include "rule.h"
+
+enum {
+    SITE_WORDS = PK_ENGINE_MAX_SITES / 64,
+    FINDING_IDLE_S = 86400
+};
+
+struct evidence {
+    uint16_t sensor; /* index of the engine's names */
+    uint16_t qtype, rcode;
+    int64_t time_us;
+    uint8_t *name; /* length byte and wire form; owned */
+};
+
+struct dossier {
+    uint32_t opening;  /* which one of this ledger, from 1; 0: never opened */
+    uint32_t revision; /* of the open finding; 0: not open */
+    uint8_t severity;  /* last reported */
+    int64_t first_us, last_us;
+    uint64_t sites[SITE_WORDS];
+    uint32_t reported_size; /* what the rule counted when it last reported */
+    uint16_t reported_sites;
+    uint8_t n_samples, n_learned, n_zones, n_evidence, n_addresses;
+    uint8_t *samples[PK_FINDING_MAX_SAMPLES]; /* as names_add keeps them */
+    uint8_t *learned[PK_FINDING_MAX_SAMPLES];
+    uint8_t *zones[PK_FINDING_MAX_ZONES];
+    struct pk_addr addresses[PK_FINDING_MAX_ADDRESSES]; /* of a network or campaign */
+    struct evidence evidence[PK_FINDING_MAX_EVIDENCE];
+    uint32_t observations;
+};
+
+struct dossier *dossier_new(void);
+void dossier_free(struct dossier *dossier);
+static inline bool dossier_is_open(const struct dossier *dossier)
+{
+    return dossier && dossier->revision > 0;
+}
+
+/* Notes time, site, zone and evidence of a row: its name among what was learned, or among the samples, or nowhere. First half of the evidence stays, the rest is the newest. */
+enum dossier_name {
+    NOTE_NOTHING,
+    NOTE_SAMPLE,
+    NOTE_LEARNED
+};
+pk_err dossier_note(struct dossier *dossier, const struct observation *seen, enum dossier_name as,
+    bool as_evidence);
+void dossier_add_site(struct dossier *dossier, const struct observation *seen);
+void dossier_add_address(struct dossier *dossier, const struct pk_addr *addr);
+unsigned dossier_sites(const struct dossier *dossier);
+
+/* Whether a report is due: first, doubled, new site, other severity. */
+bool dossier_is_due(const struct dossier *dossier, uint32_t size, uint8_t severity);
+
+/* Whom a finding is about. */
+struct subject {
+    const char *kind; /* "address", "client", "network", "fingerprint", "campaign" */
+    char key[64];
+    struct pk_addr addr; /* family 0: none */
+};
+void subject_of_actor(const struct actor *actor, struct subject *out_subject);
+
+/* Fills what all findings share: opens the finding or raises its revision. The rule adds title, techniques, numbers and contributions (contribute), then calls
+ * report_finding. size is what the rule counts, severity 1..5. */
+struct pk_finding *dossier_begin(struct pk_engine *engine, enum rule_id rule,
+    struct dossier *dossier, const struct subject *subject, uint32_t size, uint8_t severity);
+/* Drops what is below a twentieth of a nat. name is constant. */
+void contribute(struct pk_finding *finding, const char *name, double nats);
+/* Sets the confidence by how far the score (the sum of the contributions) is above the threshold, and hands the finding out. */
+void report_finding(struct pk_engine *engine, double threshold);
+
+void dossier_save(const struct dossier *dossier, struct pk_bytes *out); /* NULL too */
+struct dossier *dossier_load(
+    struct pk_reader *in, size_t n_sensors); /* NULL: there was none, or the error is set */
+
+#endif

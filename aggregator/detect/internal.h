@@ -1,0 +1,43 @@
+/* The inside of an engine: who owns what. Private to aggregator/detect. */
+#ifndef DETECT_INTERNAL_H
+#define DETECT_INTERNAL_H
+
+#include "actor.h"
+#include "codec.h"
+#include "contact.h"
+#include "dossier.h"
+#include "engine.h"
+#include "finding.h"
+#include "history.h"
+#include "label.h"
+#include "ledger.h"
+#include "rule.h"
+#include "zone.h"
+
+struct names {
+    char (*v)[65];
+    size_t n, cap;
+};
+
+struct pk_engine {
+    const struct pk_scope_tenant *tenant;
+    struct pk_engine_limits limits;
+    struct pk_history_source history;
+    pk_finding_cb on_finding;
+    void *arg;
+    struct pk_labels *labels;
+    int64_t now_us,
+        ticked_us; /* the clock: latest first_us of any row; the last multiple of ten seconds that was told */
+    struct actors actors;
+    struct zones zones;
+    struct ledger *tenant_ledgers;
+    struct ledger_queue queues[N_RULES];
+    struct pk_contacts contacts;
+    struct names sites, sensors; /* by first sight */
+    struct pk_engine_stats stats;
+    struct pk_finding report; /* the one being filled: too big for the stack */
+};
+
+pk_err names_intern(struct names *names, const char *name, size_t max, uint16_t *out_index);
+
+#endif

@@ -1,0 +1,73 @@
+/* A detector is a rule: a table of functions with a file of its own (rule_<what>.c), listed in rules.c. Private to aggregator/detect.
+ *
+ * The engine prepares each row once (struct observation: names, zone, source, trial) and hands it to every rule in the order of the list. What a rule remembers it keeps in
+ * ledgers (ledger.h): one for each source, zone or for the tenant that it has something to note about, made on demand from a bounded pool, freed and saved by the engine.
+ * A rule therefore has no globals, no tables of its own and, when its ledger is plain values, two short functions for the state.
+ *
+ * How to add one: rule_x.c with `const struct rule rule_x`, its enum rule_id below, a line in rules.c, its row in docs/DETECTIONS.md, scenario files (attack and benign twin). */
+#ifndef DETECT_RULE_H
+#define DETECT_RULE_H
+
+#include "picket/bytes.h"
+#include "picket/err.h"
+#include "picket/reader.h"
+#include "picket/scope.h"
+
+#include "trial.h"
+
+struct pk_engine;
+struct actor;
+struct zone;
+
+/* The number of a rule is part of the saved state: append, never reuse. */
+enum rule_id {
+    RULE_TRANSFER,   /* D1 */
+    RULE_SUBDOMAINS, /* D2, D3 */
+    RULE_SWEEP,      /* D6 */
+    N_RULES
+};
+
+/* A row with what the engine found out about it; good during the call. */
+struct observation {
+    const struct pk_activity *row;
+    int64_t now_us; /* the engine's clock: the latest row->first_us so far; >= row->first_us */
+    uint16_t site, sensor;             /* indices of the engine's names (engine_site_name) */
+    const struct pk_scope_site *place; /* the site in the scope; NULL when it is not there */
+    struct pk_name name;               /* lower case */
+    struct pk_name
+        zone_name; /* the scope's zone, reverse zone or watched name; below a learned zone cut the cut; the root for BUILTIN */
+    enum pk_scope_reason reason;
+    struct zone *zone;   /* of zone_name; NULL unless reason is ZONE, or when the table is full */
+    struct actor *actor; /* the source: its address, or its pseudonym */
+    bool is_own_scanner; /* listed in the scope: remembered, never reported */
+    bool
+        is_upstream; /* asked by a resolver of our own whose clients we see: one question, charged to the leg nearest to the client */
+    struct trial trial;
+};
+
+struct rule {
+    const char *id;      /* "D2" */
+    const char *family;  /* "subdomains"; part of finding ids: never changes */
+    const char *version; /* of the settings; raised with every change that can change a finding */
+    double budget_share; /* of the tenant's false alerts a day */
+    size_t ledger_bytes; /* what it keeps for one owner; zeroed when made */
+    uint32_t
+        max_ledgers; /* a tenant; when all are in use the one longest untouched without an open finding goes */
+    /* One row. PK_ERR_NOMEM alone. */
+    pk_err (*observe)(struct pk_engine *engine, const struct observation *seen);
+    /* The engine's clock passed a multiple of ten seconds; NULL: not wanted. Called before the row that moved the clock, so at that moment all earlier rows are in. */
+    pk_err (*tick)(struct pk_engine *engine, int64_t now_us);
+    /* Frees what a ledger owns (not the ledger); NULL: plain values. */
+    void (*ledger_done)(void *ledger);
+    void (*save)(const void *ledger, struct pk_bytes *out);
+    /* Into a zeroed ledger; failures through pk_reader_fail. */
+    void (*load)(void *ledger, struct pk_reader *in);
+};
+
+extern const struct rule *const rules[N_RULES];
+extern const struct rule rule_transfer, rule_subdomains, rule_sweep;
+
+/* ln(trials a day / false alerts a day allowed to this rule): Lorden's bound for a Page test (docs/DETECTIONS.md, "Threshold"). */
+double rule_threshold(const struct pk_engine *engine, enum rule_id rule, double trials_a_day);
+
+#endif

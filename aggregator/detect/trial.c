@@ -1,0 +1,190 @@
+/* First contacts and their outcomes. */
+#include "trial.h"
+
+#include <string.h>
+
+#include "picket/dnsmsg.h"
+#include "picket/hash.h"
+
+#include "internal.h"
+
+enum {
+    RETIRED_S = 30 * 86400,
+    SEARCH_NAMES = 3, /* outside names before a suffix counts as learned */
+    ONE_RESOLUTION_US = 2000000,
+};
+
+/* Ends of names that nobody gives to a host of his own, so that `name.vendor.com` before the tenant's zone is a search suffix at work at first sight. Two-letter ends and words
+ * that also serve as sub-domains (dev, app, cloud, corp, lan, ...) count once the suffix is learned. */
+static const char *const clear_ends[] = {
+    "com", "net", "org", "info", "biz", "edu", "gov", "mil", "arpa", "local", "localdomain"};
+static const char *const vague_ends[] = {"lan", "corp", "home", "internal", "intranet", "private",
+    "dev", "app", "cloud", "online", "site", "tech", "name", "xyz", "top", "goog", "aero",
+    "travel"};
+
+static bool is_one_of(const uint8_t *label, uint8_t len, const char *const *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strlen(list[i]) == len && memcmp(list[i], label, len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* `left` labels of the name stand before the zone; at least three of them, or two whose end is clear, are needed to be a name. */
+static bool is_search(struct observation *seen, unsigned left)
+{
+    uint8_t len;
+    if (left < 2) {
+        return false;
+    }
+    const uint8_t *end = pk_name_label(&seen->name, left - 1, &len);
+    if (is_one_of(end, len, clear_ends, sizeof clear_ends / sizeof *clear_ends)) {
+        seen->zone->n_search = (uint8_t)(seen->zone->n_search + (seen->zone->n_search < UINT8_MAX));
+        return true;
+    }
+    bool is_vague =
+        len == 2 || is_one_of(end, len, vague_ends, sizeof vague_ends / sizeof *vague_ends);
+    return is_vague && seen->zone->n_search >= SEARCH_NAMES;
+}
+
+static bool is_number(const uint8_t *label, uint8_t len)
+{
+    unsigned v = 0;
+    for (uint8_t i = 0; i < len; i++) {
+        if (label[i] < '0' || label[i] > '9') {
+            return false;
+        }
+        v = 10 * v + label[i] - '0';
+    }
+    return len > 0 && len <= 3 && v <= 255;
+}
+
+/* Four octets or 32 nibbles before a zone that is not a reverse one (RFC 5782). */
+static bool is_list_lookup(const struct pk_name *name, unsigned left)
+{
+    unsigned n_numbers = 0, n_nibbles = 0;
+    for (unsigned i = 0; i < left; i++) {
+        uint8_t len;
+        const uint8_t *label = pk_name_label(name, i, &len);
+        n_numbers += is_number(label, len);
+        n_nibbles += len == 1 &&
+                     ((label[0] >= '0' && label[0] <= '9') || (label[0] >= 'a' && label[0] <= 'f'));
+    }
+    return (n_numbers == left && left >= 4) || n_nibbles >= 32;
+}
+
+static bool is_host_label(const uint8_t *label, uint8_t len)
+{
+    for (uint8_t i = 0; i < len; i++) {
+        bool is_plain = (label[i] >= 'a' && label[i] <= 'z') ||
+                        (label[i] >= '0' && label[i] <= '9') || label[i] == '-' || label[i] == '_';
+        if (!is_plain && label[i] < 0x80 && label[i] != '*') {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A resolver that minimises asks for the name's ancestors first and goes on although they do not exist (RFC 9156 s3, relaxed): one resolution, one trial. */
+static bool is_same_resolution(const struct observation *seen, unsigned left)
+{
+    const struct actor *actor = seen->actor;
+    if (left < 2 || actor->last_miss == 0 ||
+        seen->row->first_us - actor->last_miss_us > ONE_RESOLUTION_US) {
+        return false;
+    }
+    for (unsigned strip = 1; strip < left; strip++) {
+        struct pk_name ancestor;
+        pk_name_strip(&seen->name, strip, &ancestor);
+        if (pk_hash_fixed(ancestor.wire, ancestor.len) == actor->last_miss) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum no_trial why_not(const struct pk_engine *engine, struct observation *seen)
+{
+    const struct pk_signature *signature = &seen->row->signature;
+    uint8_t len;
+    (void)engine;
+    if (seen->reason != PK_SCOPE_ZONE || !seen->zone || signature->opcode != PK_OPCODE_QUERY ||
+        signature->qclass != PK_CLASS_IN || seen->name.n_labels <= seen->zone_name.n_labels) {
+        return NO_TRIAL_KIND;
+    }
+    unsigned left = seen->name.n_labels - seen->zone_name.n_labels;
+    bool has_verdict = signature->answer == PK_ANSWER_DATA ||
+                       signature->answer == PK_ANSWER_NXDOMAIN ||
+                       (signature->answer == PK_ANSWER_NODATA && !zone_has_wildcard(seen->zone));
+    const uint8_t *first = pk_name_label(&seen->name, 0, &len);
+    return !has_verdict           ? NO_TRIAL_VERDICT
+           : first[0] == '_'      ? NO_TRIAL_SERVICE
+           : seen->is_own_scanner ? NO_TRIAL_SCANNER
+           : seen->is_upstream    ? NO_TRIAL_UPSTREAM
+           : signature->answer == PK_ANSWER_NXDOMAIN && is_list_lookup(&seen->name, left)
+               ? NO_TRIAL_LIST
+           : signature->answer == PK_ANSWER_NXDOMAIN && is_search(seen, left) ? NO_TRIAL_SEARCH
+           : is_same_resolution(seen, left)                                   ? NO_TRIAL_MINIMISED
+                                                                              : TRIAL_YES;
+}
+
+static void ask_history(const struct pk_engine *engine, struct observation *seen)
+{
+    struct pk_history_entry entry;
+    if (!engine->history.lookup ||
+        !engine->history.lookup(engine->history.arg, &seen->name, &entry)) {
+        return;
+    }
+    /* Anybody can make a resolver see one answer once; two sites or two days are harder to arrange (detection.md, poisoning). */
+    if (entry.n_sites >= 2 || entry.n_days >= 2 || entry.was_authoritative) {
+        seen->trial.marks |= MARK_KNOWN;
+        if (seen->row->first_us - entry.last_positive_us >= (int64_t)RETIRED_S * 1000000) {
+            seen->trial.marks |= MARK_RETIRED;
+        }
+    }
+}
+
+void trial_judge(struct pk_engine *engine, struct observation *seen)
+{
+    struct trial *trial = &seen->trial;
+    uint8_t len;
+    *trial = (struct trial){.name_hash = pk_hash_fixed(seen->name.wire, seen->name.len)};
+    trial->no = why_not(engine, seen);
+    if (trial->no == NO_TRIAL_KIND || seen->reason != PK_SCOPE_ZONE) {
+        engine->stats.no_trials[trial->no]++;
+        return;
+    }
+    size_t left_len = (size_t)(seen->name.len - seen->zone_name.len);
+    trial->label_hash = pk_hash_fixed(seen->name.wire, left_len);
+    const uint8_t *label = pk_name_label(&seen->name, 0, &len);
+    trial->class = pk_label_classify(engine->labels, label, len);
+    trial->marks = is_host_label(label, len) ? 0 : MARK_MALFORMED;
+    if (trial->no != TRIAL_YES) {
+        engine->stats.no_trials[trial->no]++;
+        return;
+    }
+    bool is_wildcard = zone_is_wildcard(seen->zone, seen->row, trial->class);
+    bool is_miss = is_wildcard || seen->row->signature.answer == PK_ANSWER_NXDOMAIN;
+    trial->marks |= is_wildcard ? MARK_WILDCARD : 0;
+    trial->outcome = !is_miss                              ? OUTCOME_HIT
+                     : trial->class == PK_LABEL_DICTIONARY ? OUTCOME_DICT
+                     : trial->class == PK_LABEL_RANDOM     ? OUTCOME_RAND
+                                                           : OUTCOME_OTHER;
+    uint64_t contact[2] = {actor_hash(&seen->actor->key), trial->name_hash};
+    if (!pk_contacts_add(
+            &engine->contacts, pk_hash_fixed(contact, sizeof contact), seen->row->first_us)) {
+        trial->no = NO_TRIAL_AGAIN;
+        engine->stats.no_trials[NO_TRIAL_AGAIN]++;
+        return;
+    }
+    engine->stats.trials++;
+    uint32_t *count = &seen->actor->outcomes[trial->outcome];
+    *count += *count < UINT32_MAX;
+    if (is_miss) {
+        ask_history(engine, seen);
+        seen->actor->last_miss = trial->name_hash;
+        seen->actor->last_miss_us = seen->row->first_us;
+    }
+}

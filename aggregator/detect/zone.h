@@ -1,0 +1,60 @@
+/* What the engine knows of the tenant's zones: cuts below the scope's zones, wildcards, search suffixes. Private to aggregator/detect.
+ *
+ * Zones of the scope are there from their first row; below them a zone cut is learned from an answer to SOA, NS or DNSKEY at its owner. Bounded: the scope's zones and
+ * MAX_CUTS learned ones; further cuts are not learned, their names belong to the zone above. Nothing is evicted: zones are the tenant's, not an outsider's. */
+#ifndef DETECT_ZONE_H
+#define DETECT_ZONE_H
+
+#include "picket/bytes.h"
+#include "picket/map.h"
+#include "picket/name.h"
+#include "picket/observation.h"
+#include "picket/reader.h"
+
+#include "label.h"
+
+struct ledger;
+struct pk_engine;
+struct observation;
+
+enum {
+    MAX_CUTS = 4096,
+    MAX_WILDCARDS = 4, /* distinct answers watched a zone: A and AAAA, a change of address */
+    WILDCARD_PROBES = 3,
+};
+
+struct zone {
+    uint8_t *name; /* length byte and wire form, lower case; owned */
+    uint64_t hash; /* of the name, the same on every machine */
+    bool is_learned;
+    uint32_t n_cuts; /* learned cuts directly or deeper below: 0 saves the search */
+    struct ledger *ledgers;
+    struct {
+        uint64_t digest;
+        uint8_t n_random; /* random-looking labels that got it, saturating */
+    } wildcards[MAX_WILDCARDS];
+    uint8_t n_wildcards;
+    uint8_t
+        n_search; /* outside names asked below it, saturating: a search suffix from SEARCH_NAMES on */
+};
+
+struct zones {
+    struct zone *v;
+    struct pk_map map;
+    uint32_t n, max;
+};
+
+pk_err zones_init(struct zones *zones, size_t n_scope);
+void zones_done(struct pk_engine *engine);
+
+/* Finds the zone of a row whose scope zone is in seen->zone_name: the deepest learned cut at or above the name; sets zone and zone_name. Learns a cut
+ * from the row. PK_ERR_NOMEM. */
+pk_err zone_enter(struct pk_engine *engine, struct observation *seen);
+/* Whether the row's answer is the zone's wildcard: three random-looking labels got the same. Learns from the row. */
+bool zone_is_wildcard(struct zone *zone, const struct pk_activity *row, enum pk_label_class class);
+bool zone_has_wildcard(const struct zone *zone);
+
+void zones_save(const struct zones *zones, struct pk_bytes *out);
+void zones_load(struct pk_engine *engine, struct pk_reader *in);
+
+#endif
