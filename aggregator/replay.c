@@ -17,6 +17,7 @@
 #include "picket/scope.h"
 #include "picket/segment.h"
 
+#include "cof_history.h"
 #include "detect/engine.h"
 #include "detect/finding.h"
 
@@ -42,6 +43,7 @@ struct item {
 
 struct replay {
     struct pk_scope *scope;
+    struct pk_cof_history *history; /* NULL: none was given */
     struct file *files;
     size_t n_files;
     struct item *items; /* activity batches */
@@ -51,7 +53,8 @@ struct replay {
     bool is_closed; /* standard output is gone */
 };
 
-static const char usage[] = "picket-aggregator replay --scope FILE FILE.psp...\n";
+static const char usage[] =
+    "picket-aggregator replay --scope FILE [--history FILE.cof] FILE.psp...\n";
 
 static int fail(int status, const char *text)
 {
@@ -201,6 +204,9 @@ static struct pk_engine *engine_of(struct replay *replay, const struct pk_scope_
 {
     struct pk_engine **engine = &replay->engines[tenant - replay->scope->tenants];
     struct pk_engine_options options = {.tenant = tenant};
+    if (replay->history) {
+        options.history = pk_cof_history_source(replay->history);
+    }
     if (!*engine && pk_engine_new(&options, on_finding, replay, engine) != PK_OK) {
         *engine = NULL;
     }
@@ -268,6 +274,11 @@ static int run(struct replay *replay)
     for (size_t i = 0; i < replay->n_items && status == EX_OK && !replay->is_closed; i++) {
         status = feed(replay, &replay->items[i]);
     }
+    for (size_t i = 0; i < replay->scope->n_tenants && status == EX_OK && !replay->is_closed; i++) {
+        if (replay->engines[i] && pk_engine_flush(replay->engines[i]) != PK_OK) {
+            status = fail(EX_OSERR, "out of memory");
+        }
+    }
     if (fflush(stdout) != 0 && errno != EPIPE && status == EX_OK) {
         status = fail(EX_IOERR, "standard output cannot be written");
     }
@@ -276,7 +287,7 @@ static int run(struct replay *replay)
 }
 
 /* -1: run. */
-static int read_arguments(int argc, char **argv, const char **out_scope)
+static int read_arguments(int argc, char **argv, const char **out_scope, const char **out_history)
 {
     static const struct option options[] = {{"scope", required_argument, NULL, 's'},
         {"history", required_argument, NULL, 'H'}, {"baseline", required_argument, NULL, 'B'},
@@ -288,9 +299,11 @@ static int read_arguments(int argc, char **argv, const char **out_scope)
             *out_scope = optarg;
             break;
         case 'H':
+            *out_history = optarg;
+            break;
         case 'B':
             return fail(EX_USAGE,
-                "--history and --baseline belong to detectors that this release does not have; leave them out");
+                "--baseline belongs to a detector that this release does not have; leave it out");
         case 'h':
             fputs(usage, stdout);
             return EX_OK;
@@ -307,15 +320,22 @@ static int read_arguments(int argc, char **argv, const char **out_scope)
 
 int pk_replay_main(int argc, char **argv)
 {
-    const char *scope_path = NULL;
+    const char *scope_path = NULL, *history_path = NULL;
     char error[PK_CONF_ERROR_SIZE];
     struct replay replay = {0};
-    int status = read_arguments(argc, argv, &scope_path);
+    int status = read_arguments(argc, argv, &scope_path, &history_path);
     if (status >= 0) {
         return status;
     }
     if (pk_scope_load(scope_path, &replay.scope, error) != PK_OK) {
         return fail(EX_CONFIG, error);
+    }
+    char history_error[PK_COF_ERROR_SIZE];
+    if (history_path &&
+        pk_cof_history_load(history_path, replay.scope, &replay.history, history_error) != PK_OK) {
+        status = fail(EX_DATAERR, history_error);
+        pk_scope_free(replay.scope);
+        return status;
     }
     replay.n_files = (size_t)(argc - optind);
     replay.files = calloc(replay.n_files, sizeof *replay.files);
@@ -336,6 +356,7 @@ int pk_replay_main(int argc, char **argv)
     free(replay.files);
     free(replay.engines);
     free(replay.items);
+    pk_cof_history_free(replay.history);
     pk_scope_free(replay.scope);
     return status;
 }
