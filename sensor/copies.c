@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "picket/hash.h"
-
 struct seen {
     int64_t ts_us;
     uint64_t hash;
@@ -89,7 +87,7 @@ static void remember(
 enum pk_copy pk_copies_see(
     struct pk_copies *copies, const struct pk_message *message, struct pk_leg *out_first)
 {
-    uint64_t hash = pk_hash_quick(message->dns.wire, message->dns.len);
+    uint64_t hash = message->digest;
     size_t set = hash >> 32 & (PK_COPIES_SETS - 1);
     const struct tags *tags = &copies->tags[set];
     const struct seen *translated = NULL;

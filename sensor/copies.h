@@ -46,7 +46,7 @@ struct pk_copies;
 
 pk_err pk_copies_new(struct pk_copies **out_copies);
 void pk_copies_free(struct pk_copies *copies);
-/* What message is; remembered when it is none. out_first is filled for a translated copy. Forgets the oldest of a full set: a copy of that one then counts as a message, and
+/* What message is (its digest filled); remembered when it is none. out_first is filled for a translated copy. Forgets the oldest of a full set: a copy of that one then counts as a message, and
  * n_forgotten of pk_copies_forgotten says how often it could have happened. */
 enum pk_copy pk_copies_see(
     struct pk_copies *copies, const struct pk_message *message, struct pk_leg *out_first);

@@ -482,7 +482,7 @@ static void merge_negative(
 
 void pk_merge_transaction(struct pk_merge *merge, const struct pk_transaction *transaction)
 {
-    if (transaction->outcome == PK_OUTCOME_UNSOLICITED) {
+    if (pk_outcome_is_stray(transaction->outcome)) {
         return; /* counted; evidence rows come with the forgery detectors */
     }
     struct pk_name name = {.len = 1, .n_labels = 0, .wire = {0}};
@@ -491,9 +491,7 @@ void pk_merge_transaction(struct pk_merge *merge, const struct pk_transaction *t
         pk_name_lower(&name);
     }
     /* The moment it ended: that is monotone, the time of the query is not. */
-    enter_window(merge, transaction->response_ts_us
-                            ? transaction->response_ts_us
-                            : transaction->query.ts_us + PK_PAIRING_TIMEOUT_US);
+    enter_window(merge, transaction->ended_us);
     enum pk_answer_kind kind = pk_history_answer_kind(transaction);
     bool is_in_scope =
         !merge->options.tenant ||

@@ -288,7 +288,8 @@ void pk_output_message(struct pk_output *output, const struct pk_message *messag
 
 static const char *outcome_text(enum pk_outcome outcome)
 {
-    static const char *const names[PK_N_OUTCOMES] = {"answered", "unanswered", "unsolicited"};
+    static const char *const names[PK_N_OUTCOMES] = {"answered", "unanswered", "unreachable",
+        "unsolicited", "late", "mismatched", "repeated", "conflicting"};
     return names[outcome];
 }
 
@@ -310,7 +311,7 @@ void pk_output_transaction(struct pk_output *output, const struct pk_transaction
     bool has_time = transaction->response_ts_us != 0;
     set(line, "outcome", text(outcome_text(transaction->outcome)));
     set(line, "query_ts",
-        transaction->outcome == PK_OUTCOME_UNSOLICITED ? json_null() : timestamp(query->ts_us));
+        pk_outcome_is_stray(transaction->outcome) ? json_null() : timestamp(query->ts_us));
     set(line, "response_ts", has_time ? timestamp(transaction->response_ts_us) : json_null());
     set(line, "latency_us",
         has_time && transaction->outcome == PK_OUTCOME_ANSWERED

@@ -1,5 +1,5 @@
 /* Open queries stand in a fixed table, linked in the order of their deadlines (the timeout is the same for all, so that is the order of arrival or of last
- * activity). A response that came first waits in a small table of copies. */
+ * activity), apart for known clients and strangers (crowd.h). A response that came first waits in a small table of copies. */
 #include "pairing.h"
 
 #include <stdlib.h>
@@ -7,6 +7,9 @@
 
 #include "picket/hash.h"
 #include "picket/map.h"
+
+#include "closed.h"
+#include "crowd.h"
 
 enum {
     NONE = UINT32_MAX
@@ -34,6 +37,13 @@ struct open {
     uint16_t transfer_soas;
     uint32_t transfer_serial; /* of the first SOA */
     uint32_t newer, older;
+    uint64_t network; /* pk_crowd_network of the client */
+    bool is_known;
+};
+
+/* Open queries in the order of their deadlines. */
+struct order {
+    uint32_t newest, oldest, n;
 };
 
 struct held {
@@ -43,21 +53,18 @@ struct held {
     uint8_t bytes[PK_PAIRING_MAX_HELD_BYTES];
 };
 
-struct client {
-    struct pk_addr addr;
-    uint32_t n_open;
-};
-
 struct pk_pairing {
     struct pk_stats *stats;
     pk_pairing_cb on_transaction;
     void *arg;
     struct open *open;
     struct pk_map open_map;
-    uint32_t newest, oldest, free, n_open;
-    struct client *clients; /* one for each client with open queries; dense */
-    struct pk_map client_map;
-    uint32_t n_clients;
+    struct order orders[2]; /* strangers, known */
+    uint32_t free, n_places;
+    struct pk_crowd *crowd;
+    bool is_crowded; /* shares are counted */
+    struct pk_closed *closed;
+    int64_t now_us;    /* of the packets */
     struct held *held; /* a ring in order of arrival */
     struct pk_map held_map;
     uint32_t held_first, n_held;
@@ -86,11 +93,6 @@ static bool is_held(const void *entries, uint32_t entry, const void *key)
                same_question(&held->message.dns.question, wanted->question));
 }
 
-static bool is_client(const void *entries, uint32_t entry, const void *key)
-{
-    return pk_addr_equal(&((const struct client *)entries)[entry].addr, key);
-}
-
 pk_err pk_pairing_new(struct pk_stats *stats, pk_pairing_cb on_transaction, void *arg,
     struct pk_pairing **out_pairing)
 {
@@ -101,16 +103,14 @@ pk_err pk_pairing_new(struct pk_stats *stats, pk_pairing_cb on_transaction, void
     *pairing = (struct pk_pairing){.stats = stats,
         .on_transaction = on_transaction,
         .arg = arg,
-        .newest = NONE,
-        .oldest = NONE,
+        .orders = {{NONE, NONE, 0}, {NONE, NONE, 0}},
         .free = NONE};
     /* Left unzeroed: the kernel gives pages as they are used, and a quiet sensor uses few. */
     pairing->open = malloc(PK_PAIRING_MAX_OPEN * sizeof *pairing->open);
-    pairing->clients = malloc(PK_PAIRING_MAX_OPEN * sizeof *pairing->clients);
     pairing->held = malloc(PK_PAIRING_MAX_HELD * sizeof *pairing->held);
-    if (!pairing->open || !pairing->clients || !pairing->held ||
+    if (!pairing->open || !pairing->held || pk_crowd_new(&pairing->crowd) != PK_OK ||
+        pk_closed_new(&pairing->closed) != PK_OK ||
         pk_map_init(&pairing->open_map, PK_PAIRING_MAX_OPEN, is_open) != PK_OK ||
-        pk_map_init(&pairing->client_map, PK_PAIRING_MAX_OPEN, is_client) != PK_OK ||
         pk_map_init(&pairing->held_map, PK_PAIRING_MAX_HELD, is_held) != PK_OK) {
         pk_pairing_free(pairing);
         return PK_ERR_NOMEM;
@@ -124,14 +124,15 @@ void pk_pairing_free(struct pk_pairing *pairing)
     if (!pairing) {
         return;
     }
-    struct pk_map *maps[] = {&pairing->open_map, &pairing->client_map, &pairing->held_map};
-    for (size_t i = 0; i < 3; i++) {
+    struct pk_map *maps[] = {&pairing->open_map, &pairing->held_map};
+    for (size_t i = 0; i < 2; i++) {
         if (maps[i]->slots) {
             pk_map_done(maps[i]);
         }
     }
     free(pairing->open);
-    free(pairing->clients);
+    pk_crowd_free(pairing->crowd);
+    pk_closed_free(pairing->closed);
     free(pairing->held);
     free(pairing);
 }
@@ -140,103 +141,156 @@ void pk_pairing_free(struct pk_pairing *pairing)
 
 static void unlink_open(struct pk_pairing *pairing, struct open *open)
 {
-    if (open->newer != NONE) {
-        pairing->open[open->newer].older = open->older;
-    } else {
-        pairing->newest = open->older;
-    }
-    if (open->older != NONE) {
-        pairing->open[open->older].newer = open->newer;
-    } else {
-        pairing->oldest = open->newer;
-    }
+    struct order *order = &pairing->orders[open->is_known];
+    *(open->newer != NONE ? &pairing->open[open->newer].older : &order->newest) = open->older;
+    *(open->older != NONE ? &pairing->open[open->older].newer : &order->oldest) = open->newer;
+    order->n--;
 }
 
 static void link_newest(struct pk_pairing *pairing, struct open *open)
 {
+    struct order *order = &pairing->orders[open->is_known];
     uint32_t index = (uint32_t)(open - pairing->open);
     open->newer = NONE;
-    open->older = pairing->newest;
-    if (pairing->newest != NONE) {
-        pairing->open[pairing->newest].newer = index;
-    } else {
-        pairing->oldest = index;
+    open->older = order->newest;
+    *(order->newest != NONE ? &pairing->open[order->newest].newer : &order->oldest) = index;
+    order->newest = index;
+    order->n++;
+}
+
+static void renew(struct pk_pairing *pairing, struct open *open, int64_t now_us)
+{
+    open->active_us = now_us;
+    unlink_open(pairing, open);
+    link_newest(pairing, open);
+}
+
+/* The next to time out; NULL when none is open. */
+static struct open *oldest_open(struct pk_pairing *pairing)
+{
+    uint32_t stranger = pairing->orders[0].oldest, known = pairing->orders[1].oldest;
+    if (stranger == NONE || known == NONE) {
+        uint32_t only = stranger == NONE ? known : stranger;
+        return only == NONE ? NULL : &pairing->open[only];
     }
-    pairing->newest = index;
+    struct open *a = &pairing->open[stranger], *b = &pairing->open[known];
+    return a->active_us <= b->active_us ? a : b;
 }
 
 /* --- fairness --- */
 
-static struct client *client_of(
-    struct pk_pairing *pairing, const struct pk_addr *addr, uint64_t hash)
+/* Counts the shares of all that are open. Entered at half full, left at a quarter, so that it is not done over and over. */
+static void begin_crowd(struct pk_pairing *pairing)
 {
-    uint32_t entry = pk_map_find(&pairing->client_map, hash, pairing->clients, addr);
-    return entry == PK_MAP_NONE ? NULL : &pairing->clients[entry];
+    pairing->is_crowded = true;
+    pk_crowd_clear(pairing->crowd);
+    for (unsigned known = 0; known < 2; known++) {
+        for (uint32_t i = pairing->orders[known].oldest; i != NONE; i = pairing->open[i].newer) {
+            const struct open *open = &pairing->open[i];
+            (void)pk_crowd_add(pairing->crowd, &open->key.client, open->network);
+        }
+    }
 }
 
-static uint32_t client_add(struct pk_pairing *pairing, const struct pk_addr *addr)
+static enum pk_crowd_verdict enter_crowd(struct pk_pairing *pairing, const struct open *open)
 {
-    uint64_t hash = pk_addr_hash(addr);
-    struct client *client = client_of(pairing, addr, hash);
-    if (!client) {
-        client = &pairing->clients[pairing->n_clients];
-        *client = (struct client){.addr = *addr};
-        (void)pk_map_add(&pairing->client_map, hash,
-            pairing->n_clients++); /* never more clients than open queries */
+    if (pairing->is_crowded) {
+        return pk_crowd_add(pairing->crowd, &open->key.client, open->network);
     }
-    return ++client->n_open;
+    if (pairing->open_map.n > PK_PAIRING_MAX_OPEN / 2) {
+        begin_crowd(pairing);
+    }
+    return PK_CROWD_FINE;
 }
 
-static void client_remove(struct pk_pairing *pairing, const struct pk_addr *addr)
+static void leave_crowd(struct pk_pairing *pairing, const struct open *open)
 {
-    uint64_t hash = pk_addr_hash(addr);
-    struct client *client = client_of(pairing, addr, hash);
-    if (!client || --client->n_open > 0) {
-        return;
-    }
-    uint32_t gap = (uint32_t)(client - pairing->clients), last = --pairing->n_clients;
-    (void)pk_map_remove(&pairing->client_map, hash, gap);
-    if (gap != last) {
-        uint64_t moved = pk_addr_hash(&pairing->clients[last].addr);
-        (void)pk_map_remove(&pairing->client_map, moved, last);
-        *client = pairing->clients[last];
-        (void)pk_map_add(&pairing->client_map, moved, gap);
+    if (pairing->is_crowded) {
+        pk_crowd_remove(pairing->crowd, &open->key.client, open->network);
+        pairing->is_crowded = pairing->open_map.n > PK_PAIRING_MAX_OPEN / 4;
     }
 }
 
 /* --- closing --- */
 
-/* Reports an open query and frees its place. */
-static void close_open(
-    struct pk_pairing *pairing, struct open *open, const struct pk_message *response)
+static uint32_t answer_of(const struct open *open, const struct pk_message *response)
 {
+    uint32_t answer = response ? (uint32_t)response->digest : open->is_transfer;
+    return response && answer == 0 ? 1 : answer;
+}
+
+/* Reports an open query and frees its place. */
+static void close_open(struct pk_pairing *pairing, struct open *open, enum pk_outcome outcome,
+    const struct pk_message *response)
+{
+    struct pk_stats *stats = pairing->stats;
+    const struct pk_query *query = &open->query;
     bool is_answered = response || open->is_transfer;
+    bool is_case_changed = response && query->is_case_mixed && response->dns.has_question &&
+                           memcmp(query->question.name.wire, response->dns.question.name.wire,
+                               query->question.name.len) != 0;
     struct pk_transaction transaction = {
-        .outcome = is_answered ? PK_OUTCOME_ANSWERED : PK_OUTCOME_UNANSWERED,
+        .outcome = is_answered ? PK_OUTCOME_ANSWERED : outcome,
         .response = response,
         .response_ts_us = open->response_ts_us,
+        .ended_us = pairing->now_us,
+        .is_case_changed = is_case_changed,
         .response_bytes = open->response_bytes,
         .transfer_records = open->transfer_records,
         .transfer_soas = open->transfer_soas,
         .transfer_messages = open->transfer_messages,
-        .query = open->query,
+        .query = *query,
     };
-    pairing->stats->answered += is_answered;
-    pairing->stats->unanswered += !is_answered;
+    stats->answered += is_answered;
+    stats->unanswered += !is_answered;
+    stats->unreachable += !is_answered && outcome == PK_OUTCOME_UNREACHABLE;
+    stats->case_changed += is_case_changed;
+    stats->transfers_now -= open->is_transfer;
+    stats->open_now--;
+    pk_closed_note(pairing->closed, open->hash,
+        query->has_question ? pk_closed_question(&query->question) : 0, answer_of(open, response),
+        open->is_transfer ? UINT8_MAX : query->retransmissions, pairing->now_us);
+    if (is_answered) {
+        pk_crowd_note_answer(pairing->crowd, open->network, pairing->now_us);
+    }
     pairing->on_transaction(pairing->arg, &transaction);
 
     uint32_t index = (uint32_t)(open - pairing->open);
-    client_remove(pairing, &open->key.client);
     (void)pk_map_remove(&pairing->open_map, open->hash, index);
+    leave_crowd(pairing, open);
     unlink_open(pairing, open);
     open->older = pairing->free;
     pairing->free = index;
 }
 
-static void report_unsolicited(struct pk_pairing *pairing, const struct pk_message *message)
+static void evict(struct pk_pairing *pairing, struct open *open)
 {
+    pairing->stats->evicted++;
+    close_open(pairing, open, PK_OUTCOME_UNANSWERED, NULL);
+}
+
+/* What a response that met no open query is, now that it does not wait any more. */
+static enum pk_outcome judge(struct pk_pairing *pairing, const struct key *key, uint64_t hash,
+    const struct pk_message *message)
+{
+    const struct wanted any = {.key = *key};
+    if (pk_map_find(&pairing->open_map, hash, pairing->open, &any) != PK_MAP_NONE) {
+        return PK_OUTCOME_MISMATCHED; /* the ends and the id are asked for, the question is another */
+    }
+    const struct pk_dnsmsg *dns = &message->dns;
+    uint32_t answer = (uint32_t)message->digest;
+    return pk_closed_judge(pairing->closed, hash,
+        dns->has_question ? pk_closed_question(&dns->question) : 0, answer ? answer : 1,
+        pairing->now_us);
+}
+
+static void report_stray(struct pk_pairing *pairing, const struct key *key, uint64_t hash,
+    const struct pk_message *message)
+{
+    struct pk_stats *stats = pairing->stats;
+    enum pk_outcome outcome = judge(pairing, key, hash, message);
     struct pk_transaction transaction = {
-        .outcome = PK_OUTCOME_UNSOLICITED,
+        .outcome = outcome,
         .query =
             {
                 .ts_us = message->ts_us,
@@ -255,9 +309,14 @@ static void report_unsolicited(struct pk_pairing *pairing, const struct pk_messa
             },
         .response = message,
         .response_ts_us = message->ts_us,
+        .ended_us = pairing->now_us,
         .response_bytes = (uint32_t)message->dns.len,
     };
-    pairing->stats->unsolicited++;
+    stats->unsolicited++;
+    stats->late += outcome == PK_OUTCOME_LATE;
+    stats->mismatched += outcome == PK_OUTCOME_MISMATCHED;
+    stats->repeated += outcome == PK_OUTCOME_REPEATED;
+    stats->conflicting += outcome == PK_OUTCOME_CONFLICTING;
     pairing->on_transaction(pairing->arg, &transaction);
 }
 
@@ -310,13 +369,12 @@ static void match(struct pk_pairing *pairing, struct open *open, const struct pk
     }
     open->response_bytes += (uint32_t)message->dns.len;
     if (is_transfer(&open->query) && !add_transfer(open, message)) {
+        pairing->stats->transfers_now += !open->is_transfer;
         open->is_transfer = true;
-        open->active_us = message->ts_us;
-        unlink_open(pairing, open);
-        link_newest(pairing, open);
+        renew(pairing, open, message->ts_us);
         return;
     }
-    close_open(pairing, open, message);
+    close_open(pairing, open, PK_OUTCOME_ANSWERED, message);
 }
 
 static void expire_held(struct pk_pairing *pairing, int64_t now_us)
@@ -332,7 +390,8 @@ static void expire_held(struct pk_pairing *pairing, int64_t now_us)
         pairing->n_held--;
         if (!is_taken) {
             (void)pk_map_remove(&pairing->held_map, held->hash, index);
-            report_unsolicited(pairing, &held->message);
+            pairing->stats->held_now--;
+            report_stray(pairing, &held->key, held->hash, &held->message);
         }
     }
 }
@@ -342,7 +401,7 @@ static void hold(struct pk_pairing *pairing, const struct key *key, uint64_t has
 {
     if (pairing->n_held == PK_PAIRING_MAX_HELD || message->dns.len > PK_PAIRING_MAX_HELD_BYTES) {
         pairing->stats->held_shed++;
-        report_unsolicited(pairing, message);
+        report_stray(pairing, key, hash, message);
         return;
     }
     uint32_t index = (pairing->held_first + pairing->n_held++) % PK_PAIRING_MAX_HELD;
@@ -354,12 +413,29 @@ static void hold(struct pk_pairing *pairing, const struct key *key, uint64_t has
     (void)pk_dnsmsg_parse(
         held->bytes, message->dns.len, &held->message.dns); /* the same bytes parse the same way */
     (void)pk_map_add(&pairing->held_map, hash, index);
+    pairing->stats->held_now++;
+}
+
+/* Out of the table of those that wait; it leaves the ring when it comes to the front. */
+static struct held *take_held(
+    struct pk_pairing *pairing, uint64_t hash, const struct wanted *wanted)
+{
+    uint32_t found = pairing->stats->held_now
+                         ? pk_map_find(&pairing->held_map, hash, pairing->held, wanted)
+                         : PK_MAP_NONE;
+    if (found == PK_MAP_NONE) {
+        return NULL;
+    }
+    (void)pk_map_remove(&pairing->held_map, hash, found);
+    pairing->stats->held_now--;
+    return &pairing->held[found];
 }
 
 static void on_response(struct pk_pairing *pairing, const struct wanted *wanted, uint64_t hash,
     const struct pk_message *message)
 {
     uint32_t found = pk_map_find(&pairing->open_map, hash, pairing->open, wanted);
+    pairing->stats->responses++;
     if (found != PK_MAP_NONE) {
         match(pairing, &pairing->open[found], message);
     } else {
@@ -427,15 +503,16 @@ static void fill_query(struct pk_query *query, const struct pk_message *message)
 static struct open *add_open(struct pk_pairing *pairing, const struct key *key, uint64_t hash,
     const struct pk_message *message)
 {
-    if (pairing->free == NONE && pairing->n_open == PK_PAIRING_MAX_OPEN) {
-        pairing->stats->evicted++;
-        close_open(pairing, &pairing->open[pairing->oldest], NULL);
+    if (pairing->free == NONE && pairing->n_places == PK_PAIRING_MAX_OPEN) {
+        /* Each class is sure of half the places. */
+        bool is_known = pairing->orders[0].n <= PK_PAIRING_MAX_OPEN / 2;
+        evict(pairing, &pairing->open[pairing->orders[is_known].oldest]);
     }
     uint32_t index = pairing->free;
     if (index != NONE) {
         pairing->free = pairing->open[index].older;
     } else {
-        index = pairing->n_open++;
+        index = pairing->n_places++;
     }
     struct open *open = &pairing->open[index];
     open->key = *key;
@@ -446,7 +523,11 @@ static struct open *add_open(struct pk_pairing *pairing, const struct key *key, 
     open->response_bytes = open->transfer_records = open->transfer_messages =
         open->transfer_serial = 0;
     open->transfer_soas = 0;
+    open->network = pk_crowd_network(&key->client);
+    open->is_known = pk_crowd_is_known(pairing->crowd, open->network, pairing->now_us);
     fill_query(&open->query, message);
+    pairing->stats->opened++;
+    pairing->stats->open_now++;
     (void)pk_map_add(&pairing->open_map, hash, index); /* as many places as the table */
     link_newest(pairing, open);
     return open;
@@ -456,28 +537,24 @@ static void on_query(struct pk_pairing *pairing, const struct wanted *wanted, ui
     const struct pk_message *message)
 {
     uint32_t found = pk_map_find(&pairing->open_map, hash, pairing->open, wanted);
+    pairing->stats->queries++;
     if (found != PK_MAP_NONE) {
         struct open *open = &pairing->open[found];
         pairing->stats->retransmissions++;
         open->query.retransmissions++;
-        open->active_us = message->ts_us;
-        unlink_open(pairing, open);
-        link_newest(pairing, open);
+        renew(pairing, open, message->ts_us);
         return;
     }
-    pairing->stats->opened++;
     struct open *open = add_open(pairing, &wanted->key, hash, message);
-    uint32_t n_client = client_add(pairing, &open->key.client);
-    uint32_t held = pairing->n_held ? pk_map_find(&pairing->held_map, hash, pairing->held, wanted)
-                                    : PK_MAP_NONE;
-    if (held != PK_MAP_NONE) {
-        (void)pk_map_remove(&pairing->held_map, hash, held);
-        match(pairing, open, &pairing->held[held].message);
-        pairing->held[held].message.frame =
-            0; /* taken; leaves the ring when it comes to the front */
-    } else if (n_client > PK_PAIRING_MAX_CLIENT && pairing->open_map.n > PK_PAIRING_MAX_OPEN / 2) {
-        pairing->stats->evicted++;
-        close_open(pairing, open, NULL);
+    enum pk_crowd_verdict verdict = enter_crowd(pairing, open);
+    struct held *held = take_held(pairing, hash, wanted);
+    if (held) {
+        match(pairing, open, &held->message);
+        held->message.frame = 0;
+    } else if (verdict != PK_CROWD_FINE) {
+        pairing->stats->evicted_client += verdict == PK_CROWD_CLIENT_FULL;
+        pairing->stats->evicted_network += verdict == PK_CROWD_NETWORK_FULL;
+        evict(pairing, open);
     }
 }
 
@@ -525,41 +602,60 @@ bool pk_pairing_awaits(const struct pk_pairing *pairing, const struct pk_message
     return pk_map_find(&pairing->open_map, hash, pairing->open, &wanted) != PK_MAP_NONE;
 }
 
-enum pk_claim pk_pairing_claim(
+bool pk_pairing_claim(
     struct pk_pairing *pairing, const struct pk_message *message, const struct pk_leg *first)
 {
     struct wanted wanted;
     struct pk_leg leg = leg_of(message);
-    uint64_t hash;
+    uint64_t hash, first_hash;
     want(message, &leg, &wanted, &hash);
     uint32_t found = pk_map_find(&pairing->open_map, hash, pairing->open, &wanted);
     if (found == PK_MAP_NONE) {
-        return PK_CLAIM_NONE;
+        return false;
+    }
+    want(message, first, &wanted, &first_hash);
+    struct held *held = take_held(pairing, first_hash, &wanted);
+    if (held) { /* counted as a response already: this one stands for it */
+        held->message.frame = 0;
+        pairing->stats->copies++;
+    } else {
+        pairing->stats->responses++;
     }
     match(pairing, &pairing->open[found], message);
-    want(message, first, &wanted, &hash);
-    uint32_t held = pk_map_find(&pairing->held_map, hash, pairing->held, &wanted);
-    if (held == PK_MAP_NONE) {
-        return PK_CLAIM_OWN;
+    return true;
+}
+
+bool pk_pairing_unreachable(struct pk_pairing *pairing, const struct pk_leg *quoted,
+    uint8_t transport, uint16_t id, int64_t now_us)
+{
+    const struct pk_message query = {.transport = transport, .dns = {.id = id}};
+    struct wanted wanted;
+    uint64_t hash;
+    pk_pairing_tick(pairing, now_us);
+    want(&query, quoted, &wanted, &hash);
+    uint32_t found = pk_map_find(&pairing->open_map, hash, pairing->open, &wanted);
+    if (found == PK_MAP_NONE) {
+        return false;
     }
-    (void)pk_map_remove(&pairing->held_map, hash, held);
-    pairing->held[held].message.frame = 0; /* taken */
-    return PK_CLAIM_TAKEN;
+    close_open(pairing, &pairing->open[found], PK_OUTCOME_UNREACHABLE, NULL);
+    return true;
 }
 
 void pk_pairing_tick(struct pk_pairing *pairing, int64_t now_us)
 {
-    while (pairing->oldest != NONE &&
-           now_us - pairing->open[pairing->oldest].active_us > PK_PAIRING_TIMEOUT_US) {
-        close_open(pairing, &pairing->open[pairing->oldest], NULL);
+    struct open *oldest;
+    pairing->now_us = now_us;
+    while ((oldest = oldest_open(pairing)) && now_us - oldest->active_us > PK_PAIRING_TIMEOUT_US) {
+        close_open(pairing, oldest, PK_OUTCOME_UNANSWERED, NULL);
     }
     expire_held(pairing, now_us);
 }
 
 void pk_pairing_flush(struct pk_pairing *pairing)
 {
-    while (pairing->oldest != NONE) {
-        close_open(pairing, &pairing->open[pairing->oldest], NULL);
+    struct open *oldest;
+    while ((oldest = oldest_open(pairing))) {
+        close_open(pairing, oldest, PK_OUTCOME_UNANSWERED, NULL);
     }
     expire_held(pairing, INT64_MAX);
 }

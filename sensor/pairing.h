@@ -13,10 +13,9 @@
 
 enum {
     PK_PAIRING_TIMEOUT_US = 5000000,
-    PK_PAIRING_HOLD_US = 50000,  /* a response seen before its query waits so long */
-    PK_PAIRING_MAX_OPEN = 65536, /* full: the oldest is closed as unanswered, counted as evicted */
-    PK_PAIRING_MAX_CLIENT =
-        8192, /* of one client while the table is more than half full: its newest is closed at once */
+    PK_PAIRING_HOLD_US = 50000, /* a response seen before its query waits so long */
+    PK_PAIRING_MAX_OPEN =
+        65536, /* full: one is closed as unanswered, by the rules of crowd.h, and counted as evicted */
     PK_PAIRING_MAX_HELD = 1024,
     PK_PAIRING_MAX_HELD_BYTES = 4096, /* of one held response; larger ones are not held */
 };
@@ -29,21 +28,18 @@ typedef void (*pk_pairing_cb)(void *arg, const struct pk_transaction *transactio
 pk_err pk_pairing_new(struct pk_stats *stats, pk_pairing_cb on_transaction, void *arg,
     struct pk_pairing **out_pairing);
 void pk_pairing_free(struct pk_pairing *pairing);
-/* A usable message of opcode QUERY (or NOTIFY, UPDATE, STATUS: paired by the same rules). */
+/* A usable message of opcode QUERY (or NOTIFY, UPDATE, STATUS: paired by the same rules), its digest filled. Counts it as query or response. */
 void pk_pairing_message(struct pk_pairing *pairing, const struct pk_message *message);
 /* Whether a query is open that this response would answer, or that this query repeats. */
 bool pk_pairing_awaits(const struct pk_pairing *pairing, const struct pk_message *message);
-/* A response known to be a translated copy of one whose ends were *first (copies.h): the leg nearest to the client comes last. PK_CLAIM_NONE: no query of this leg is open, it is a
- * copy and nothing else. PK_CLAIM_TAKEN: it answered its query in place of the first, which had waited and is forgotten. PK_CLAIM_OWN: it answered its query, and the first
- * does not wait any more (it was reported as nobody's), so this one counts as a response. */
-enum pk_claim {
-    PK_CLAIM_NONE,
-    PK_CLAIM_TAKEN,
-    PK_CLAIM_OWN
-};
-enum pk_claim pk_pairing_claim(
+/* A response known to be a translated copy of one whose ends were *first (copies.h): the leg nearest to the client comes last. True when a query of this leg was open: it is
+ * answered and everything is counted; the first, when it waits, is forgotten and this one counted as its copy. False: nothing was done. */
+bool pk_pairing_claim(
     struct pk_pairing *pairing, const struct pk_message *message, const struct pk_leg *first);
-/* Closes what timed out by now_us. */
+/* An ICMP error quotes a message with these ends (as the message had them), transport and id: its query, if open, ends as unreachable. True when there was one. */
+bool pk_pairing_unreachable(struct pk_pairing *pairing, const struct pk_leg *quoted,
+    uint8_t transport, uint16_t id, int64_t now_us);
+/* Closes what timed out by now_us. The counters of pairing balance before and after each call here, not during callbacks. */
 void pk_pairing_tick(struct pk_pairing *pairing, int64_t now_us);
 /* End of input: closes everything. */
 void pk_pairing_flush(struct pk_pairing *pairing);

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "picket/hash.h"
+
 #include "copies.h"
 #include "history.h"
 #include "pairing.h"
@@ -61,28 +63,21 @@ static bool is_usable(const struct pk_dnsmsg *dns)
     return dns->fault != PK_DNS_SHORT_HEADER && dns->fault != PK_DNS_BAD_QUESTION;
 }
 
-static void count_direction(struct pk_stats *stats, const struct pk_message *message)
-{
-    stats->responses += message->dns.is_response;
-    stats->queries += !message->dns.is_response;
-}
-
 /* What was seen before goes no further. Of a translated response the copy may be the one that meets the query. */
-static void pair(struct pk_pipeline *pipeline, const struct pk_message *message)
+static void pair(struct pk_pipeline *pipeline, struct pk_message *message)
 {
     struct pk_leg first;
+    message->digest = pk_hash_quick(message->dns.wire, message->dns.len);
     enum pk_copy copy = pk_copies_see(pipeline->copies, message, &first);
     bool is_again = copy == PK_COPY_REPEAT &&
                     pk_pairing_awaits(pipeline->pairing, message) == message->dns.is_response;
     if (copy == PK_COPY_NONE || is_again) {
-        count_direction(pipeline->stats, message);
         pk_pairing_message(pipeline->pairing, message);
-    } else if (copy == PK_COPY_TRANSLATED && message->dns.is_response &&
-               pk_pairing_claim(pipeline->pairing, message, &first) == PK_CLAIM_OWN) {
-        count_direction(pipeline->stats, message);
-    } else {
-        pipeline->stats->copies++;
+        return;
     }
+    bool is_claimed = copy == PK_COPY_TRANSLATED && message->dns.is_response &&
+                      pk_pairing_claim(pipeline->pairing, message, &first);
+    pipeline->stats->copies += !is_claimed;
 }
 
 /* The message in hand, parsed: counted, printed, paired. */
@@ -246,12 +241,22 @@ void pk_pipeline_free(struct pk_pipeline *pipeline)
     }
 }
 
+/* Windows end and queries time out between packets, where all counters balance. The window first: what times out now belongs to the one that begins. */
+static void pass_time(struct pk_pipeline *pipeline, int64_t now_us)
+{
+    if (pipeline->options.merge) {
+        pk_merge_tick(pipeline->options.merge, now_us, false);
+    }
+    pk_pairing_tick(pipeline->pairing, now_us);
+}
+
 void pk_pipeline_packet(
     struct pk_pipeline *pipeline, int link_type, const struct pk_raw_packet *raw)
 {
     struct pk_packet packet;
     pipeline->ts_us = raw->ts_us;
     pipeline->interface = raw->interface;
+    pass_time(pipeline, raw->ts_us);
     if (raw->tapped) {
         take_tapped(pipeline, raw);
         return;
@@ -269,11 +274,8 @@ void pk_pipeline_packet(
 
 void pk_pipeline_tick(struct pk_pipeline *pipeline, int64_t now_us)
 {
-    pk_pairing_tick(pipeline->pairing, now_us);
     pipeline->stats->copies_forgotten = pk_copies_forgotten(pipeline->copies);
-    if (pipeline->options.merge) {
-        pk_merge_tick(pipeline->options.merge, now_us, false);
-    }
+    pass_time(pipeline, now_us);
 }
 
 void pk_pipeline_flush(struct pk_pipeline *pipeline)

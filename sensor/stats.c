@@ -66,11 +66,19 @@ const char *pk_stats_check(const struct pk_stats *s)
     if (s->queries != s->opened + s->retransmissions) {
         return "queries != opened + retransmissions";
     }
-    if (s->responses != s->matched + s->unsolicited + s->transfer_more) {
-        return "responses != matched + unsolicited + transfer_more";
+    if (s->responses != s->matched + s->unsolicited + s->transfer_more + s->held_now) {
+        return "responses != matched + unsolicited + transfer_more + held_now";
     }
-    if (s->opened != s->answered + s->unanswered || s->answered != s->matched) {
-        return "opened != answered + unanswered, or answered != matched";
+    if (s->opened != s->answered + s->unanswered + s->open_now) {
+        return "opened != answered + unanswered + open_now";
+    }
+    if (s->matched != s->answered + s->transfers_now) {
+        return "matched != answered + transfers_now";
+    }
+    if (s->evicted + s->unreachable > s->unanswered ||
+        s->evicted_client + s->evicted_network > s->evicted ||
+        s->late + s->mismatched + s->repeated + s->conflicting > s->unsolicited) {
+        return "parts are more than the whole";
     }
     return NULL;
 }
@@ -147,11 +155,21 @@ pk_err pk_stats_json(const struct pk_stats *s, struct pk_bytes *out)
         {"retransmissions", s->retransmissions},
         {"matched", s->matched},
         {"unsolicited", s->unsolicited},
+        {"late", s->late},
+        {"mismatched", s->mismatched},
+        {"repeated", s->repeated},
+        {"conflicting", s->conflicting},
         {"transfer_more", s->transfer_more},
         {"transactions", s->answered + s->unanswered},
         {"answered", s->answered},
         {"unanswered", s->unanswered},
+        {"unreachable", s->unreachable},
+        {"case_changed", s->case_changed},
         {"evicted", s->evicted},
+        {"evicted_client", s->evicted_client},
+        {"evicted_network", s->evicted_network},
+        {"open_now", s->open_now},
+        {"held_now", s->held_now},
         {"held_shed", s->held_shed},
         {"tcp_segments", s->tcp_segments},
         {"tcp_duplicate", s->tcp_duplicate},

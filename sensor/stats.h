@@ -90,8 +90,14 @@ struct pk_stats {
     uint64_t opened, retransmissions;     /* queries */
     uint64_t matched, unsolicited,
         transfer_more; /* responses: transfer_more are later messages of a transfer */
-    uint64_t answered, unanswered, evicted; /* transactions; evicted are part of unanswered */
-    uint64_t held_shed;                     /* responses before their query that found no place */
+    uint64_t late, mismatched, repeated, conflicting; /* parts of unsolicited: enum pk_outcome */
+    uint64_t answered, unanswered, evicted;   /* transactions; evicted are part of unanswered */
+    uint64_t evicted_client, evicted_network; /* parts of evicted: above a share (crowd.h) */
+    uint64_t unreachable;                     /* part of unanswered */
+    uint64_t case_changed;                    /* part of answered: 0x20 asked, not repeated */
+    uint64_t open_now, held_now,
+        transfers_now; /* levels: queries open, responses held, queries open that have part of their transfer */
+    uint64_t held_shed; /* responses before their query that found no place */
     uint64_t tcp_segments, tcp_duplicate, tcp_gaps, tcp_shed_bytes, tcp_streams, tcp_streams_shed,
         tcp_bad_length;
     uint64_t rrsets, rrsets_refused, rrsets_shed;

@@ -24,7 +24,8 @@ struct pk_message {
         vantage; /* enum pk_vantage when the source knows it (dnstap), else PK_VANTAGE_UNKNOWN */
     bool is_upstream; /* a server's own question to another server: history, never activity */
     struct pk_name
-        zone; /* the zone the asking resolver took the server to serve; len 0: not known */
+        zone;        /* the zone the asking resolver took the server to serve; len 0: not known */
+    uint64_t digest; /* pk_hash_quick of the bytes of dns */
     struct pk_dnsmsg dns;
 };
 
@@ -50,18 +51,31 @@ struct pk_query {
 enum pk_outcome {
     PK_OUTCOME_ANSWERED,
     PK_OUTCOME_UNANSWERED,  /* timed out, evicted or open at the end of input */
-    PK_OUTCOME_UNSOLICITED, /* a response nobody asked for: evidence, never history */
+    PK_OUTCOME_UNREACHABLE, /* unanswered, and an ICMP error said why */
+    /* From here on responses that met no open query: evidence, never history. */
+    PK_OUTCOME_UNSOLICITED, /* nobody asked */
+    PK_OUTCOME_LATE,        /* its query was closed as unanswered before */
+    PK_OUTCOME_MISMATCHED, /* ends and id of a query, another question: a guess, or a broken server */
+    PK_OUTCOME_REPEATED,   /* its query had this answer already, or asked more than once */
+    PK_OUTCOME_CONFLICTING, /* its query, asked once, had another answer already: one of the two is forged, or a middlebox answers too */
     PK_N_OUTCOMES,
 };
+static inline bool pk_outcome_is_stray(enum pk_outcome outcome)
+{
+    return outcome >= PK_OUTCOME_UNSOLICITED;
+}
 
 /* A zone transfer spans several messages: they are summed and one transaction is reported at its end. */
 struct pk_transaction {
     enum pk_outcome outcome;
     struct pk_query
-        query; /* of UNSOLICITED: the addresses and question of the response, ts of the response */
+        query; /* of strays: the addresses and question of the response, ts of the response */
     const struct pk_message *
         response; /* NULL when unanswered; of a transfer the message that ended it, NULL when none did */
     int64_t response_ts_us;
+    int64_t
+        ended_us; /* when the pairing closed it, in the packets' time: never earlier than what was closed before, unless the clock steps */
+    bool is_case_changed; /* the response does not repeat the case of the letters asked (0x20) */
     uint32_t response_bytes;
     uint32_t transfer_records;
     uint16_t transfer_soas;

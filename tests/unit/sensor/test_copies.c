@@ -53,6 +53,7 @@ static enum pk_copy see(void *copies, const struct sight *sight, struct pk_leg *
         .interface = sight->interface};
     size_t len = pk_build_query(wire, sight->id, "www.example.com.", 1);
     assert_true(pk_dnsmsg_parse(wire, len, &message.dns));
+    message.digest = pk_hash_quick(wire, len);
     return pk_copies_see(copies, &message, out_first);
 }
 

@@ -55,9 +55,16 @@ static int teardown(void **state)
     assert_int_equal(s->responses, s->matched + s->unsolicited + s->transfer_more);
     assert_int_equal(s->opened, s->answered + s->unanswered);
     assert_int_equal(s->answered, s->matched);
+    assert_int_equal(s->open_now + s->held_now + s->transfers_now, 0);
     assert_int_equal(s->answered, f->n[PK_OUTCOME_ANSWERED]);
-    assert_int_equal(s->unanswered, f->n[PK_OUTCOME_UNANSWERED]);
-    assert_int_equal(s->unsolicited, f->n[PK_OUTCOME_UNSOLICITED]);
+    assert_int_equal(s->unreachable, f->n[PK_OUTCOME_UNREACHABLE]);
+    assert_int_equal(s->unanswered, f->n[PK_OUTCOME_UNANSWERED] + s->unreachable);
+    assert_int_equal(s->late, f->n[PK_OUTCOME_LATE]);
+    assert_int_equal(s->mismatched, f->n[PK_OUTCOME_MISMATCHED]);
+    assert_int_equal(s->repeated, f->n[PK_OUTCOME_REPEATED]);
+    assert_int_equal(s->conflicting, f->n[PK_OUTCOME_CONFLICTING]);
+    assert_int_equal(s->unsolicited,
+        f->n[PK_OUTCOME_UNSOLICITED] + s->late + s->mismatched + s->repeated + s->conflicting);
     pk_pairing_free(f->pairing);
     free(f);
     return 0;
@@ -89,8 +96,7 @@ static void give(
     message.dst = pk_addr_v4(is_response ? client : server);
     message.sport = is_response ? 53 : side->port;
     message.dport = is_response ? side->port : 53;
-    f->stats.responses += is_response;
-    f->stats.queries += !is_response;
+    message.digest = pk_hash_quick(copy, len);
     pk_pairing_message(f->pairing, &message);
     free(copy);
 }
@@ -114,7 +120,7 @@ static void assert_outcomes(
 {
     assert_int_equal(f->n[PK_OUTCOME_ANSWERED], answered);
     assert_int_equal(f->n[PK_OUTCOME_UNANSWERED], unanswered);
-    assert_int_equal(f->n[PK_OUTCOME_UNSOLICITED], unsolicited);
+    assert_int_equal(f->stats.unsolicited, unsolicited);
 }
 
 static void a_response_meets_its_query(void **state)
@@ -147,6 +153,7 @@ static void a_response_that_differs_in_anything_does_not_pair(void **state)
     reply(f, &usual, 7, "www.example.org.", 1);
     pk_pairing_tick(f->pairing, PK_PAIRING_HOLD_US + 2);
     assert_outcomes(f, 0, 0, 6);
+    assert_int_equal(f->n[PK_OUTCOME_MISMATCHED], 1); /* the last: only its question is another */
     reply(f, &usual, 7, "www.example.com.", PK_PAIRING_HOLD_US + 2);
     assert_outcomes(f, 1, 0, 6);
 }
@@ -246,7 +253,10 @@ static void a_full_table_gives_up_the_oldest(void **state)
     struct fixture *f = *state;
     for (uint32_t i = 0; i < PK_PAIRING_MAX_OPEN; i++) {
         const struct side side = {
-            .client = i >> 8, .server = 53, .port = 4000, .transport = PK_TRANSPORT_UDP};
+            .client = i & ~0xffu, /* a network each 256, so that none has too many */
+            .server = 53,
+            .port = 4000,
+            .transport = PK_TRANSPORT_UDP};
         ask(f, &side, (uint16_t)i, "www.example.com.", (int64_t)i);
     }
     assert_int_equal(f->stats.evicted, 0);
@@ -259,23 +269,172 @@ static void a_full_table_gives_up_the_oldest(void **state)
     assert_outcomes(f, 1, 1, 0);
 }
 
+/* Asks n questions of one client that nobody answers. */
+static void flood(struct fixture *f, uint32_t client, uint32_t n, int64_t ts_us)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const struct side side = {.client = client,
+            .server = 53,
+            .port = (uint16_t)(1024 + (i >> 16)),
+            .transport = PK_TRANSPORT_UDP};
+        ask(f, &side, (uint16_t)i, "www.example.com.", ts_us);
+    }
+}
+
 static void one_client_cannot_crowd_out_the_others(void **state)
 {
     struct fixture *f = *state;
-    const struct side loud = {
-        .client = 1, .server = 53, .port = 4000, .transport = PK_TRANSPORT_UDP};
     const struct side quiet = {
         .client = 2, .server = 53, .port = 4000, .transport = PK_TRANSPORT_UDP};
     ask(f, &quiet, 1, "www.example.com.", 0);
-    for (uint32_t i = 0; i < 3 * PK_PAIRING_MAX_OPEN; i++) {
-        struct side side = loud;
-        side.port = (uint16_t)(1024 + (i >> 16));
-        ask(f, &side, (uint16_t)i, "www.example.com.", 1);
-    }
+    flood(f, 1, 3 * PK_PAIRING_MAX_OPEN, 1);
     assert_true(f->stats.evicted > PK_PAIRING_MAX_OPEN);
+    assert_int_equal(f->stats.evicted_client, f->stats.evicted);
     reply(f, &quiet, 1, "www.example.com.", 2);
     assert_outcomes(f, 1, f->stats.evicted, 0);
     assert_int_equal(f->last.query.client.bytes[3], 2);
+}
+
+static void one_network_cannot_crowd_out_the_others(void **state)
+{
+    struct fixture *f = *state;
+    const struct side quiet = {
+        .client = 0x20001, .server = 53, .port = 4000, .transport = PK_TRANSPORT_UDP};
+    ask(f, &quiet, 1, "www.example.com.", 0);
+    for (uint32_t host = 0; host < 256; host++) {
+        flood(f, 0x10000 + host, 1000, 1);
+    }
+    assert_int_equal(f->stats.evicted_client, 0);
+    assert_true(f->stats.evicted_network > PK_PAIRING_MAX_OPEN);
+    assert_true(f->stats.open_now < PK_PAIRING_MAX_OPEN);
+    reply(f, &quiet, 1, "www.example.com.", 2);
+    assert_outcomes(f, 1, f->stats.evicted, 0);
+}
+
+/* Every source is made up, so no share is ever exceeded. A network that had an answer before keeps its open queries, and may ask new ones. */
+static void made_up_sources_push_out_only_each_other(void **state)
+{
+    struct fixture *f = *state;
+    const struct side real = {
+        .client = 0xfe0001, .server = 53, .port = 4000, .transport = PK_TRANSPORT_UDP};
+    ask(f, &real, 1, "www.example.com.", 0);
+    reply(f, &real, 1, "www.example.com.", 1);
+    ask(f, &real, 2, "www.example.com.", 2);
+    for (uint32_t round = 0; round < 6; round++) {
+        for (uint32_t i = 0; i < PK_PAIRING_MAX_OPEN / 2; i++) { /* a host in each of many /24 */
+            const struct side side = {.client = i << 8 & 0xfdff00,
+                .server = 53,
+                .port = (uint16_t)(round << 8 | i >> 15),
+                .transport = PK_TRANSPORT_UDP};
+            ask(f, &side, (uint16_t)i, "www.example.com.", 3 + round);
+        }
+        ask(f, &real, (uint16_t)(10 + round), "www.example.com.", 3 + round);
+    }
+    assert_true(f->stats.evicted > PK_PAIRING_MAX_OPEN);
+    assert_int_equal(f->stats.evicted_client + f->stats.evicted_network, 0);
+    reply(f, &real, 2, "www.example.com.", 20);
+    for (uint32_t round = 0; round < 6; round++) {
+        reply(f, &real, (uint16_t)(10 + round), "www.example.com.", 20);
+    }
+    assert_outcomes(f, 8, f->stats.evicted, 0);
+}
+
+static void a_response_after_the_timeout_is_late(void **state)
+{
+    struct fixture *f = *state;
+    ask(f, &usual, 7, "www.example.com.", 0);
+    pk_pairing_tick(f->pairing, PK_PAIRING_TIMEOUT_US + 1);
+    reply(f, &usual, 7, "www.example.com.", PK_PAIRING_TIMEOUT_US + 2);
+    pk_pairing_tick(f->pairing, 2 * PK_PAIRING_TIMEOUT_US);
+    assert_outcomes(f, 0, 1, 1);
+    assert_int_equal(f->stats.late, 1);
+    assert_true(f->had_response);
+}
+
+static void say(struct fixture *f, uint16_t id, uint8_t address, int64_t ts_us)
+{
+    uint8_t wire[512];
+    const uint8_t rdata[4] = {192, 0, 2, address};
+    size_t len = pk_build_response(wire, id, "www.example.com.", 1, 0);
+    len = pk_build_record(wire, len, 1, "www.example.com.", 1, rdata, sizeof rdata);
+    give(f, &usual, wire, len, ts_us);
+}
+
+static void two_answers_to_one_question_conflict(void **state)
+{
+    struct fixture *f = *state;
+    ask(f, &usual, 7, "www.example.com.", 0);
+    say(f, 7, 1, 1);
+    say(f, 7, 66, 2);
+    say(f, 7, 1, 3);
+    pk_pairing_tick(f->pairing, 1000000);
+    assert_outcomes(f, 1, 0, 2);
+    assert_int_equal(f->stats.conflicting, 1);
+    assert_int_equal(f->stats.repeated, 1); /* the same again is no conflict */
+}
+
+static void a_question_asked_twice_may_have_two_answers(void **state)
+{
+    struct fixture *f = *state;
+    ask(f, &usual, 7, "www.example.com.", 0);
+    ask(f, &usual, 7, "www.example.com.", 1);
+    say(f, 7, 1, 2);
+    say(f, 7, 2, 3);
+    say(f, 7, 3, 4);
+    pk_pairing_tick(f->pairing, 1000000);
+    assert_int_equal(f->stats.repeated, 1);
+    assert_int_equal(f->stats.conflicting, 1); /* but not three */
+}
+
+static void a_guess_at_another_name_is_mismatched_after_the_answer_too(void **state)
+{
+    struct fixture *f = *state;
+    ask(f, &usual, 7, "www.example.com.", 0);
+    reply(f, &usual, 7, "www.example.com.", 1);
+    reply(f, &usual, 7, "evil.example.com.", 2);
+    pk_pairing_tick(f->pairing, 1000000);
+    assert_int_equal(f->stats.mismatched, 1);
+}
+
+static void what_was_closed_is_forgotten_after_a_while(void **state)
+{
+    struct fixture *f = *state;
+    ask(f, &usual, 7, "www.example.com.", 0);
+    reply(f, &usual, 7, "www.example.com.", 1);
+    reply(f, &usual, 7, "www.example.com.", 120000000);
+    pk_pairing_tick(f->pairing, 121000000);
+    assert_int_equal(f->n[PK_OUTCOME_UNSOLICITED], 1);
+}
+
+static void case_that_is_not_repeated_is_noted(void **state)
+{
+    struct fixture *f = *state;
+    ask(f, &usual, 7, "wWw.eXample.com.", 0);
+    reply(f, &usual, 7, "wWw.eXample.com.", 1);
+    assert_false(f->last.is_case_changed);
+    ask(f, &usual, 8, "wWw.eXample.com.", 2);
+    reply(f, &usual, 8, "www.example.com.", 3);
+    assert_true(f->last.is_case_changed);
+    ask(f, &usual, 9, "www.example.com.", 4); /* nothing was mixed, nothing can be proved */
+    reply(f, &usual, 9, "WWW.example.com.", 5);
+    assert_false(f->last.is_case_changed);
+    assert_int_equal(f->stats.case_changed, 1);
+}
+
+static void an_icmp_error_ends_the_query_it_quotes(void **state)
+{
+    struct fixture *f = *state;
+    struct pk_leg leg = {.src = pk_addr_v4((const uint8_t[]){10, 0, 0, 1}),
+        .dst = pk_addr_v4((const uint8_t[]){192, 0, 2, 53}),
+        .sport = 4000,
+        .dport = 53};
+    ask(f, &usual, 7, "www.example.com.", 0);
+    assert_false(pk_pairing_unreachable(f->pairing, &leg, PK_TRANSPORT_UDP, 8, 1));
+    assert_false(pk_pairing_unreachable(f->pairing, &leg, PK_TRANSPORT_TCP, 7, 1));
+    assert_outcomes(f, 0, 0, 0);
+    assert_true(pk_pairing_unreachable(f->pairing, &leg, PK_TRANSPORT_UDP, 7, 1));
+    assert_int_equal(f->n[PK_OUTCOME_UNREACHABLE], 1);
+    assert_false(pk_pairing_unreachable(f->pairing, &leg, PK_TRANSPORT_UDP, 7, 2));
 }
 
 static size_t put_soa(uint8_t *wire, size_t len, uint8_t serial)
@@ -360,6 +519,15 @@ int main(void)
         TEST(responses_that_wait_are_bounded),
         TEST(a_full_table_gives_up_the_oldest),
         TEST(one_client_cannot_crowd_out_the_others),
+        TEST(one_network_cannot_crowd_out_the_others),
+        TEST(made_up_sources_push_out_only_each_other),
+        TEST(a_response_after_the_timeout_is_late),
+        TEST(two_answers_to_one_question_conflict),
+        TEST(a_question_asked_twice_may_have_two_answers),
+        TEST(a_guess_at_another_name_is_mismatched_after_the_answer_too),
+        TEST(what_was_closed_is_forgotten_after_a_while),
+        TEST(case_that_is_not_repeated_is_noted),
+        TEST(an_icmp_error_ends_the_query_it_quotes),
         TEST(a_transfer_over_three_messages_is_one_transaction),
         TEST(a_transfer_that_breaks_off_is_answered),
         TEST(a_refused_transfer_ends_at_once),

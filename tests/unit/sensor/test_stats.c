@@ -24,9 +24,12 @@ static struct pk_stats balanced(void)
         .retransmissions = 1,
         .matched = 2,
         .unsolicited = 1,
+        .mismatched = 1,
         .transfer_more = 1,
         .answered = 2,
         .unanswered = 2,
+        .evicted = 2,
+        .evicted_network = 2,
     };
 }
 
@@ -60,6 +63,12 @@ static void one_too_many_is_noticed_everywhere(void **state)
         &stats.transfer_more,
         &stats.answered,
         &stats.unanswered,
+        &stats.open_now,
+        &stats.held_now,
+        &stats.transfers_now,
+        &stats.late,
+        &stats.evicted_client,
+        &stats.unreachable,
     };
     for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
         ++*counters[i];
