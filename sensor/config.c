@@ -19,6 +19,7 @@ static const struct {
     {"log_level", "PICKET_LOG_LEVEL"},
     {"capture.interface", "PICKET_CAPTURE_INTERFACE"},
     {"capture.interfaces", "PICKET_CAPTURE_INTERFACES"},
+    {"capture.threads", "PICKET_CAPTURE_THREADS"},
     {"capture.sandbox", "PICKET_CAPTURE_SANDBOX"},
     {"capture.user", "PICKET_CAPTURE_USER"},
     {"capture.buffer_mb", "PICKET_CAPTURE_BUFFER_MB"},
@@ -55,7 +56,7 @@ static void read_capture(
     struct pk_conf *file, const struct pk_conf_node *root, struct pk_sensor_config *config)
 {
     const struct pk_conf_node *capture = pk_conf_get(file, root, "capture");
-    int64_t buffer_mb = 32, port;
+    int64_t buffer_mb = 32, n_threads = 1, port;
     pk_conf_need(file, root, capture, "capture");
     if (!capture) {
         return;
@@ -73,6 +74,8 @@ static void read_capture(
     pk_conf_bool(file, pk_conf_get(file, capture, "shift_to_now"), &config->shift_to_now);
     pk_conf_text(file, pk_conf_get(file, capture, "user"), &config->user);
     pk_conf_int(file, pk_conf_get(file, capture, "buffer_mb"), 2, 2047, &buffer_mb);
+    pk_conf_int(file, pk_conf_get(file, capture, "threads"), 1, PK_CONFIG_MAX_THREADS, &n_threads);
+    config->n_threads = (unsigned)n_threads;
     const struct pk_conf_node *ports = pk_conf_get(file, capture, "ports");
     if (pk_conf_list_len(ports) > sizeof config->ports.v / sizeof *config->ports.v) {
         pk_conf_fail(file, ports, "more than 16 ports");

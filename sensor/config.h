@@ -10,7 +10,8 @@
 #include "uplink.h"
 
 enum {
-    PK_CONFIG_MAX_READS = 64
+    PK_CONFIG_MAX_READS = 64,
+    PK_CONFIG_MAX_THREADS = 16
 };
 
 struct pk_sensor_config {

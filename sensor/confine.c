@@ -285,6 +285,10 @@ static const char *const allowed[] = {
     "sched_getaffinity",
     "sched_getparam",
     "sched_getscheduler",
+    "sched_setscheduler",
+    "sched_get_priority_max",
+    "sched_get_priority_min", /* libzmq sets its threads to the default */
+
     "getrusage",
     "times",
     "capget",

@@ -195,25 +195,38 @@ static struct slot *find_slot(struct pk_interfaces *set, const char *name)
     return NULL;
 }
 
-/* A slot that was never used, else the one of an interface that is gone: its counters stay in the sums only. */
-static struct slot *add_slot(struct pk_interfaces *set, const char *name, bool is_pattern)
+/* The place its counters are in, else one never used, else one of an interface that is gone: that one's counters stay in the sums only. */
+static struct slot *free_slot(struct pk_interfaces *set, const char *name)
 {
-    for (size_t i = 0; i < PK_STATS_MAX_INTERFACES; i++) {
-        struct slot *slot = &set->slots[i];
-        if (!slot->is_used) {
-            struct pk_interface_stats *stats = &set->stats->interfaces[i];
-            if (strcmp(stats->name, name) != 0) {
-                set->gone_dropped += stats->kernel_dropped;
-                set->gone_iface_dropped += stats->iface_dropped;
-                *stats = (struct pk_interface_stats){0};
-            }
-            *slot = (struct slot){.is_used = true, .is_pattern = is_pattern};
-            snprintf(slot->name, sizeof slot->name, "%s", name);
-            snprintf(stats->name, sizeof stats->name, "%s", name);
-            return slot;
+    struct slot *unused = NULL, *gone = NULL;
+    for (size_t i = PK_STATS_MAX_INTERFACES; i-- > 0;) {
+        const char *had = set->stats->interfaces[i].name;
+        if (!set->slots[i].is_used && strcmp(had, name) == 0) {
+            return &set->slots[i];
+        }
+        if (!set->slots[i].is_used) {
+            *(had[0] ? &gone : &unused) = &set->slots[i];
         }
     }
-    return NULL;
+    return unused ? unused : gone;
+}
+
+static struct slot *add_slot(struct pk_interfaces *set, const char *name, bool is_pattern)
+{
+    struct slot *slot = free_slot(set, name);
+    if (!slot) {
+        return NULL;
+    }
+    struct pk_interface_stats *stats = stats_of(set, slot);
+    if (strcmp(stats->name, name) != 0) {
+        set->gone_dropped += stats->kernel_dropped;
+        set->gone_iface_dropped += stats->iface_dropped;
+        *stats = (struct pk_interface_stats){0};
+    }
+    *slot = (struct slot){.is_used = true, .is_pattern = is_pattern};
+    snprintf(slot->name, sizeof slot->name, "%s", name);
+    snprintf(stats->name, sizeof stats->name, "%s", name);
+    return slot;
 }
 
 static void drop_slot(struct pk_interfaces *set, struct slot *slot)

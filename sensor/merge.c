@@ -232,6 +232,12 @@ void pk_merge_tick(struct pk_merge *merge, int64_t now_us, bool force)
     }
 }
 
+void pk_merge_change(struct pk_merge *merge, const struct pk_merge_options *options)
+{
+    pk_merge_tick(merge, 0, true);
+    merge->options = *options;
+}
+
 static void enter_window(struct pk_merge *merge, int64_t ts_us)
 {
     pk_merge_tick(merge, ts_us, false);

@@ -42,6 +42,8 @@ struct pk_merge_sink {
 pk_err pk_merge_new(const struct pk_merge_options *options, struct pk_stats *stats,
     const struct pk_merge_sink *sink, struct pk_merge **out_merge);
 void pk_merge_free(struct pk_merge *merge);
+/* Another scope, window or vantage: the open window is given out under the old ones first. */
+void pk_merge_change(struct pk_merge *merge, const struct pk_merge_options *options);
 void pk_merge_transaction(struct pk_merge *merge, const struct pk_transaction *transaction);
 void pk_merge_rrset(struct pk_merge *merge, const struct pk_rrset *rrset);
 /* Ends the window when now_us is past it, or now when force. */

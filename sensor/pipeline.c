@@ -250,6 +250,11 @@ static void pass_time(struct pk_pipeline *pipeline, int64_t now_us)
     pk_pairing_tick(pipeline->pairing, now_us);
 }
 
+void pk_pipeline_set_ports(struct pk_pipeline *pipeline, const struct pk_ports *ports)
+{
+    pipeline->options.ports = *ports;
+}
+
 void pk_pipeline_packet(
     struct pk_pipeline *pipeline, int link_type, const struct pk_raw_packet *raw)
 {

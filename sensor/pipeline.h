@@ -25,6 +25,7 @@ struct pk_pipeline_options {
 pk_err pk_pipeline_new(const struct pk_pipeline_options *options, struct pk_stats *stats,
     struct pk_pipeline **out_pipeline);
 void pk_pipeline_free(struct pk_pipeline *pipeline);
+void pk_pipeline_set_ports(struct pk_pipeline *pipeline, const struct pk_ports *ports);
 /* A packet of this link type, or a frame of dnstap (link_type is not looked at). */
 void pk_pipeline_packet(
     struct pk_pipeline *pipeline, int link_type, const struct pk_raw_packet *packet);

@@ -1,5 +1,7 @@
 /* The sensor as a service: the capture fills the spool, a second thread ships from it. Either end may stop for hours without the other noticing. */
 #include <inttypes.h>
+#include <libgen.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,42 +13,45 @@
 
 #include "picket/clock.h"
 #include "picket/hash.h"
+#include "picket/limits.h"
 #include "picket/log.h"
 #include "picket/scope.h"
 
 #include "batch.h"
-#include "config.h"
-#include "interfaces.h"
-#include "live_loop.h"
-#include "merge.h"
-#include "pipeline.h"
 #include "privileges.h"
 #include "psp_queue.h"
 #include "run.h"
+#include "settings.h"
 #include "spool.h"
 #include "uplink.h"
+#include "worker.h"
+
+enum {
+    ENDPOINT_SIZE = 256
+};
 
 struct daemon {
-    struct pk_sensor_config config;
-    struct pk_scope *scope;
-    const struct pk_scope_tenant *tenant;
-    const struct pk_scope_site *site;
+    struct pk_settings *settings; /* wanted by all workers */
+    struct pk_settings *retired;  /* while a worker may still use them; NULL else */
     uint8_t client_key[PK_KEY_BYTES];
     bool has_client_key;
-    struct pk_stats stats;
+    struct pk_worker *workers[PK_CONFIG_MAX_THREADS]; /* the first runs in the main thread */
+    pthread_t threads[PK_CONFIG_MAX_THREADS];
+    unsigned n_workers, n_threads; /* threads started beside the main one */
+    struct pk_worker_hooks hooks;  /* of those */
     struct pk_spool *spool;
-    struct pk_batcher *batcher;
-    struct pk_merge *merge;
-    struct pk_pipeline *pipeline;
     struct pk_uplink_options uplink;
+    char endpoints[PK_UPLINK_MAX_ENDPOINTS][ENDPOINT_SIZE]; /* what uplink points to */
+    char sensor[PK_MAX_WIRE_TEXT + 1];
     struct pk_queue queue;
     struct pk_uplink_counters uplink_counters;
     pthread_t uplink_thread;
     bool has_uplink_thread;
     int stop_fd; /* of the uplink */
+    const char *config_path;
 };
 
-static volatile sig_atomic_t stop_requested;
+static volatile sig_atomic_t stop_requested, reload_requested;
 static volatile int stop_event =
     -1; /* the uplink's stop_fd once it may be stopped by a signal directly */
 
@@ -61,6 +66,12 @@ static void on_signal(int number)
     }
 }
 
+static void on_reload(int number)
+{
+    (void)number;
+    reload_requested = 1;
+}
+
 static int fail(int status, const char *text)
 {
     char escaped[PK_CONF_ERROR_SIZE];
@@ -68,37 +79,52 @@ static int fail(int status, const char *text)
     return status;
 }
 
+/* The uplink keeps copies, so that settings can go while it runs. */
+static void set_uplink(struct daemon *d)
+{
+    const struct pk_sensor_config *config = &d->settings->config;
+    memcpy(d->uplink.server_pubkey, config->server_pubkey, PK_KEY_BYTES);
+    for (size_t i = 0; i < config->n_endpoints; i++) {
+        snprintf(d->endpoints[i], sizeof d->endpoints[i], "%s", config->endpoints[i]);
+        d->uplink.endpoints[i] = d->endpoints[i];
+    }
+    d->uplink.n_endpoints = config->n_endpoints;
+}
+
 /* Configuration, scope and keys: everything that must be right before anything is opened. */
 static int load(struct daemon *d, const char *path)
 {
     char error[PK_CONF_ERROR_SIZE], key_error[PK_KEY_ERROR_SIZE];
-    if (pk_sensor_config_load(path, &d->config, error) != PK_OK) {
+    d->config_path = path;
+    if (pk_settings_load(path, &d->settings, error) != PK_OK) {
         return fail(EX_CONFIG, error);
     }
-    int level = pk_log_level_parse(d->config.log_level);
-    if (level < 0) {
-        return fail(EX_CONFIG, "log_level must be debug, info, warning or error");
-    }
-    pk_log_set_level((enum pk_log_level)level);
-    if (pk_scope_load(d->config.scope, &d->scope, error) != PK_OK ||
-        pk_scope_find_site(d->scope, d->config.site, &d->tenant, &d->site, error) != PK_OK) {
-        return fail(EX_CONFIG, error);
-    }
-    if (d->config.client_key) {
-        if (pk_client_key_load(d->config.client_key, d->client_key, key_error) != PK_OK) {
+    const struct pk_sensor_config *config = &d->settings->config;
+    pk_log_set_level(d->settings->log_level);
+    if (config->client_key) {
+        if (pk_client_key_load(config->client_key, d->client_key, key_error) != PK_OK) {
             return fail(EX_NOPERM, key_error);
         }
         d->has_client_key = true;
     }
-    if (pk_keypair_load(d->config.key_file, &d->uplink.keys, key_error) != PK_OK) {
+    if (pk_keypair_load(config->key_file, &d->uplink.keys, key_error) != PK_OK) {
         return fail(EX_NOPERM, key_error);
     }
-    memcpy(d->uplink.server_pubkey, d->config.server_pubkey, PK_KEY_BYTES);
-    memcpy(d->uplink.endpoints, d->config.endpoints, sizeof d->uplink.endpoints);
-    d->uplink.n_endpoints = d->config.n_endpoints;
-    d->uplink.sensor = d->config.name;
+    snprintf(d->sensor, sizeof d->sensor, "%s", config->name);
+    d->uplink.sensor = d->sensor;
+    set_uplink(d);
     d->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     pk_privileges_hide_memory();
+    return EX_OK;
+}
+
+static int new_workers(struct daemon *d, unsigned n)
+{
+    for (; d->n_workers < n; d->n_workers++) {
+        if (pk_worker_new(d->settings, &d->workers[d->n_workers]) != PK_OK) {
+            return fail(EX_OSERR, "out of memory");
+        }
+    }
     return EX_OK;
 }
 
@@ -106,8 +132,9 @@ static int open_core(struct daemon *d)
 {
     char error[PK_SPOOL_ERROR_SIZE];
     uint64_t torn_bytes;
-    if (pk_spool_open(d->config.spool_folder, d->config.spool_max_bytes, pk_clock_wall_us(),
-            &d->spool, &torn_bytes, error) != PK_OK) {
+    const struct pk_sensor_config *config = &d->settings->config;
+    if (pk_spool_open(config->spool_folder, config->spool_max_bytes, pk_clock_wall_us(), &d->spool,
+            &torn_bytes, error) != PK_OK) {
         return fail(EX_CANTCREAT, error);
     }
     if (torn_bytes > 0) {
@@ -116,25 +143,13 @@ static int open_core(struct daemon *d)
     d->queue = pk_spool_queue(d->spool);
     d->uplink.is_durable = true;
     d->uplink.ends_when_empty = false;
-    struct pk_merge_options merge = {
-        .tenant = d->tenant,
-        .site = d->site,
-        .client_key = d->has_client_key ? d->client_key : NULL,
-        .vantage = d->config.vantage,
-        .window_ms = d->config.window_ms,
-    };
-    struct pk_pipeline_options options = {.ports = d->config.ports, .wants_rrsets = true};
-    if (pk_batcher_new(&d->stats, pk_spool_append, d->spool, &d->batcher) != PK_OK) {
-        return fail(EX_OSERR, "out of memory");
+    for (unsigned i = 0; i < d->n_workers; i++) {
+        if (pk_worker_open_core(d->workers[i], d->has_client_key ? d->client_key : NULL,
+                pk_spool_append, d->spool) != PK_OK) {
+            return fail(EX_OSERR, "out of memory");
+        }
     }
-    struct pk_merge_sink sink = pk_batcher_sink(d->batcher);
-    if (pk_merge_new(&merge, &d->stats, &sink, &d->merge) != PK_OK) {
-        return fail(EX_OSERR, "out of memory");
-    }
-    options.merge = d->merge;
-    return pk_pipeline_new(&options, &d->stats, &d->pipeline) == PK_OK
-               ? EX_OK
-               : fail(EX_OSERR, "out of memory");
+    return EX_OK;
 }
 
 static void *uplink_main(void *arg)
@@ -158,15 +173,29 @@ static bool start_uplink(struct daemon *d)
     return d->has_uplink_thread;
 }
 
+static void stop_uplink(struct daemon *d)
+{
+    uint64_t count = 1;
+    if (d->has_uplink_thread) {
+        ssize_t n = write(d->stop_fd, &count, sizeof count);
+        pthread_join(d->uplink_thread, NULL);
+        n = read(d->stop_fd, &count, sizeof count); /* it may be started again */
+        (void)n;
+        d->has_uplink_thread = false;
+    }
+}
+
+/* Spool and uplink are one for all workers; their counters go out with the first worker's. */
 static void copy_counters(struct daemon *d)
 {
+    struct pk_stats *stats = pk_worker_stats(d->workers[0]);
     struct pk_queue_info info;
     d->queue.info(d->queue.self, &info);
-    d->stats.spool_bytes = info.bytes;
-    d->stats.spool_lost_rows = pk_spool_lost_rows(d->spool);
-    d->stats.batches_sent = atomic_load(&d->uplink_counters.sent);
-    d->stats.batches_resent = atomic_load(&d->uplink_counters.resent);
-    d->stats.reconnects = atomic_load(&d->uplink_counters.reconnects);
+    stats->spool_bytes = info.bytes;
+    stats->spool_lost_rows = pk_spool_lost_rows(d->spool);
+    stats->batches_sent = atomic_load(&d->uplink_counters.sent);
+    stats->batches_resent = atomic_load(&d->uplink_counters.resent);
+    stats->reconnects = atomic_load(&d->uplink_counters.reconnects);
 }
 
 static void on_idle(struct daemon *d)
@@ -175,47 +204,102 @@ static void on_idle(struct daemon *d)
     pk_spool_sync(d->spool, pk_clock_mono_ms(), false);
 }
 
-static void on_live_packet(void *arg, int link_type, const struct pk_raw_packet *packet)
-{
-    const struct daemon *d = arg;
-    pk_pipeline_packet(d->pipeline, link_type, packet);
-}
-
 static bool live_is_done(void *arg)
 {
     (void)arg;
     return stop_requested;
 }
 
-static void on_tick(void *arg, int64_t mono_ms, bool was_idle)
+/* --- reload --- */
+
+/* Once nobody uses the old settings; until then no further reload is begun. */
+static void end_reload(struct daemon *d)
+{
+    for (unsigned i = 0; i < d->n_workers; i++) {
+        if (pk_worker_settings(d->workers[i]) == d->retired) {
+            return;
+        }
+    }
+    char keys[PK_SETTINGS_KEYS_SIZE];
+    if (pk_settings_need_restart(d->retired, d->settings, keys)) {
+        pk_warn("reload", "done but for what needs a restart keys=\"%s\"", keys);
+    } else {
+        pk_info("reload", "done file=%s", d->config_path);
+    }
+    pk_settings_free(d->retired);
+    d->retired = NULL;
+}
+
+static void use_settings(struct daemon *d, struct pk_settings *wanted)
+{
+    bool has_new_uplink = !pk_settings_same_uplink(d->settings, wanted);
+    d->retired = d->settings;
+    d->settings = wanted;
+    pk_log_set_level(wanted->log_level);
+    for (unsigned i = 0; i < d->n_workers; i++) {
+        pk_worker_want(d->workers[i], wanted);
+    }
+    if (has_new_uplink) {
+        stop_uplink(d);
+        set_uplink(d);
+        if (!start_uplink(d)) {
+            pk_error("uplink", "cannot be started again; batches stay in the spool");
+        }
+    }
+}
+
+/* A file that is wrong changes nothing. What cannot change while running stays as it was and is named. */
+static void reload(struct daemon *d)
+{
+    char error[PK_CONF_ERROR_SIZE], escaped[PK_CONF_ERROR_SIZE];
+    struct pk_settings *wanted;
+    reload_requested = 0;
+    if (pk_settings_load(d->config_path, &wanted, error) != PK_OK) {
+        pk_error("reload", "refused, the old settings stay reason=\"%s\"",
+            pk_log_escape(error, strlen(error), escaped, sizeof escaped));
+        return;
+    }
+    if ((wanted->config.n_interfaces > 0) != (d->settings->config.n_interfaces > 0)) {
+        pk_error("reload",
+            "refused, the old settings stay reason=\"capture.read and capture.interfaces cannot take each other's place in a running sensor\"");
+        pk_settings_free(wanted);
+        return;
+    }
+    use_settings(d, wanted);
+}
+
+static void on_tick(void *arg, int64_t mono_ms)
 {
     struct daemon *d = arg;
     (void)mono_ms;
-    if (was_idle) {
-        pk_pipeline_tick(d->pipeline, pk_clock_wall_us() - PK_LIVE_LAG_MS * INT64_C(1000));
-    }
     on_idle(d);
+    if (d->retired) {
+        end_reload(d);
+    } else if (reload_requested) {
+        reload(d);
+    }
 }
 
-static int open_interfaces(struct daemon *d, struct pk_interfaces **out_set)
+/* --- live --- */
+
+static int open_captures(struct daemon *d)
 {
     char error[PK_CAPTURE_ERROR_SIZE];
-    struct pk_interfaces_options options = {
-        .names = d->config.interfaces,
-        .n_names = d->config.n_interfaces,
-        .ports = d->config.ports,
-        .ring_bytes = d->config.ring_bytes,
-    };
-    pk_err err = pk_interfaces_open(&options, &d->stats, on_live_packet, d, out_set, error);
-    return err == PK_OK ? EX_OK : fail(err == PK_ERR_AUTH ? EX_NOPERM : EX_NOINPUT, error);
+    for (unsigned i = 0; i < d->n_workers; i++) {
+        pk_err err = pk_worker_open_capture(d->workers[i], error);
+        if (err != PK_OK) {
+            return fail(err == PK_ERR_AUTH ? EX_NOPERM : EX_NOINPUT, error);
+        }
+    }
+    return EX_OK;
 }
 
 /* Ports of tcp:// endpoints, and 53 for name servers that are asked by TCP. */
-static void endpoint_ports(const struct daemon *d, struct pk_privileges_rules *rules)
+static void endpoint_ports(const struct pk_sensor_config *config, struct pk_privileges_rules *rules)
 {
     rules->tcp_ports[rules->n_tcp_ports++] = 53;
-    for (size_t i = 0; i < d->config.n_endpoints; i++) {
-        const char *colon = strrchr(d->config.endpoints[i], ':');
+    for (size_t i = 0; i < config->n_endpoints; i++) {
+        const char *colon = strrchr(config->endpoints[i], ':');
         unsigned long port = colon ? strtoul(colon + 1, NULL, 10) : 0;
         if (port > 0 && port <= UINT16_MAX) {
             rules->tcp_ports[rules->n_tcp_ports++] = (uint16_t)port;
@@ -223,19 +307,22 @@ static void endpoint_ports(const struct daemon *d, struct pk_privileges_rules *r
     }
 }
 
-/* The key files are not among what stays readable: they have been read. */
-static int confine(const struct daemon *d, const char *config_path)
+/* Folders, not the files in them: an editor, or a mounted configuration, puts a new file in the place of the old. */
+static int confine(const struct daemon *d)
 {
-    char error[PK_PRIVILEGES_ERROR_SIZE];
+    char error[PK_PRIVILEGES_ERROR_SIZE], config_path[PATH_MAX], scope_path[PATH_MAX];
+    const struct pk_sensor_config *config = &d->settings->config;
     struct pk_privileges_done done;
+    snprintf(config_path, sizeof config_path, "%s", d->config_path);
+    snprintf(scope_path, sizeof scope_path, "%s", config->scope);
     struct pk_privileges_rules rules = {
-        .writable = {d->config.spool_folder},
+        .writable = {config->spool_folder},
         .n_writable = 1,
-        .readable = {config_path, d->config.scope},
+        .readable = {dirname(config_path), dirname(scope_path)},
         .n_readable = 2,
     };
-    endpoint_ports(d, &rules);
-    if (!d->config.has_sandbox) {
+    endpoint_ports(config, &rules);
+    if (!config->has_sandbox) {
         pk_warn("privileges", "sandbox=off: no seccomp, no Landlock");
         return EX_OK;
     }
@@ -248,14 +335,15 @@ static int confine(const struct daemon *d, const char *config_path)
 }
 
 /* Interfaces while there is the right to open them, then the user, then the spool (so that its files are that user's), then the rest is locked. */
-static int open_live(struct daemon *d, const char *config_path, struct pk_interfaces **out_set)
+static int open_live(struct daemon *d)
 {
     char error[PK_PRIVILEGES_ERROR_SIZE];
-    if (!pk_privileges_give_folder(d->config.user, d->config.spool_folder, error, sizeof error)) {
+    const struct pk_sensor_config *config = &d->settings->config;
+    if (!pk_privileges_give_folder(config->user, config->spool_folder, error, sizeof error)) {
         return fail(EX_NOPERM, error);
     }
-    int status = open_interfaces(d, out_set);
-    if (status == EX_OK && !pk_privileges_become(d->config.user, error, sizeof error)) {
+    int status = open_captures(d);
+    if (status == EX_OK && !pk_privileges_become(config->user, error, sizeof error)) {
         status = fail(EX_NOPERM, error);
     }
     if (status == EX_OK) {
@@ -263,7 +351,7 @@ static int open_live(struct daemon *d, const char *config_path, struct pk_interf
         status = open_core(d);
     }
     if (status == EX_OK) {
-        status = confine(d, config_path);
+        status = confine(d);
     }
     if (status == EX_OK && !start_uplink(d)) {
         status = fail(EX_OSERR, "cannot start the uplink's thread");
@@ -271,37 +359,75 @@ static int open_live(struct daemon *d, const char *config_path, struct pk_interf
     return status;
 }
 
-static int run_live(struct daemon *d, const char *config_path)
+struct thread_arg {
+    struct daemon *daemon;
+    struct pk_worker *worker;
+};
+
+static void *worker_main(void *arg)
 {
-    struct pk_interfaces *set = NULL;
-    int status = open_live(d, config_path, &set);
-    if (status == EX_OK) {
-        struct pk_live_loop loop = {
-            .sources = {pk_interfaces_source(set)},
-            .n_sources = 1,
-            .arg = d,
-            .is_done = live_is_done,
-            .tick = on_tick,
-        };
-        if (!pk_live_loop_run(&loop)) {
-            status = fail(EX_TEMPFAIL, "no interface is left");
+    struct thread_arg thread = *(struct thread_arg *)arg;
+    free(arg);
+    if (!pk_worker_run(thread.worker, &thread.daemon->hooks)) {
+        pk_warn("capture",
+            "no interface is left for a thread"); /* so for all: the first ends the sensor */
+    }
+    return NULL;
+}
+
+static bool start_threads(struct daemon *d)
+{
+    sigset_t all, before;
+    bool is_good = true;
+    d->hooks = (struct pk_worker_hooks){.arg = d, .is_done = live_is_done};
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    for (unsigned i = 1; i < d->n_workers && is_good; i++) {
+        struct thread_arg *arg = malloc(sizeof *arg);
+        if (arg) {
+            *arg = (struct thread_arg){d, d->workers[i]};
+        }
+        is_good = arg && pthread_create(&d->threads[i], NULL, worker_main, arg) == 0;
+        d->n_threads += is_good;
+        if (!is_good) {
+            free(arg);
         }
     }
-    pk_interfaces_close(set);
-    if (d->pipeline) {
-        pk_pipeline_flush(d->pipeline);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return is_good;
+}
+
+static int run_live(struct daemon *d)
+{
+    const struct pk_worker_hooks hooks = {.arg = d, .is_done = live_is_done, .tick = on_tick};
+    int status = open_live(d);
+    if (status == EX_OK && !start_threads(d)) {
+        status = fail(EX_OSERR, "cannot start the capture's threads");
+    }
+    if (status == EX_OK && !pk_worker_run(d->workers[0], &hooks)) {
+        status = fail(EX_TEMPFAIL, "no interface is left");
+    }
+    stop_requested = 1; /* for the other threads */
+    for (unsigned i = 1; i <= d->n_threads; i++) {
+        pthread_join(d->threads[i], NULL);
+    }
+    for (unsigned i = 0; i < d->n_workers && d->spool; i++) {
+        pk_worker_finish(d->workers[i]);
     }
     return status;
 }
 
+/* --- files --- */
+
 static int64_t shift_of(const struct daemon *d)
 {
+    const struct pk_sensor_config *config = &d->settings->config;
     int64_t last_us = INT64_MIN;
     char error[PK_CAPTURE_ERROR_SIZE];
-    for (size_t i = 0; i < d->config.n_reads && d->config.shift_to_now; i++) {
+    for (size_t i = 0; i < config->n_reads && config->shift_to_now; i++) {
         struct pk_capture *capture;
         struct pk_raw_packet packet;
-        if (pk_capture_open_file(d->config.reads[i], &capture, error) == PK_OK) {
+        if (pk_capture_open_file(config->reads[i], &capture, error) == PK_OK) {
             while (pk_capture_next(capture, &packet) == PK_CAPTURE_PACKET) {
                 last_us = packet.ts_us > last_us ? packet.ts_us : last_us;
             }
@@ -313,12 +439,14 @@ static int64_t shift_of(const struct daemon *d)
 
 static int run_files(struct daemon *d)
 {
+    const struct pk_sensor_config *config = &d->settings->config;
+    struct pk_pipeline *pipeline = pk_worker_pipeline(d->workers[0]);
     int status = EX_OK;
     int64_t shift_us = shift_of(d);
-    for (size_t i = 0; i < d->config.n_reads && !stop_requested; i++) {
+    for (size_t i = 0; i < config->n_reads && !stop_requested; i++) {
         char error[PK_CAPTURE_ERROR_SIZE];
         struct pk_capture *capture;
-        if (pk_capture_open_file(d->config.reads[i], &capture, error) != PK_OK) {
+        if (pk_capture_open_file(config->reads[i], &capture, error) != PK_OK) {
             status = fail(EX_NOINPUT, error);
             continue;
         }
@@ -327,14 +455,14 @@ static int run_files(struct daemon *d)
         while (
             !stop_requested && (result = pk_capture_next(capture, &packet)) == PK_CAPTURE_PACKET) {
             packet.ts_us += shift_us;
-            pk_pipeline_packet(d->pipeline, pk_capture_link_type(capture), &packet);
+            pk_pipeline_packet(pipeline, pk_capture_link_type(capture), &packet);
         }
         if (result == PK_CAPTURE_BROKEN) {
             status = fail(EX_DATAERR, pk_capture_error(capture));
         }
         pk_capture_close(capture);
     }
-    pk_pipeline_flush(d->pipeline);
+    pk_worker_finish(d->workers[0]);
     on_idle(d);
     d->uplink.ends_when_empty = true; /* the thread starts after the last batch is in the spool */
     stop_event = d->stop_fd;
@@ -346,35 +474,27 @@ static int run_files(struct daemon *d)
     return stop_requested && status == EX_OK ? EX_TEMPFAIL : status;
 }
 
-static void stop_uplink(struct daemon *d)
-{
-    if (d->has_uplink_thread) {
-        uint64_t one = 1;
-        ssize_t n = write(d->stop_fd, &one, sizeof one);
-        (void)n;
-        pthread_join(d->uplink_thread, NULL);
-    }
-}
-
 static void close_daemon(struct daemon *d)
 {
     if (d->spool) {
         copy_counters(d);
         struct pk_bytes counters;
         pk_bytes_init(&counters, 1 << 20);
-        if (pk_stats_json(&d->stats, &counters) == PK_OK) {
+        struct pk_stats total = {0};
+        for (unsigned i = 0; i < d->n_workers; i++) {
+            pk_stats_add(&total, pk_worker_stats(d->workers[i]));
+        }
+        if (pk_stats_json(&total, &counters) == PK_OK) {
             fprintf(stderr, "%s\n", pk_bytes_text(&counters));
         }
         pk_bytes_done(&counters);
     }
-    pk_pipeline_free(d->pipeline);
-    pk_merge_free(d->merge);
-    pk_batcher_free(d->batcher);
-    pk_spool_close(d->spool);
-    pk_scope_free(d->scope);
-    if (d->config.file) {
-        pk_sensor_config_done(&d->config);
+    for (unsigned i = 0; i < d->n_workers; i++) {
+        pk_worker_free(d->workers[i]);
     }
+    pk_spool_close(d->spool);
+    pk_settings_free(d->settings);
+    pk_settings_free(d->retired);
     pk_keypair_wipe(&d->uplink.keys);
     if (d->stop_fd > 0) {
         close(d->stop_fd);
@@ -386,6 +506,9 @@ static void catch_signals(void)
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    action.sa_handler = on_reload; /* in the modes that read nothing again: noted and forgotten */
+    action.sa_flags = SA_RESTART;
+    sigaction(SIGHUP, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
 
@@ -394,8 +517,12 @@ int pk_run_daemon(const char *config_path)
     static struct daemon d; /* one a process */
     catch_signals();
     int status = load(&d, config_path);
-    if (status == EX_OK && d.config.n_interfaces > 0) {
-        status = run_live(&d, config_path);
+    bool is_live = status == EX_OK && d.settings->config.n_interfaces > 0;
+    if (status == EX_OK) {
+        status = new_workers(&d, is_live ? d.settings->config.n_threads : 1);
+    }
+    if (status == EX_OK && is_live) {
+        status = run_live(&d);
     } else if (status == EX_OK) {
         status = open_core(&d);
         status = status == EX_OK ? run_files(&d) : status;
@@ -441,8 +568,8 @@ int pk_run_check_config(const char *config_path)
     int status = load(&d, config_path);
     if (status == EX_OK) {
         printf("%s: good; sensor %s at %s/%s, %zu aggregator endpoint%s\n", config_path,
-            d.config.name, d.tenant->name, d.site->name, d.config.n_endpoints,
-            d.config.n_endpoints == 1 ? "" : "s");
+            d.settings->config.name, d.settings->tenant->name, d.settings->site->name,
+            d.settings->config.n_endpoints, d.settings->config.n_endpoints == 1 ? "" : "s");
     }
     close_daemon(&d);
     return status;

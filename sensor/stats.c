@@ -1,6 +1,7 @@
 /* Counters as JSON and as a health row. */
 #include "stats.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,6 +82,44 @@ const char *pk_stats_check(const struct pk_stats *s)
         return "parts are more than the whole";
     }
     return NULL;
+}
+
+static void add_interface(struct pk_stats *total, const struct pk_interface_stats *one)
+{
+    for (size_t i = 0; i < PK_STATS_MAX_INTERFACES; i++) {
+        struct pk_interface_stats *sum_of = &total->interfaces[i];
+        if (!sum_of->name[0]) {
+            *sum_of = *one;
+            return;
+        }
+        if (strcmp(sum_of->name, one->name) == 0) {
+            sum_of->packets += one->packets;
+            sum_of->kernel_dropped += one->kernel_dropped;
+            sum_of->iface_dropped += one->iface_dropped;
+            sum_of->kernel_unread += one->kernel_unread;
+            sum_of->openings += one->openings;
+            return;
+        }
+    }
+}
+
+void pk_stats_add(struct pk_stats *total, const struct pk_stats *one)
+{
+    const size_t start = offsetof(struct pk_stats, interfaces_refused);
+    _Static_assert((sizeof(struct pk_stats) - offsetof(struct pk_stats, interfaces_refused)) %
+                           sizeof(uint64_t) ==
+                       0,
+        "counters are uint64_t");
+    uint64_t *to = (uint64_t *)(void *)((char *)total + start);
+    const uint64_t *from = (const uint64_t *)(const void *)((const char *)one + start);
+    for (size_t i = 0; i < (sizeof *total - start) / sizeof *to; i++) {
+        to[i] += from[i];
+    }
+    for (size_t i = 0; i < PK_STATS_MAX_INTERFACES; i++) {
+        if (one->interfaces[i].name[0]) {
+            add_interface(total, &one->interfaces[i]);
+        }
+    }
 }
 
 static json_t *u64(uint64_t v)

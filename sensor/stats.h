@@ -75,6 +75,7 @@ struct pk_interface_stats {
     uint64_t openings;
 };
 
+/* Everything after the interfaces is a uint64_t that can be summed over threads, also within the structs; pk_stats_add relies on it. */
 struct pk_stats {
     struct pk_interface_stats interfaces[PK_STATS_MAX_INTERFACES];
     uint64_t interfaces_refused; /* matched a pattern when all slots were taken */
@@ -109,6 +110,8 @@ struct pk_stats {
 
 /* The rules that must hold at the end of input, as one sentence naming the first that does not; NULL when all do. */
 const char *pk_stats_check(const struct pk_stats *stats);
+/* Adds one thread's counters; interfaces are matched by name. */
+void pk_stats_add(struct pk_stats *total, const struct pk_stats *one);
 /* One JSON object, with "balanced": true or the sentence. */
 pk_err pk_stats_json(const struct pk_stats *stats, struct pk_bytes *out);
 /* Deltas for a health row. */

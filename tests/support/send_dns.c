@@ -1,6 +1,7 @@
-/* send_dns INTERFACE PAIRS_A_SECOND SECONDS [PAIRS]: raw frames with DNS queries and their answers, prepared beforehand and sent at an even pace.
+/* send_dns INTERFACE PAIRS_A_SECOND SECONDS [PAIRS [FIRST]]: raw frames with DNS queries and their answers, prepared beforehand and sent at an even pace.
  *
- * A pair is a query for one of 4,096 names and an answer with one address, from one of 64,000 ports of one of 250 clients. Ends after SECONDS, or after PAIRS when given.
+ * A pair is a query for one of 4,096 names and an answer with one address, from one of 64,000 ports of one of 250 clients. Ends after SECONDS, or after PAIRS when given;
+ * then the frames also pass by captures on INTERFACE itself, and numbers begin at FIRST: pairs with different numbers differ.
  * Prints `sent FRAMES seconds S`; what the kernel refused for want of room is sent again, so what is printed has left. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -104,18 +105,18 @@ static void stamp(struct pair *pair, uint64_t n)
     put16(pair->response.bytes + HEADERS, id);
 }
 
-static int open_socket(const char *interface)
+static int open_socket(const char *interface, int bypass)
 {
     struct sockaddr_ll address = {.sll_family = AF_PACKET,
         .sll_protocol = 0, /* receives nothing */
         .sll_ifindex = (int)if_nametoindex(interface)};
-    int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), one = 1, size = 4 << 20;
+    int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), size = 4 << 20;
     if (fd < 0 || address.sll_ifindex == 0 ||
         bind(fd, (const struct sockaddr *)&address, sizeof address) != 0) {
         fprintf(stderr, "send_dns: %s: %s\n", interface, strerror(errno));
         exit(1);
     }
-    (void)setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &one, sizeof one);
+    (void)setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &bypass, sizeof bypass);
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size);
     return fd;
 }
@@ -164,7 +165,7 @@ static void send_pairs(int fd, struct pair *pairs, uint64_t first, uint64_t end)
 int main(int argc, char **argv)
 {
     if (argc < 4) {
-        fputs("send_dns INTERFACE PAIRS_A_SECOND SECONDS [PAIRS]\n", stderr);
+        fputs("send_dns INTERFACE PAIRS_A_SECOND SECONDS [PAIRS [FIRST]]\n", stderr);
         return 64;
     }
     static struct pair pairs[N_NAMES];
@@ -173,7 +174,8 @@ int main(int argc, char **argv)
     }
     double rate = strtod(argv[2], NULL), seconds = strtod(argv[3], NULL);
     uint64_t limit = argc > 4 ? strtoull(argv[4], NULL, 10) : UINT64_MAX, n = 0;
-    int fd = open_socket(argv[1]);
+    uint64_t first = argc > 5 ? strtoull(argv[5], NULL, 10) : 0;
+    int fd = open_socket(argv[1], argc <= 4);
     int64_t start = now_ns(), end = start + (int64_t)(seconds * 1e9), now;
     while ((now = now_ns()) < end && n < limit) {
         /* What is due by now; a sender that was held up does not make up for more than 10 ms at once. */
@@ -182,7 +184,7 @@ int main(int argc, char **argv)
         due = due > most ? most : due;
         due = due > limit ? limit : due;
         if (due > n) {
-            send_pairs(fd, pairs, n, due);
+            send_pairs(fd, pairs, first + n, first + due);
             n = due;
         }
         struct timespec pause = {.tv_nsec = SLICE_NS};

@@ -1,0 +1,175 @@
+/* New settings are taken between two packets: the window ends early under the old scope, open queries and streams stay. */
+#include "worker.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "picket/clock.h"
+#include "picket/log.h"
+
+#include "interfaces.h"
+#include "live_loop.h"
+
+struct pk_worker {
+    _Atomic(const struct pk_settings *) settings, wanted;
+    const uint8_t *client_key;
+    struct pk_stats stats;
+    struct pk_batcher *batcher;
+    struct pk_merge *merge;
+    struct pk_pipeline *pipeline;
+    struct pk_interfaces *interfaces;
+    const struct pk_worker_hooks *hooks;
+};
+
+static void on_packet(void *arg, int link_type, const struct pk_raw_packet *packet)
+{
+    const struct pk_worker *worker = arg;
+    pk_pipeline_packet(worker->pipeline, link_type, packet);
+}
+
+static struct pk_merge_options merge_options(
+    const struct pk_worker *worker, const struct pk_settings *settings)
+{
+    return (struct pk_merge_options){
+        .tenant = settings->tenant,
+        .site = settings->site,
+        .client_key = worker->client_key,
+        .vantage = settings->config.vantage,
+        .window_ms = settings->config.window_ms,
+    };
+}
+
+static struct pk_interfaces_options interface_options(const struct pk_settings *settings)
+{
+    return (struct pk_interfaces_options){
+        .names = settings->config.interfaces,
+        .n_names = settings->config.n_interfaces,
+        .ports = settings->config.ports,
+        .ring_bytes = settings->config.ring_bytes,
+        .n_fanout = settings->config.n_threads,
+    };
+}
+
+pk_err pk_worker_new(const struct pk_settings *settings, struct pk_worker **out_worker)
+{
+    struct pk_worker *worker = calloc(1, sizeof *worker);
+    if (!worker) {
+        return PK_ERR_NOMEM;
+    }
+    atomic_init(&worker->settings, settings);
+    atomic_init(&worker->wanted, settings);
+    *out_worker = worker;
+    return PK_OK;
+}
+
+void pk_worker_free(struct pk_worker *worker)
+{
+    if (worker) {
+        pk_interfaces_close(worker->interfaces);
+        pk_pipeline_free(worker->pipeline);
+        pk_merge_free(worker->merge);
+        pk_batcher_free(worker->batcher);
+        free(worker);
+    }
+}
+
+pk_err pk_worker_open_capture(struct pk_worker *worker, char out_error[PK_CAPTURE_ERROR_SIZE])
+{
+    struct pk_interfaces_options options = interface_options(worker->settings);
+    return pk_interfaces_open(
+        &options, &worker->stats, on_packet, worker, &worker->interfaces, out_error);
+}
+
+pk_err pk_worker_open_core(
+    struct pk_worker *worker, const uint8_t *client_key, pk_sealed_cb on_sealed, void *arg)
+{
+    const struct pk_settings *settings = worker->settings;
+    struct pk_pipeline_options options = {.ports = settings->config.ports, .wants_rrsets = true};
+    worker->client_key = client_key;
+    struct pk_merge_options merge = merge_options(worker, settings);
+    pk_err err = pk_batcher_new(&worker->stats, on_sealed, arg, &worker->batcher);
+    if (err == PK_OK) {
+        struct pk_merge_sink sink = pk_batcher_sink(worker->batcher);
+        err = pk_merge_new(&merge, &worker->stats, &sink, &worker->merge);
+    }
+    options.merge = worker->merge;
+    return err == PK_OK ? pk_pipeline_new(&options, &worker->stats, &worker->pipeline) : err;
+}
+
+static void take_wanted(struct pk_worker *worker)
+{
+    const struct pk_settings *wanted = atomic_load(&worker->wanted);
+    if (wanted == atomic_load(&worker->settings)) {
+        return;
+    }
+    char error[PK_CAPTURE_ERROR_SIZE];
+    struct pk_merge_options merge = merge_options(worker, wanted);
+    struct pk_interfaces_options interfaces = interface_options(wanted);
+    pk_merge_change(worker->merge, &merge);
+    pk_pipeline_set_ports(worker->pipeline, &wanted->config.ports);
+    if (worker->interfaces &&
+        pk_interfaces_change(worker->interfaces, &interfaces, error) != PK_OK) {
+        pk_warn("capture", "%s", error);
+    }
+    atomic_store(&worker->settings, wanted);
+}
+
+static void on_tick(void *arg, int64_t mono_ms, bool was_idle)
+{
+    struct pk_worker *worker = arg;
+    if (was_idle) {
+        pk_pipeline_tick(worker->pipeline, pk_clock_wall_us() - PK_LIVE_LAG_MS * INT64_C(1000));
+    }
+    if (worker->hooks->tick) {
+        worker->hooks->tick(worker->hooks->arg, mono_ms);
+    }
+    take_wanted(worker);
+}
+
+static bool is_done(void *arg)
+{
+    const struct pk_worker *worker = arg;
+    return worker->hooks->is_done(worker->hooks->arg);
+}
+
+bool pk_worker_run(struct pk_worker *worker, const struct pk_worker_hooks *hooks)
+{
+    worker->hooks = hooks;
+    struct pk_live_loop loop = {
+        .sources = {pk_interfaces_source(worker->interfaces)},
+        .n_sources = 1,
+        .arg = worker,
+        .is_done = is_done,
+        .tick = on_tick,
+    };
+    return pk_live_loop_run(&loop);
+}
+
+void pk_worker_finish(struct pk_worker *worker)
+{
+    pk_interfaces_close(worker->interfaces);
+    worker->interfaces = NULL;
+    if (worker->pipeline) {
+        pk_pipeline_flush(worker->pipeline);
+    }
+}
+
+void pk_worker_want(struct pk_worker *worker, const struct pk_settings *settings)
+{
+    atomic_store(&worker->wanted, settings);
+}
+
+const struct pk_settings *pk_worker_settings(const struct pk_worker *worker)
+{
+    return atomic_load(&worker->settings);
+}
+
+struct pk_stats *pk_worker_stats(struct pk_worker *worker)
+{
+    return &worker->stats;
+}
+
+struct pk_pipeline *pk_worker_pipeline(struct pk_worker *worker)
+{
+    return worker->pipeline;
+}
