@@ -24,6 +24,13 @@ static const struct {
     {"capture.user", "PICKET_CAPTURE_USER"},
     {"capture.buffer_mb", "PICKET_CAPTURE_BUFFER_MB"},
     {"capture.read", "PICKET_CAPTURE_READ"},
+    {"dnstap.unix", "PICKET_DNSTAP_UNIX"},
+    {"dnstap.tcp", "PICKET_DNSTAP_TCP"},
+    {"dnstap.mode", "PICKET_DNSTAP_MODE"},
+    {"dnstap.owner", "PICKET_DNSTAP_OWNER"},
+    {"dnstap.use", "PICKET_DNSTAP_USE"},
+    {"dnstap.rrsets", "PICKET_DNSTAP_RRSETS"},
+    {"dnstap.plain", "PICKET_DNSTAP_PLAIN"},
     {"spool.folder", "PICKET_SPOOL_FOLDER"},
     {"spool.max_mb", "PICKET_SPOOL_MAX_MB"},
     {"aggregator.endpoints", "PICKET_AGGREGATOR_ENDPOINTS"},
@@ -52,11 +59,76 @@ static size_t read_texts(
     return n;
 }
 
+static void read_endpoint(struct pk_conf *file, const struct pk_conf_node *node, const char *prefix,
+    struct pk_sensor_config *config)
+{
+    struct pk_dnstap_settings *dnstap = &config->dnstap;
+    char *out = config->dnstap_texts[dnstap->n_endpoints];
+    size_t size = sizeof config->dnstap_texts[0];
+    const char *text = NULL;
+    bool is_open;
+    pk_conf_text(file, node, &text);
+    if (!text) {
+        return;
+    }
+    if (snprintf(out, size, "%s%s", prefix, text) >= (int)size ||
+        !pk_dnstap_endpoint_check(out, &is_open)) {
+        pk_conf_fail(file, node,
+            prefix[0] == 'u' ? "must be an absolute path of at most 107 bytes"
+                             : "must be ADDRESS:PORT, [ADDRESS]:PORT or PORT");
+        return;
+    }
+    dnstap->n_endpoints++;
+}
+
+static void read_dnstap(
+    struct pk_conf *file, const struct pk_conf_node *root, struct pk_sensor_config *config)
+{
+    const struct pk_conf_node *map = pk_conf_get(file, root, "dnstap");
+    struct pk_dnstap_settings *dnstap = &config->dnstap;
+    if (!map) {
+        return;
+    }
+    const struct pk_conf_node *mode = pk_conf_get(file, map, "mode"),
+                              *plain = pk_conf_get(file, map, "plain");
+    const char *mode_text = NULL;
+    read_endpoint(file, pk_conf_get(file, map, "unix"), "unix:", config);
+    read_endpoint(file, pk_conf_get(file, map, "tcp"), "tcp:", config);
+    pk_conf_text(file, mode, &mode_text);
+    if (mode_text && !pk_dnstap_mode_parse(mode_text, &dnstap->mode)) {
+        pk_conf_fail(file, mode, "must be octal, at most 0777");
+    }
+    pk_conf_text(file, pk_conf_get(file, map, "owner"), &dnstap->owner);
+    const struct {
+        const char *key;
+        uint8_t *out;
+    } kinds[] = {{"use", &dnstap->use.whole}, {"rrsets", &dnstap->use.rrsets_only}};
+    for (size_t i = 0; i < 2; i++) {
+        const struct pk_conf_node *node = pk_conf_get(file, map, kinds[i].key);
+        const char *text = NULL;
+        pk_conf_text(file, node, &text);
+        if (text && !pk_dnstap_kinds_parse(text, kinds[i].out)) {
+            pk_conf_fail(file, node,
+                "must be auth, client, update, resolver, forwarder, stub, tool, with commas between");
+        }
+    }
+    dnstap->has_plain = plain != NULL;
+    pk_conf_bool(file, plain, &dnstap->is_plain);
+    pk_conf_finish_map(file, map);
+    if (dnstap->n_endpoints == 0) {
+        pk_conf_fail(file, map, "needs unix or tcp");
+    }
+}
+
 static void read_capture(
     struct pk_conf *file, const struct pk_conf_node *root, struct pk_sensor_config *config)
 {
     const struct pk_conf_node *capture = pk_conf_get(file, root, "capture");
     int64_t buffer_mb = 32, n_threads = 1, port;
+    bool has_dnstap = config->dnstap.n_endpoints > 0;
+    if (!capture && has_dnstap) {
+        return;
+    }
     pk_conf_need(file, root, capture, "capture");
     if (!capture) {
         return;
@@ -89,8 +161,9 @@ static void read_capture(
         config->ports.v[config->ports.n++] = (uint16_t)port;
     }
     pk_conf_finish_map(file, capture);
-    if ((config->n_interfaces > 0) == (config->n_reads > 0)) {
-        pk_conf_fail(file, capture, "needs either interface (or interfaces) or read");
+    if ((config->n_interfaces > 0 || has_dnstap) == (config->n_reads > 0)) {
+        pk_conf_fail(file, capture,
+            "needs either interface (or interfaces) or read; without read, dnstap will do too");
     }
     for (size_t i = 0; i < config->n_interfaces && !pk_conf_error(file); i++) {
         if (strlen(config->interfaces[i]) >= IF_NAMESIZE || !*config->interfaces[i]) {
@@ -155,6 +228,7 @@ static void read_all(struct pk_conf *file, struct pk_sensor_config *config)
                                         : PK_VANTAGE_RESOLVER;
     int64_t window_s = 10, max_mb = 1024;
     pk_conf_int(file, pk_conf_get(file, root, "window_s"), 1, 60, &window_s);
+    read_dnstap(file, root, config);
     read_capture(file, root, config);
     const struct pk_conf_node *spool = pk_conf_get(file, root, "spool");
     pk_conf_need(file, root, spool, "spool");
@@ -174,8 +248,11 @@ static void read_all(struct pk_conf *file, struct pk_sensor_config *config)
 pk_err pk_sensor_config_load(
     const char *path, struct pk_sensor_config *out_config, char out_error[PK_CONF_ERROR_SIZE])
 {
-    struct pk_sensor_config config = {
-        .log_level = "info", .ports = {.v = {53}, .n = 1}, .n_threads = 1, .has_sandbox = true};
+    struct pk_sensor_config config = {.log_level = "info",
+        .ports = {.v = {53}, .n = 1},
+        .n_threads = 1,
+        .has_sandbox = true,
+        .dnstap = PK_DNSTAP_SETTINGS_DEFAULT};
     pk_err err = pk_conf_load(path, &config.file, out_error);
     if (err != PK_OK) {
         return err;
@@ -196,6 +273,9 @@ pk_err pk_sensor_config_load(
         return err != PK_OK ? err : PK_ERR_CONFIG;
     }
     *out_config = config;
+    for (size_t i = 0; i < config.dnstap.n_endpoints; i++) {
+        out_config->dnstap.endpoints[i] = out_config->dnstap_texts[i];
+    }
     return PK_OK;
 }
 

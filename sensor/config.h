@@ -5,6 +5,7 @@
 #include "picket/conf.h"
 #include "picket/observation.h"
 
+#include "dnstap_listen.h"
 #include "packet.h"
 #include "stats.h"
 #include "uplink.h"
@@ -22,7 +23,9 @@ struct pk_sensor_config {
     size_t n_interfaces;
     const char *reads[PK_CONFIG_MAX_READS]; /* recorded captures, read once, then the sensor ends */
     size_t n_reads;
-    bool shift_to_now; /* tell the recorded captures as if they ended now */
+    struct pk_dnstap_settings dnstap;
+    char dnstap_texts[2][128]; /* its endpoints */
+    bool shift_to_now;         /* tell the recorded captures as if they ended now */
     struct pk_ports ports;
     unsigned n_threads; /* of the capture */
     bool has_sandbox;

@@ -15,7 +15,9 @@
 enum {
     TYPE_MESSAGE = 1,
     FAMILY_INET = 1,
-    FAMILY_INET6 = 2
+    FAMILY_INET6 = 2,
+    PORT_HTTPS = 443,
+    PORT_TLS = 853
 };
 
 struct pk_dnstap {
@@ -109,9 +111,12 @@ enum pk_vantage pk_dnstap_vantage(enum pk_dnstap_kind kind)
     return vantages[kind];
 }
 
-bool pk_dnstap_is_wanted(const struct pk_dnstap_use *use, const struct pk_dnstap_event *event)
+bool pk_dnstap_is_wanted(const struct pk_dnstap_use *use, const struct pk_ports *ports,
+    const struct pk_dnstap_event *event)
 {
-    bool is_plain = event->transport == PK_TRANSPORT_UDP || event->transport == PK_TRANSPORT_TCP;
+    bool is_plain =
+        (event->transport == PK_TRANSPORT_UDP || event->transport == PK_TRANSPORT_TCP) &&
+        pk_ports_have(ports, event->responder_port);
     return ((use->whole | use->rrsets_only) >> event->kind & 1) &&
            !(use->encrypted_only && is_plain);
 }
@@ -130,14 +135,15 @@ static struct pk_slice slice_of(bool has, const ProtobufCBinaryData *data)
     return has ? (struct pk_slice){data->data, (uint32_t)data->len} : (struct pk_slice){NULL, 0};
 }
 
-/* False when it is no address of the family. IPv4 as a dual-stack socket tells it (RFC 4291 s2.5.5.2) is IPv4. */
+/* False when it is no address of the family. The unspecified address is that of an unbound socket and tells nothing; IPv4 as a dual-stack socket tells it (RFC 4291 s2.5.5.2) is IPv4. */
 static bool take_address(
     struct pk_slice bytes, bool has_family, uint32_t family, struct pk_addr *out_addr)
 {
     static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    static const uint8_t unspecified[16];
     *out_addr = (struct pk_addr){0};
-    if (bytes.len == 0) {
-        return true;
+    if (bytes.len == 0 || (bytes.len <= 16 && memcmp(bytes.data, unspecified, bytes.len) == 0)) {
+        return bytes.len == 0 || bytes.len == 4 || bytes.len == 16;
     }
     if (bytes.len == 4 && (!has_family || family == FAMILY_INET)) {
         *out_addr = pk_addr_v4(bytes.data);
@@ -162,6 +168,18 @@ static bool take_transport(const Dnstap__Message *message, uint8_t *out_transpor
     }
     *out_transport = transports[protocol];
     return true;
+}
+
+/* Unbound 1.17, NSD 4.6 and BIND 9.18 know UDP and TCP only: they log DoT as TCP and DoH as TCP or even UDP. The ports are IANA's. */
+static uint8_t transport_at(uint8_t transport, uint16_t port)
+{
+    bool is_udp = transport == PK_TRANSPORT_UDP;
+    if (!is_udp && transport != PK_TRANSPORT_TCP) {
+        return transport;
+    }
+    return port == PORT_TLS     ? (is_udp ? PK_TRANSPORT_DOQ : PK_TRANSPORT_DOT)
+           : port == PORT_HTTPS ? PK_TRANSPORT_DOH
+                                : transport;
 }
 
 /* Whether the bytes can be what the type says: long enough to tell, QR as it should be. Shorter ones go on and are counted where messages are parsed. */
@@ -214,6 +232,7 @@ static enum pk_dnstap_fate take_message(
     }
     event->initiator_port = (uint16_t)message->query_port;
     event->responder_port = (uint16_t)message->response_port;
+    event->transport = transport_at(event->transport, event->responder_port);
     return (event->is_response ? event->response.len : event->query.len) > 0 ? PK_DNSTAP_USED
                                                                              : PK_DNSTAP_EMPTY;
 }

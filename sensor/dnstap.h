@@ -14,6 +14,7 @@
 #include "picket/name.h"
 #include "picket/observation.h"
 
+#include "packet.h"
 #include "stats.h"
 #include "transaction.h"
 
@@ -55,7 +56,8 @@ struct pk_dnstap_event {
     int64_t ts_us; /* of the message that the event is about: query or response */
     enum pk_dnstap_kind kind;
     bool is_response;
-    uint8_t transport;                   /* enum pk_transport */
+    uint8_t
+        transport; /* enum pk_transport; many servers tell DoT and DoH as TCP or UDP, so port 853 means DoT or DoQ, and 443 DoH */
     struct pk_addr initiator, responder; /* family 0: not told */
     uint16_t initiator_port, responder_port;
     int64_t query_us; /* of a response: when its query was, ts_us when that is not told */
@@ -72,7 +74,9 @@ void pk_dnstap_free(struct pk_dnstap *dnstap);
 void pk_dnstap_decode(struct pk_dnstap *dnstap, const uint8_t *data, size_t len, int64_t now_us,
     struct pk_dnstap_event *out_event);
 
-bool pk_dnstap_is_wanted(const struct pk_dnstap_use *use, const struct pk_dnstap_event *event);
+/* ports: those that carry plain DNS on the wire. Beside a capture, only messages of plain UDP and TCP on them are left to it. */
+bool pk_dnstap_is_wanted(const struct pk_dnstap_use *use, const struct pk_ports *ports,
+    const struct pk_dnstap_event *event);
 /* "dnstap:client", ...; constant text */
 const char *pk_dnstap_via(enum pk_dnstap_kind kind);
 enum pk_vantage pk_dnstap_vantage(enum pk_dnstap_kind kind);

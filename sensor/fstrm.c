@@ -146,12 +146,12 @@ static enum pk_fstrm_result take_control(struct pk_fstrm *stream, const uint8_t 
 static enum pk_fstrm_result step(
     struct pk_fstrm *stream, struct pk_slice *out_frame, bool *out_moved)
 {
-    const uint8_t *p = stream->data + stream->start;
     size_t left = stream->end - stream->start;
     *out_moved = false;
     if (left < LENGTH_BYTES) {
         return PK_FSTRM_MORE;
     }
+    const uint8_t *p = stream->data + stream->start;
     uint32_t len = be32(p);
     if (len > 0) {
         if (stream->state != PK_FSTRM_OPEN) {

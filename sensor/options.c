@@ -11,7 +11,8 @@ static const char usage[] =
     "picket-sensor - sees DNS, pairs queries with answers, ships what matters\n"
     "\n"
     "  picket-sensor --interface NAME --output MODE         live, on the terminal; repeatable, or a pattern as 'veth*'\n"
-    "  picket-sensor --read FILE... --output MODE           pcap or pcapng, also .gz .xz .zst; - is standard input\n"
+    "  picket-sensor --dnstap unix:/PATH --output MODE      live, from DNS servers that log there (or tcp:ADDRESS:PORT), alone or beside --interface\n"
+    "  picket-sensor --read FILE... --output MODE           pcap, pcapng or dnstap, also .gz .xz .zst; - is standard input\n"
     "  picket-sensor --read FILE... --site S [--scope FILE] --write OUT.psp\n"
     "  picket-sensor --config FILE                          the daemon: capture, spool, ship to the aggregator\n"
     "  picket-sensor --config FILE --ship FILE.psp...       ships files made by --write, then ends\n"
@@ -26,6 +27,11 @@ static const char usage[] =
     "      --client-key FILE  key of the pseudonyms of inside clients\n"
     "      --vantage WHERE    authoritative or resolver; left out, it is inferred for each server\n"
     "      --window SECONDS   merge equal observations over 1..60 seconds (default 10)\n"
+    "      --dnstap-mode MODE permissions of the unix socket, octal (default 0660)\n"
+    "      --dnstap-owner O   owner of the unix socket: user, user:group or :group\n"
+    "      --dnstap-use KINDS messages that are told whole (default auth,client,update; also resolver, forwarder, stub, tool)\n"
+    "      --dnstap-rrsets KINDS  messages that give RRsets alone (default resolver,forwarder)\n"
+    "      --dnstap-plain     beside --interface: also what came over plain UDP and TCP, which the interface shows\n"
     "      --port N           DNS port besides 53 (repeatable)\n"
     "      --user NAME        after opening the interfaces root becomes this user (default picket, else nobody)\n"
     "      --no-sandbox       without seccomp and Landlock\n"
@@ -44,6 +50,12 @@ enum {
     OPT_USER,
     OPT_NOW,
     OPT_NO_SANDBOX,
+    OPT_DNSTAP,
+    OPT_DNSTAP_MODE,
+    OPT_DNSTAP_OWNER,
+    OPT_DNSTAP_USE,
+    OPT_DNSTAP_RRSETS,
+    OPT_DNSTAP_PLAIN,
     OPT_SHIP
 };
 
@@ -63,6 +75,12 @@ static const struct option long_options[] = {
     {"user", required_argument, NULL, OPT_USER},
     {"ship", required_argument, NULL, OPT_SHIP},
     {"now", no_argument, NULL, OPT_NOW},
+    {"dnstap", required_argument, NULL, OPT_DNSTAP},
+    {"dnstap-mode", required_argument, NULL, OPT_DNSTAP_MODE},
+    {"dnstap-owner", required_argument, NULL, OPT_DNSTAP_OWNER},
+    {"dnstap-use", required_argument, NULL, OPT_DNSTAP_USE},
+    {"dnstap-rrsets", required_argument, NULL, OPT_DNSTAP_RRSETS},
+    {"dnstap-plain", no_argument, NULL, OPT_DNSTAP_PLAIN},
     {"no-sandbox", no_argument, NULL, OPT_NO_SANDBOX},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
@@ -86,9 +104,38 @@ static bool number(const char *text, long min, long max, long *out)
     return true;
 }
 
+static int take_dnstap(struct pk_dnstap_settings *dnstap, int option, const char *value)
+{
+    bool is_open;
+    if (option == OPT_DNSTAP_PLAIN) {
+        dnstap->has_plain = dnstap->is_plain = true;
+    } else if (option == OPT_DNSTAP_OWNER) {
+        dnstap->owner = value;
+    } else if (option == OPT_DNSTAP_MODE) {
+        if (!pk_dnstap_mode_parse(value, &dnstap->mode)) {
+            return wrong("--dnstap-mode", value, "octal, at most 0777");
+        }
+    } else if (option == OPT_DNSTAP) {
+        if (!pk_dnstap_endpoint_check(value, &is_open) ||
+            dnstap->n_endpoints == PK_DNSTAP_MAX_ENDPOINTS) {
+            return wrong(
+                "--dnstap", value, "unix:/path, tcp:ADDRESS:PORT or tcp:PORT, at most four");
+        }
+        dnstap->endpoints[dnstap->n_endpoints++] = value;
+    } else if (!pk_dnstap_kinds_parse(value,
+                   option == OPT_DNSTAP_USE ? &dnstap->use.whole : &dnstap->use.rrsets_only)) {
+        return wrong("--dnstap-use, --dnstap-rrsets", value,
+            "auth, client, update, resolver, forwarder, stub, tool, with commas between");
+    }
+    return PK_OPTIONS_RUN;
+}
+
 static int take(struct pk_options *options, int option, const char *value)
 {
     long v;
+    if (option >= OPT_DNSTAP && option <= OPT_DNSTAP_PLAIN) {
+        return take_dnstap(&options->dnstap, option, value);
+    }
     switch (option) {
     case 'r':
         options->reads[options->n_reads++] = value;
@@ -175,12 +222,13 @@ static int check(const struct pk_options *options)
     if (options->command != PK_COMMAND_CAPTURE) {
         return PK_OPTIONS_RUN;
     }
-    if (options->n_reads == 0 && options->n_interfaces == 0) {
+    bool is_live = options->n_interfaces > 0 || options->dnstap.n_endpoints > 0;
+    if (options->n_reads == 0 && !is_live) {
         fputs(usage, stderr);
         return EX_USAGE;
     }
-    if (options->n_reads > 0 && options->n_interfaces > 0) {
-        return wrong("--read and --interface", options->interfaces[0], "one or the other");
+    if (options->n_reads > 0 && is_live) {
+        return wrong("--read", options->reads[0], "or --interface and --dnstap, not both");
     }
     if (options->write && !options->site) {
         return wrong(
@@ -217,7 +265,8 @@ static int subcommand(int argc, char **argv, struct pk_options *options)
 
 int pk_options_parse(int argc, char **argv, struct pk_options *out_options)
 {
-    *out_options = (struct pk_options){.window_ms = 10000, .ports = {.v = {53}, .n = 1}};
+    *out_options = (struct pk_options){
+        .window_ms = 10000, .ports = {.v = {53}, .n = 1}, .dnstap = PK_DNSTAP_SETTINGS_DEFAULT};
     if (argc > 1 && argv[1][0] != '-') {
         return subcommand(argc, argv, out_options);
     }

@@ -8,6 +8,7 @@
 
 #include "picket/observation.h"
 
+#include "dnstap_listen.h"
 #include "output.h"
 #include "packet.h"
 
@@ -25,6 +26,7 @@ struct pk_options {
     size_t n_reads;          /* of SHIP: the .psp files */
     const char **interfaces; /* names and patterns; borrowed from argv; owned array */
     size_t n_interfaces;
+    struct pk_dnstap_settings dnstap; /* texts borrowed from argv */
     enum pk_output_mode output;
     const char *write;
     const char *site;

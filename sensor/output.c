@@ -145,7 +145,7 @@ static json_t *timestamp(int64_t us)
 static json_t *address(const struct pk_addr *addr)
 {
     char out[PK_ADDR_TEXT_SIZE];
-    return text(pk_addr_text(addr, out));
+    return addr->family ? text(pk_addr_text(addr, out)) : json_null(); /* servers need not tell */
 }
 
 static json_t *name_text(const struct pk_name *name)

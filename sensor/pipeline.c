@@ -41,7 +41,7 @@ static void on_transaction(void *arg, const struct pk_transaction *transaction)
         pk_output_transaction(pipeline->options.output, transaction);
     }
     if (transaction->query.is_upstream) {
-        pipeline->stats->upstream += transaction->outcome != PK_OUTCOME_UNSOLICITED;
+        pipeline->stats->upstream += !pk_outcome_is_stray(transaction->outcome);
     } else if (pipeline->options.merge) {
         pk_merge_transaction(pipeline->options.merge, transaction);
     }
@@ -178,7 +178,8 @@ static void take_tapped(struct pk_pipeline *pipeline, const struct pk_raw_packet
     enum pk_dnstap_fate fate = event->fate;
     stats->frames++;
     stats->bytes += event->frame_len;
-    if (fate == PK_DNSTAP_USED && !pk_dnstap_is_wanted(&pipeline->options.dnstap, event)) {
+    if (fate == PK_DNSTAP_USED &&
+        !pk_dnstap_is_wanted(&pipeline->options.dnstap, &pipeline->options.ports, event)) {
         fate = PK_DNSTAP_UNUSED;
     }
     struct pk_slice wire = event->is_response ? event->response : event->query;

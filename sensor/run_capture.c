@@ -20,6 +20,7 @@
 
 #include "batch.h"
 #include "capture.h"
+#include "dnstap_listen.h"
 #include "interfaces.h"
 #include "live_loop.h"
 #include "merge.h"
@@ -154,6 +155,7 @@ static int open_run(struct run *run)
         .ports = run->options->ports,
         .merge = run->merge,
         .wants_rrsets = run->merge || run->options->output == PK_OUTPUT_RRSETS,
+        .dnstap = pk_dnstap_use_of(&run->options->dnstap, run->options->n_interfaces),
     };
     if (run->options->output != PK_OUTPUT_NONE &&
         pk_output_new(run->options->output, stdout, &run->output) != PK_OK) {
@@ -262,35 +264,59 @@ static bool confine(const struct run *run, char *out_error, size_t size)
     return run->options->has_no_sandbox || pk_privileges_confine(&rules, &done, out_error, size);
 }
 
-static int run_live(struct run *run)
+static int open_interfaces(struct run *run, struct pk_interfaces **out_set)
 {
     char error[PK_CAPTURE_ERROR_SIZE];
-    struct pk_interfaces *set;
     struct pk_interfaces_options options = {
         .names = run->options->interfaces,
         .n_names = run->options->n_interfaces,
         .ports = run->options->ports,
         .ring_bytes = RING_BYTES,
     };
-    pk_err err = pk_interfaces_open(&options, &run->stats, on_live_packet, run, &set, error);
-    if (err != PK_OK) {
-        return fail(err == PK_ERR_AUTH ? EX_NOPERM : EX_NOINPUT, error);
-    }
+    pk_err err = pk_interfaces_open(&options, &run->stats, on_live_packet, run, out_set, error);
+    return err == PK_OK ? EX_OK : fail(err == PK_ERR_AUTH ? EX_NOPERM : EX_NOINPUT, error);
+}
+
+static int open_dnstap(struct run *run, struct pk_dnstap_listener **out_listener)
+{
+    char error[PK_DNSTAP_ERROR_SIZE];
+    pk_err err = pk_dnstap_listen_open(
+        &run->options->dnstap, &run->stats, on_live_packet, run, out_listener, error);
+    return err == PK_OK ? EX_OK : fail(err == PK_ERR_CONFIG ? EX_USAGE : EX_NOINPUT, error);
+}
+
+static int run_sources(
+    struct run *run, struct pk_interfaces *set, struct pk_dnstap_listener *listener)
+{
+    char error[PK_CAPTURE_ERROR_SIZE];
+    struct pk_live_loop loop = {.arg = run, .is_done = live_is_done, .tick = on_tick};
     if (!pk_privileges_become(run->options->user, error, sizeof error) ||
         !confine(run, error, sizeof error)) {
-        pk_interfaces_close(set);
         return fail(EX_NOPERM, error);
     }
+    if (set) {
+        loop.sources[loop.n_sources++] = pk_interfaces_source(set);
+    }
+    if (listener) {
+        loop.sources[loop.n_sources++] = pk_dnstap_listen_source(listener);
+    }
     run->next_flush_ms = pk_clock_mono_ms() + RRSETS_EVERY_MS;
-    struct pk_live_loop loop = {
-        .sources = {pk_interfaces_source(set)},
-        .n_sources = 1,
-        .arg = run,
-        .is_done = live_is_done,
-        .tick = on_tick,
-    };
-    int status = pk_live_loop_run(&loop) ? EX_OK : fail(EX_TEMPFAIL, "no interface is left");
+    return pk_live_loop_run(&loop) ? EX_OK : fail(EX_TEMPFAIL, "no interface is left");
+}
+
+static int run_live(struct run *run)
+{
+    struct pk_interfaces *set = NULL;
+    struct pk_dnstap_listener *listener = NULL;
+    int status = run->options->n_interfaces > 0 ? open_interfaces(run, &set) : EX_OK;
+    if (status == EX_OK && run->options->dnstap.n_endpoints > 0) {
+        status = open_dnstap(run, &listener);
+    }
+    if (status == EX_OK) {
+        status = run_sources(run, set, listener);
+    }
     pk_interfaces_close(set);
+    pk_dnstap_listen_close(listener);
     return status;
 }
 
@@ -338,7 +364,7 @@ int pk_run_capture(const struct pk_options *options)
     signal(SIGPIPE, SIG_IGN); /* `| head` ends us quietly through EPIPE */
     int status = open_run(&run);
     if (status == EX_OK) {
-        status = options->n_interfaces > 0 ? run_live(&run) : run_files(&run);
+        status = options->n_reads == 0 ? run_live(&run) : run_files(&run);
     }
     return close_run(&run, status);
 }

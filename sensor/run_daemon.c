@@ -285,7 +285,14 @@ static void on_tick(void *arg, int64_t mono_ms)
 static int open_captures(struct daemon *d)
 {
     char error[PK_CAPTURE_ERROR_SIZE];
-    for (unsigned i = 0; i < d->n_workers; i++) {
+    const struct pk_sensor_config *config = &d->settings->config;
+    if (config->dnstap.n_endpoints > 0) {
+        pk_err err = pk_worker_open_dnstap(d->workers[0], error);
+        if (err != PK_OK) {
+            return fail(err == PK_ERR_CONFIG ? EX_CONFIG : EX_NOINPUT, error);
+        }
+    }
+    for (unsigned i = 0; i < d->n_workers && config->n_interfaces > 0; i++) {
         pk_err err = pk_worker_open_capture(d->workers[i], error);
         if (err != PK_OK) {
             return fail(err == PK_ERR_AUTH ? EX_NOPERM : EX_NOINPUT, error);
@@ -517,9 +524,10 @@ int pk_run_daemon(const char *config_path)
     static struct daemon d; /* one a process */
     catch_signals();
     int status = load(&d, config_path);
-    bool is_live = status == EX_OK && d.settings->config.n_interfaces > 0;
-    if (status == EX_OK) {
-        status = new_workers(&d, is_live ? d.settings->config.n_threads : 1);
+    const struct pk_sensor_config *config = status == EX_OK ? &d.settings->config : NULL;
+    bool is_live = config && config->n_reads == 0;
+    if (config) {
+        status = new_workers(&d, config->n_interfaces > 0 ? config->n_threads : 1);
     }
     if (status == EX_OK && is_live) {
         status = run_live(&d);

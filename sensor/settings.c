@@ -67,6 +67,14 @@ static bool same_list(const char *const *a, size_t n_a, const char *const *b, si
     return is_same;
 }
 
+static bool same_dnstap(const struct pk_dnstap_settings *a, const struct pk_dnstap_settings *b)
+{
+    return same_list(a->endpoints, a->n_endpoints, b->endpoints, b->n_endpoints) &&
+           a->mode == b->mode && same_text(a->owner, b->owner) && a->use.whole == b->use.whole &&
+           a->use.rrsets_only == b->use.rrsets_only && a->has_plain == b->has_plain &&
+           a->is_plain == b->is_plain;
+}
+
 bool pk_settings_need_restart(const struct pk_settings *now, const struct pk_settings *wanted,
     char out_keys[PK_SETTINGS_KEYS_SIZE])
 {
@@ -84,6 +92,7 @@ bool pk_settings_need_restart(const struct pk_settings *now, const struct pk_set
         {"capture.threads", a->n_threads == b->n_threads},
         {"capture.buffer_mb", a->ring_bytes == b->ring_bytes},
         {"capture.read", same_list(a->reads, a->n_reads, b->reads, b->n_reads)},
+        {"dnstap", same_dnstap(&a->dnstap, &b->dnstap)},
         {"spool.folder", same_text(a->spool_folder, b->spool_folder)},
         {"spool.max_mb", a->spool_max_bytes == b->spool_max_bytes},
     };

@@ -17,7 +17,8 @@ struct pk_worker {
     struct pk_batcher *batcher;
     struct pk_merge *merge;
     struct pk_pipeline *pipeline;
-    struct pk_interfaces *interfaces;
+    struct pk_interfaces *interfaces;  /* NULL: none */
+    struct pk_dnstap_listener *dnstap; /* NULL: none */
     const struct pk_worker_hooks *hooks;
 };
 
@@ -66,6 +67,7 @@ void pk_worker_free(struct pk_worker *worker)
 {
     if (worker) {
         pk_interfaces_close(worker->interfaces);
+        pk_dnstap_listen_close(worker->dnstap);
         pk_pipeline_free(worker->pipeline);
         pk_merge_free(worker->merge);
         pk_batcher_free(worker->batcher);
@@ -80,11 +82,22 @@ pk_err pk_worker_open_capture(struct pk_worker *worker, char out_error[PK_CAPTUR
         &options, &worker->stats, on_packet, worker, &worker->interfaces, out_error);
 }
 
+pk_err pk_worker_open_dnstap(struct pk_worker *worker, char out_error[PK_DNSTAP_ERROR_SIZE])
+{
+    const struct pk_settings *settings = worker->settings;
+    return pk_dnstap_listen_open(
+        &settings->config.dnstap, &worker->stats, on_packet, worker, &worker->dnstap, out_error);
+}
+
 pk_err pk_worker_open_core(
     struct pk_worker *worker, const uint8_t *client_key, pk_sealed_cb on_sealed, void *arg)
 {
     const struct pk_settings *settings = worker->settings;
-    struct pk_pipeline_options options = {.ports = settings->config.ports, .wants_rrsets = true};
+    struct pk_pipeline_options options = {
+        .ports = settings->config.ports,
+        .wants_rrsets = true,
+        .dnstap = pk_dnstap_use_of(&settings->config.dnstap, settings->config.n_interfaces),
+    };
     worker->client_key = client_key;
     struct pk_merge_options merge = merge_options(worker, settings);
     pk_err err = pk_batcher_new(&worker->stats, on_sealed, arg, &worker->batcher);
@@ -135,13 +148,13 @@ static bool is_done(void *arg)
 bool pk_worker_run(struct pk_worker *worker, const struct pk_worker_hooks *hooks)
 {
     worker->hooks = hooks;
-    struct pk_live_loop loop = {
-        .sources = {pk_interfaces_source(worker->interfaces)},
-        .n_sources = 1,
-        .arg = worker,
-        .is_done = is_done,
-        .tick = on_tick,
-    };
+    struct pk_live_loop loop = {.arg = worker, .is_done = is_done, .tick = on_tick};
+    if (worker->interfaces) {
+        loop.sources[loop.n_sources++] = pk_interfaces_source(worker->interfaces);
+    }
+    if (worker->dnstap) {
+        loop.sources[loop.n_sources++] = pk_dnstap_listen_source(worker->dnstap);
+    }
     return pk_live_loop_run(&loop);
 }
 
@@ -149,6 +162,8 @@ void pk_worker_finish(struct pk_worker *worker)
 {
     pk_interfaces_close(worker->interfaces);
     worker->interfaces = NULL;
+    pk_dnstap_listen_close(worker->dnstap);
+    worker->dnstap = NULL;
     if (worker->pipeline) {
         pk_pipeline_flush(worker->pipeline);
     }

@@ -6,6 +6,7 @@
 
 #include "batch.h"
 #include "capture.h"
+#include "dnstap_listen.h"
 #include "pipeline.h"
 #include "settings.h"
 #include "stats.h"
@@ -23,10 +24,12 @@ pk_err pk_worker_new(const struct pk_settings *settings, struct pk_worker **out_
 void pk_worker_free(struct pk_worker *worker);
 /* As pk_interfaces_open. All workers' captures are opened by one thread, one after the other, before privileges are given up. */
 pk_err pk_worker_open_capture(struct pk_worker *worker, char out_error[PK_CAPTURE_ERROR_SIZE]);
+/* As pk_dnstap_listen_open; at most one worker has it. */
+pk_err pk_worker_open_dnstap(struct pk_worker *worker, char out_error[PK_DNSTAP_ERROR_SIZE]);
 /* client_key may be NULL; borrowed. PK_ERR_NOMEM. */
 pk_err pk_worker_open_core(
     struct pk_worker *worker, const uint8_t *client_key, pk_sealed_cb on_sealed, void *arg);
-/* Until is_done. False: no interface is left. */
+/* Until is_done. False: no interface is left (and dnstap is not listened for). */
 bool pk_worker_run(struct pk_worker *worker, const struct pk_worker_hooks *hooks);
 /* Closes the capture, ends the window and gives everything out. */
 void pk_worker_finish(struct pk_worker *worker);

@@ -250,6 +250,7 @@ static void kinds_and_transports_that_are_not_wanted_are_counted(void **state)
         struct fixture *f = fixture_new(PK_OUTPUT_MESSAGES, uses[i]);
         make_halves(taps, wires, CQ);
         taps[1].protocol = 2;
+        taps[1].responder_port = 53;
         give(f, &taps[0]);
         give(f, &taps[1]);
         finish(f);
@@ -303,6 +304,20 @@ static void a_payload_is_one_of_the_fates(void **state)
     assert_int_equal(event.ts_us, (int64_t)NOON * 1000000 + 1000);
     assert_int_equal(FATE_OF(WITH(protocol, 7)), PK_DNSTAP_USED);
     assert_int_equal(event.transport, PK_TRANSPORT_DOQ);
+    assert_int_equal(FATE_OF(WITH(protocol, 1)), PK_DNSTAP_USED); /* on port 853 */
+    assert_int_equal(event.transport, PK_TRANSPORT_DOQ);
+    assert_int_equal(FATE_OF(WITH(protocol, 2)), PK_DNSTAP_USED);
+    assert_int_equal(event.transport, PK_TRANSPORT_DOT);
+    tap = good[0];
+    tap.protocol = 2;
+    tap.responder_port = 443;
+    assert_int_equal(FATE_OF(tap), PK_DNSTAP_USED);
+    assert_int_equal(event.transport, PK_TRANSPORT_DOH);
+    tap.responder_port = 53;
+    tap.responder = "0.0.0.0";
+    assert_int_equal(FATE_OF(tap), PK_DNSTAP_USED);
+    assert_int_equal(event.transport, PK_TRANSPORT_TCP);
+    assert_int_equal(event.responder.family, 0);
     assert_int_equal(FATE_OF(WITH(protocol, 8)), PK_DNSTAP_UNKNOWN);
     assert_int_equal(FATE_OF(WITH(family, 3)), PK_DNSTAP_UNKNOWN);
     assert_int_equal(FATE_OF(WITH(type, 15)), PK_DNSTAP_UNKNOWN);
