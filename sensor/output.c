@@ -280,7 +280,16 @@ void pk_output_message(struct pk_output *output, const struct pk_message *messag
     if (dns->fault != PK_DNS_OK) {
         set(line, "malformed", text(pk_dns_fault_str(dns->fault)));
     }
-    if (message->via) {
+    if (message->is_cut) {
+        set(line, "cut", json_true());
+    }
+    if (message->is_fragmented) {
+        set(line, "fragmented", json_true());
+    }
+    if (message->layers.n > 0) {
+        char via[PK_VIA_TEXT_SIZE];
+        set(line, "via", text(pk_via_text(&message->layers, via)));
+    } else if (message->via) {
         set(line, "via", text(message->via));
     }
     put_line(output, line);

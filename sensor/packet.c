@@ -1,45 +1,14 @@
-/* Link, IP, UDP and TCP headers.
+/* The way through a packet, and what stands behind IP: UDP, TCP, ICMP.
  *
  * Lengths inside the headers are believed only within the bytes captured; a header that claims less than is there (Ethernet padding) wins, one that claims
- * more makes the packet "snapped" when the capture cut it and "bad" when it did not. Checksums are not judged: captures beside the sender see them
- * unfinished. */
+ * more makes the packet "snapped" when the capture cut it and "bad" when it did not. A DNS message whose end was cut is still given out, since its header and
+ * question are mostly there. Checksums are not judged: captures beside the sender see them unfinished. */
 #include "packet.h"
 
-#include <string.h>
-
-#include "picket/reader.h"
+#include "dissect.h"
 
 enum {
-    DLT_NULL_ = 0,
-    DLT_EN10MB_ = 1,
-    DLT_RAW_ = 12,
-    DLT_RAW_BSD_ = 14,
-    DLT_LINKTYPE_RAW_ = 101,
-    DLT_LOOP_ = 108,
-    DLT_LINUX_SLL_ = 113,
-    DLT_IPV4_ = 228,
-    DLT_IPV6_ = 229,
-    DLT_LINUX_SLL2_ = 276,
-    ETHERTYPE_IPV4 = 0x0800,
-    ETHERTYPE_IPV6 = 0x86dd,
-    ETHERTYPE_VLAN = 0x8100,
-    ETHERTYPE_QINQ = 0x88a8,
-    ETHERTYPE_QINQ_OLD = 0x9100,
-    PROTO_TCP = 6,
-    PROTO_UDP = 17,
-    PROTO_HOPOPT = 0,
-    PROTO_ROUTING = 43,
-    PROTO_FRAGMENT = 44,
-    PROTO_DSTOPT = 60,
-    MAX_EXTENSIONS = 8,
-    MAX_VLANS = 2,
-};
-
-struct dissector {
-    struct pk_reader in;
-    size_t missing; /* bytes the capture cut off the end of the packet */
-    const struct pk_ports *ports;
-    struct pk_packet *out;
+    DNS_HEADER = 12
 };
 
 bool pk_ports_have(const struct pk_ports *ports, uint16_t port)
@@ -54,31 +23,10 @@ bool pk_ports_have(const struct pk_ports *ports, uint16_t port)
 
 bool pk_packet_link_supported(int link_type)
 {
-    switch (link_type) {
-    case DLT_NULL_:
-    case DLT_EN10MB_:
-    case DLT_RAW_:
-    case DLT_RAW_BSD_:
-    case DLT_LINKTYPE_RAW_:
-    case DLT_LOOP_:
-    case DLT_LINUX_SLL_:
-    case DLT_IPV4_:
-    case DLT_IPV6_:
-    case DLT_LINUX_SLL2_:
-        return true;
-    default:
-        return false;
-    }
+    return pk_link_is_known(link_type);
 }
 
-/* A header that did not fit: cut by the capture, or damaged? */
-static enum pk_disposition short_of(const struct dissector *d, enum pk_disposition damaged)
-{
-    return d->missing > 0 ? PK_PACKET_SNAPPED : damaged;
-}
-
-/* Keeps the reader to the length a header states; false when the packet is shorter than that and was not cut. */
-static bool trim(struct dissector *d, size_t len)
+bool pk_dissect_trim(struct pk_dissector *d, size_t len)
 {
     size_t left = pk_reader_left(&d->in);
     if (len <= left) {
@@ -93,218 +41,203 @@ static bool trim(struct dissector *d, size_t len)
     return false;
 }
 
-static enum pk_disposition dissect_udp(struct dissector *d)
+static bool is_dns(const struct pk_ports *ports, uint16_t sport, uint16_t dport)
 {
-    d->out->sport = pk_reader_be16(&d->in);
-    d->out->dport = pk_reader_be16(&d->in);
-    uint16_t len = pk_reader_be16(&d->in);
-    pk_reader_skip(&d->in, 2);
-    if (d->in.err != PK_OK) {
-        return short_of(d, PK_PACKET_BAD_TRANSPORT);
+    return pk_ports_have(ports, sport) || pk_ports_have(ports, dport);
+}
+
+static bool is_multicast_dns(const struct pk_ports *ports, uint16_t sport, uint16_t dport)
+{
+    return ports->with_multicast && (sport == PK_PORT_MDNS || dport == PK_PORT_MDNS ||
+                                        sport == PK_PORT_LLMNR || dport == PK_PORT_LLMNR);
+}
+
+static enum pk_disposition dissect_udp(struct pk_dissector *d)
+{
+    struct pk_packet *out = d->out;
+    const uint8_t *udp = pk_reader_bytes(&d->in, 8);
+    if (!udp) {
+        return pk_dissect_short(d, PK_PACKET_BAD_TRANSPORT);
     }
-    if (!pk_ports_have(d->ports, d->out->sport) && !pk_ports_have(d->ports, d->out->dport)) {
-        return PK_PACKET_NOT_DNS;
+    out->sport = pk_be16_at(udp, 0);
+    out->dport = pk_be16_at(udp, 2);
+    uint16_t len = pk_be16_at(udp, 4);
+    bool is_tunnel = false;
+    if (!is_dns(d->ports, out->sport, out->dport)) {
+        out->is_multicast = is_multicast_dns(d->ports, out->sport, out->dport);
+        is_tunnel = !out->is_multicast && pk_tunnel_is_port(out->sport, out->dport);
+        if (!out->is_multicast && !is_tunnel) {
+            return PK_PACKET_NOT_DNS;
+        }
     }
-    if (len < 8 || !trim(d, len - 8u)) {
+    if (len < 8 || !pk_dissect_trim(d, len - 8u)) {
         return PK_PACKET_BAD_TRANSPORT;
+    }
+    if (is_tunnel) {
+        return pk_dissect_udp_tunnel(d);
     }
     if (len == 8) {
         return PK_PACKET_EMPTY;
     }
-    if (d->missing > 0) {
-        return PK_PACKET_SNAPPED;
-    }
-    d->out->payload = d->in.data + d->in.pos;
-    d->out->payload_len = pk_reader_left(&d->in);
-    return PK_PACKET_DNS;
+    out->payload = d->in.data + d->in.pos;
+    out->payload_len = pk_reader_left(&d->in);
+    out->is_cut = d->missing > 0;
+    return out->is_cut && out->payload_len < DNS_HEADER ? PK_PACKET_SNAPPED : PK_PACKET_DNS;
 }
 
-static enum pk_disposition dissect_tcp(struct dissector *d)
+static enum pk_disposition dissect_tcp(struct pk_dissector *d)
 {
-    d->out->sport = pk_reader_be16(&d->in);
-    d->out->dport = pk_reader_be16(&d->in);
-    d->out->tcp_seq = pk_reader_be32(&d->in);
-    pk_reader_skip(&d->in, 4);
-    uint8_t offset = pk_reader_u8(&d->in) >> 4;
-    d->out->tcp_flags = pk_reader_u8(&d->in);
-    pk_reader_skip(&d->in, 6);
-    if (d->in.err != PK_OK) {
-        return short_of(d, PK_PACKET_BAD_TRANSPORT);
+    struct pk_packet *out = d->out;
+    const uint8_t *tcp = pk_reader_bytes(&d->in, 20);
+    if (!tcp) {
+        return pk_dissect_short(d, PK_PACKET_BAD_TRANSPORT);
     }
-    if (!pk_ports_have(d->ports, d->out->sport) && !pk_ports_have(d->ports, d->out->dport)) {
-        return PK_PACKET_NOT_DNS;
+    out->sport = pk_be16_at(tcp, 0);
+    out->dport = pk_be16_at(tcp, 2);
+    out->tcp_seq = pk_be32_at(tcp, 4);
+    out->tcp_flags = tcp[13];
+    uint8_t offset = tcp[12] >> 4;
+    if (!is_dns(d->ports, out->sport, out->dport)) {
+        out->is_multicast = is_multicast_dns(d->ports, out->sport, out->dport);
+        if (!out->is_multicast) {
+            return PK_PACKET_NOT_DNS;
+        }
     }
     if (offset < 5) {
         return PK_PACKET_BAD_TRANSPORT;
     }
     pk_reader_skip(&d->in, (offset - 5u) * 4u);
     if (d->in.err != PK_OK) {
-        return short_of(d, PK_PACKET_BAD_TRANSPORT);
+        return pk_dissect_short(d, PK_PACKET_BAD_TRANSPORT);
     }
-    d->out->is_tcp = true;
-    d->out->payload = d->in.data + d->in.pos;
-    d->out->payload_len = pk_reader_left(&d->in); /* what was cut shows as a gap in the stream */
+    out->is_tcp = true;
+    out->payload = d->in.data + d->in.pos;
+    out->payload_len = pk_reader_left(&d->in); /* what was cut shows as a gap in the stream */
     return PK_PACKET_TCP;
 }
 
-static enum pk_disposition dissect_transport(struct dissector *d, uint8_t protocol)
+/* An error message quotes the packet it complains of (RFC 792, RFC 4443): DNS in it was seen already, or came from elsewhere, and is only counted. */
+static enum pk_disposition dissect_icmp(struct pk_dissector *d, bool is_v6)
 {
-    return protocol == PROTO_UDP   ? dissect_udp(d)
-           : protocol == PROTO_TCP ? dissect_tcp(d)
-                                   : PK_PACKET_NOT_DNS;
+    uint8_t type = pk_reader_u8(&d->in);
+    bool is_error = is_v6 ? type >= 1 && type <= 4
+                          : type == 3 || type == 4 || type == 5 || type == 11 || type == 12;
+    if (!is_error) {
+        return PK_PACKET_NOT_DNS;
+    }
+    pk_reader_skip(&d->in, 7);
+    struct pk_reader peek = d->in;
+    size_t header = is_v6 ? 40 : (pk_reader_u8(&peek) & 0xfu) * 4u;
+    peek = d->in;
+    pk_reader_skip(&peek, is_v6 ? 6 : 9);
+    uint8_t protocol = pk_reader_u8(&peek);
+    pk_reader_skip(&d->in, header);
+    uint16_t sport = pk_reader_be16(&d->in), dport = pk_reader_be16(&d->in);
+    bool is_quote = (protocol == PK_IPPROTO_UDP || protocol == PK_IPPROTO_TCP) &&
+                    peek.err == PK_OK && d->in.err == PK_OK && is_dns(d->ports, sport, dport);
+    return is_quote ? PK_PACKET_ICMP_QUOTE : PK_PACKET_NOT_DNS;
 }
 
-static enum pk_disposition dissect_ipv4(struct dissector *d)
+enum pk_disposition pk_dissect_protocol(struct pk_dissector *d, uint8_t protocol)
 {
-    uint8_t version_ihl = pk_reader_u8(&d->in);
-    pk_reader_skip(&d->in, 1);
-    uint16_t total = pk_reader_be16(&d->in);
-    pk_reader_skip(&d->in, 2);
-    uint16_t fragment = pk_reader_be16(&d->in);
-    pk_reader_skip(&d->in, 1);
-    uint8_t protocol = pk_reader_u8(&d->in);
-    pk_reader_skip(&d->in, 2);
-    const uint8_t *src = pk_reader_bytes(&d->in, 4), *dst = pk_reader_bytes(&d->in, 4);
-    size_t header = (version_ihl & 0xfu) * 4u;
-    if (d->in.err != PK_OK) {
-        return short_of(d, PK_PACKET_BAD_IP);
+    switch (protocol) {
+    case PK_IPPROTO_UDP:
+        return dissect_udp(d);
+    case PK_IPPROTO_TCP:
+        return dissect_tcp(d);
+    case PK_IPPROTO_ICMP:
+    case PK_IPPROTO_ICMPV6:
+        return dissect_icmp(d, protocol == PK_IPPROTO_ICMPV6);
+    case PK_IPPROTO_IPV4:
+    case PK_IPPROTO_IPV6:
+        return pk_dissect_ip_in_ip(d, protocol);
+    case PK_IPPROTO_GRE:
+        return pk_dissect_gre(d);
+    case PK_IPPROTO_MPLS: /* RFC 4023 */
+        d->next = PK_NEXT_ETHERTYPE;
+        d->next_ethertype = PK_ETHERTYPE_MPLS;
+        return PK_DISSECT_NEXT;
+    case PK_IPPROTO_ESP:
+    case PK_IPPROTO_ETHERIP:
+    case PK_IPPROTO_L2TP:
+        return PK_PACKET_TUNNEL;
+    default:
+        return PK_PACKET_NOT_DNS;
     }
-    if (version_ihl >> 4 != 4 || header < 20) {
-        return PK_PACKET_BAD_IP;
-    }
-    if (total == 0) { /* segmentation offload leaves it empty: the packet is what was captured */
-        total = (uint16_t)(20 + pk_reader_left(&d->in) > UINT16_MAX ? UINT16_MAX
-                                                                    : 20 + pk_reader_left(&d->in));
-    }
-    if (total < header || !trim(d, total - 20u)) {
-        return PK_PACKET_BAD_IP;
-    }
-    pk_reader_skip(&d->in, header - 20);
-    if (d->in.err != PK_OK) {
-        return short_of(d, PK_PACKET_BAD_IP);
-    }
-    if (fragment & 0x3fff) { /* offset, or more to come */
-        return protocol == PROTO_UDP || protocol == PROTO_TCP ? PK_PACKET_FRAGMENT
-                                                              : PK_PACKET_NOT_DNS;
-    }
-    d->out->src = pk_addr_v4(src);
-    d->out->dst = pk_addr_v4(dst);
-    return dissect_transport(d, protocol);
 }
 
-static enum pk_disposition dissect_ipv6(struct dissector *d)
+/* As long as a layer wraps a whole packet. */
+static enum pk_disposition go_on(struct pk_dissector *d, enum pk_disposition result)
 {
-    uint32_t version = pk_reader_be32(&d->in) >> 28;
-    uint16_t payload = pk_reader_be16(&d->in);
-    uint8_t next = pk_reader_u8(&d->in);
-    pk_reader_skip(&d->in, 1);
-    const uint8_t *src = pk_reader_bytes(&d->in, 16), *dst = pk_reader_bytes(&d->in, 16);
-    if (d->in.err != PK_OK) {
-        return short_of(d, PK_PACKET_BAD_IP);
-    }
-    if (version != 6 || (payload > 0 && !trim(d, payload))) {
-        return PK_PACKET_BAD_IP;
-    }
-    d->out->src = pk_addr_v6(src);
-    d->out->dst = pk_addr_v6(dst);
-    for (unsigned i = 0; i < MAX_EXTENSIONS; i++) {
-        if (next == PROTO_FRAGMENT) {
-            uint8_t inner = pk_reader_u8(&d->in);
-            pk_reader_skip(&d->in, 1);
-            uint16_t offset = pk_reader_be16(&d->in);
-            pk_reader_skip(&d->in, 4);
-            if (d->in.err != PK_OK) {
-                return short_of(d, PK_PACKET_BAD_IP);
-            }
-            if (offset & 0xfff9) {
-                return PK_PACKET_FRAGMENT;
-            }
-            next = inner; /* an atomic fragment is a whole packet (RFC 6946) */
-        } else if (next == PROTO_HOPOPT || next == PROTO_ROUTING || next == PROTO_DSTOPT) {
-            next = pk_reader_u8(&d->in);
-            uint8_t len = pk_reader_u8(&d->in);
-            pk_reader_skip(&d->in, 6 + 8 * (size_t)len);
-            if (d->in.err != PK_OK) {
-                return short_of(d, PK_PACKET_BAD_IP);
-            }
-        } else {
-            return dissect_transport(d, next);
+    while (result == PK_DISSECT_NEXT) {
+        switch (d->next) {
+        case PK_NEXT_ETHERNET:
+            result = pk_dissect_ethernet(d);
+            break;
+        case PK_NEXT_IP:
+            result = pk_dissect_ip(d);
+            break;
+        case PK_NEXT_ETHERTYPE:
+            result = pk_dissect_ethertype(d, d->next_ethertype);
+            break;
         }
     }
-    return PK_PACKET_BAD_IP;
+    return result;
 }
 
-static enum pk_disposition dissect_ip(struct dissector *d)
+static void start(struct pk_dissector *d, const uint8_t *data, size_t len)
 {
-    if (pk_reader_left(&d->in) == 0) {
-        return short_of(d, PK_PACKET_BAD_LINK);
-    }
-    uint8_t version = d->in.data[d->in.pos] >> 4;
-    return version == 4 ? dissect_ipv4(d) : version == 6 ? dissect_ipv6(d) : PK_PACKET_NOT_DNS;
-}
-
-static enum pk_disposition dissect_ethertype(struct dissector *d, uint16_t type)
-{
-    static const char *const vias[MAX_VLANS + 1] = {NULL, "vlan", "vlan,vlan"};
-    unsigned n_tags = 0;
-    while (type == ETHERTYPE_VLAN || type == ETHERTYPE_QINQ || type == ETHERTYPE_QINQ_OLD) {
-        if (++n_tags > MAX_VLANS) {
-            return PK_PACKET_NOT_DNS;
-        }
-        pk_reader_skip(&d->in, 2);
-        type = pk_reader_be16(&d->in);
-    }
-    if (d->in.err != PK_OK) {
-        return short_of(d, PK_PACKET_BAD_LINK);
-    }
-    d->out->via = vias[n_tags];
-    return type == ETHERTYPE_IPV4   ? dissect_ipv4(d)
-           : type == ETHERTYPE_IPV6 ? dissect_ipv6(d)
-                                    : PK_PACKET_NOT_DNS;
-}
-
-/* The address family in front of loopback frames is the host's: whoever wrote the file decided on the order and on AF_INET6 (10, 24, 28, 30). The packet
- * itself says which IP it is. */
-static enum pk_disposition dissect_null(struct dissector *d)
-{
-    const uint8_t *family = pk_reader_bytes(&d->in, 4);
-    if (!family) {
-        return short_of(d, PK_PACKET_BAD_LINK);
-    }
-    return dissect_ip(d);
+    pk_reader_init(&d->in, data, len);
+    d->out->is_tcp = false;
+    d->out->is_fragmented = false;
+    d->out->is_multicast = false;
+    d->out->is_cut = false;
 }
 
 enum pk_disposition pk_packet_dissect(int link_type, const uint8_t *data, size_t caplen,
     size_t wire_len, const struct pk_ports *ports, struct pk_packet *out_packet)
 {
-    struct dissector d = {
+    struct pk_dissector d = {
         .missing = wire_len > caplen ? wire_len - caplen : 0, .ports = ports, .out = out_packet};
-    pk_reader_init(&d.in, data, caplen);
-    out_packet->is_tcp = false;
-    out_packet->is_fragmented = false;
-    out_packet->via = NULL;
-    switch (link_type) {
-    case DLT_EN10MB_:
-        pk_reader_skip(&d.in, 12);
-        return dissect_ethertype(&d, pk_reader_be16(&d.in));
-    case DLT_LINUX_SLL_:
-        pk_reader_skip(&d.in, 14);
-        return dissect_ethertype(&d, pk_reader_be16(&d.in));
-    case DLT_LINUX_SLL2_: {
-        uint16_t type = pk_reader_be16(&d.in);
-        pk_reader_skip(&d.in, 18);
-        return dissect_ethertype(&d, type);
-    }
-    case DLT_NULL_:
-    case DLT_LOOP_:
-        return dissect_null(&d);
-    case DLT_RAW_:
-    case DLT_RAW_BSD_:
-    case DLT_LINKTYPE_RAW_:
-    case DLT_IPV4_:
-    case DLT_IPV6_:
-        return dissect_ip(&d);
+    start(&d, data, caplen);
+    out_packet->via.n = 0;
+    enum pk_disposition result = pk_dissect_link(&d, link_type);
+    return result == PK_DISSECT_NEXT ? go_on(&d, result) : result;
+}
+
+enum pk_disposition pk_packet_dissect_datagram(uint8_t protocol, const uint8_t *data, size_t len,
+    const struct pk_ports *ports, struct pk_packet *packet)
+{
+    struct pk_dissector d = {.ports = ports, .out = packet};
+    start(&d, data, len);
+    packet->is_fragmented = true;
+    return go_on(&d, packet->src.family == 6 ? pk_dissect_extensions(&d, protocol)
+                                             : pk_dissect_protocol(&d, protocol));
+}
+
+bool pk_packet_is_wanted(
+    uint8_t protocol, const uint8_t *data, size_t len, const struct pk_ports *ports)
+{
+    struct pk_reader in;
+    pk_reader_init(&in, data, len);
+    uint16_t sport = pk_reader_be16(&in), dport = pk_reader_be16(&in);
+    switch (protocol) {
+    case PK_IPPROTO_UDP:
+        return is_dns(ports, sport, dport) || is_multicast_dns(ports, sport, dport) ||
+               pk_tunnel_is_port(sport, dport);
+    case PK_IPPROTO_TCP:
+        return is_dns(ports, sport, dport) || is_multicast_dns(ports, sport, dport);
+    case PK_IPPROTO_IPV4:
+    case PK_IPPROTO_IPV6:
+    case PK_IPPROTO_GRE:
+    case PK_IPPROTO_MPLS:
+    case PK_IPPROTO_HOPOPT: /* extension headers of IPv6: what is behind them is not known yet */
+    case PK_IPPROTO_ROUTING:
+    case PK_IPPROTO_FRAGMENT:
+    case PK_IPPROTO_AH:
+    case PK_IPPROTO_DSTOPT:
+        return true;
     default:
-        return PK_PACKET_NOT_DNS;
+        return false;
     }
 }

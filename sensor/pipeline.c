@@ -6,6 +6,7 @@
 #include "picket/hash.h"
 
 #include "copies.h"
+#include "frag.h"
 #include "history.h"
 #include "pairing.h"
 #include "reasm.h"
@@ -13,6 +14,7 @@
 struct pk_pipeline {
     struct pk_pipeline_options options;
     struct pk_stats *stats;
+    struct pk_frags *frags;
     struct pk_reasm *reasm;
     struct pk_copies *copies;
     struct pk_pairing *pairing;
@@ -89,7 +91,9 @@ static void settle(struct pk_pipeline *pipeline, bool is_printed)
     if (is_printed && pipeline->options.output) {
         pk_output_message(pipeline->options.output, message);
     }
-    if (!is_usable(&message->dns)) {
+    if (message->is_multicast) {
+        stats->multicast++;
+    } else if (!is_usable(&message->dns)) {
         stats->unusable++;
     } else if (!is_paired(message->dns.opcode)) {
         stats->ignored++;
@@ -98,21 +102,24 @@ static void settle(struct pk_pipeline *pipeline, bool is_printed)
     }
 }
 
+/* The message's time, frame and origin are in pipeline->message already. */
 static void take_message(
     struct pk_pipeline *pipeline, const struct pk_packet *packet, const uint8_t *wire, size_t len)
 {
     struct pk_stats *stats = pipeline->stats;
     struct pk_message *message = &pipeline->message;
-    message->ts_us = pipeline->ts_us;
-    message->frame = stats->packets + stats->dnstap.frames;
     message->src = packet->src;
     message->dst = packet->dst;
     message->sport = packet->sport;
     message->dport = packet->dport;
     message->transport = packet->is_tcp ? PK_TRANSPORT_TCP : PK_TRANSPORT_UDP;
-    message->via = packet->via;
+    message->via = NULL;
+    message->layers.n = 0;
+    if (packet->via.n > 0) {
+        message->layers = packet->via;
+    }
+    message->is_multicast = packet->is_multicast;
     message->interface = pipeline->interface;
-    message->is_fragmented = packet->is_fragmented;
     message->vantage = PK_VANTAGE_UNKNOWN;
     message->is_upstream = false;
     message->zone.len = 0;
@@ -136,6 +143,8 @@ static void fill_tapped(struct pk_pipeline *pipeline, const struct pk_dnstap_eve
     message->dport = is_response ? event->initiator_port : event->responder_port;
     message->transport = event->transport;
     message->via = pk_dnstap_via(event->kind);
+    message->layers.n = 0;
+    message->is_multicast = message->is_cut = false;
     message->interface = pipeline->interface;
     message->is_fragmented = false;
     message->vantage = (uint8_t)pk_dnstap_vantage(event->kind);
@@ -201,10 +210,48 @@ static void take_tapped(struct pk_pipeline *pipeline, const struct pk_raw_packet
     settle(pipeline, true);
 }
 
-static void on_stream_message(
-    void *arg, const struct pk_packet *packet, const uint8_t *message, size_t len)
+static void on_stream_message(void *arg, const struct pk_reasm_message *from)
 {
-    take_message(arg, packet, message, len);
+    struct pk_pipeline *pipeline = arg;
+    struct pk_message *message = &pipeline->message;
+    message->ts_us = from->ts_us;
+    message->frame = from->frame;
+    message->is_fragmented = from->is_fragmented;
+    message->is_cut = false;
+    take_message(pipeline, from->packet, from->data, from->len);
+}
+
+static void take_packet(
+    struct pk_pipeline *pipeline, const struct pk_packet *packet, enum pk_disposition disposition)
+{
+    struct pk_stats *stats = pipeline->stats;
+    struct pk_message *message = &pipeline->message;
+    if (disposition == PK_PACKET_DNS) {
+        message->ts_us = pipeline->ts_us;
+        message->frame = stats->packets + stats->dnstap.frames;
+        message->is_fragmented = packet->is_fragmented;
+        message->is_cut = packet->is_cut;
+        stats->messages_cut += packet->is_cut;
+        take_message(pipeline, packet, packet->payload, packet->payload_len);
+    } else if (disposition == PK_PACKET_TCP) {
+        pk_reasm_segment(
+            pipeline->reasm, packet, pipeline->ts_us, stats->packets + stats->dnstap.frames);
+    }
+}
+
+/* A fragment; when it completes its packet that is dissected, and may hold a fragment again (of an inner packet, each time a shorter one). */
+__attribute__((noinline)) static void take_fragment(
+    struct pk_pipeline *pipeline, struct pk_packet *packet)
+{
+    struct pk_datagram whole;
+    enum pk_disposition disposition = PK_PACKET_FRAGMENT;
+    while (disposition == PK_PACKET_FRAGMENT &&
+           pk_frags_take(pipeline->frags, packet, pipeline->ts_us, &whole)) {
+        disposition = pk_packet_dissect_datagram(
+            whole.protocol, whole.data, whole.len, &pipeline->options.ports, packet);
+        pipeline->stats->reassembled[disposition]++;
+    }
+    take_packet(pipeline, packet, disposition);
 }
 
 pk_err pk_pipeline_new(const struct pk_pipeline_options *options, struct pk_stats *stats,
@@ -220,7 +267,8 @@ pk_err pk_pipeline_new(const struct pk_pipeline_options *options, struct pk_stat
         pipeline->options.dnstap.rrsets_only = PK_DNSTAP_USE_RRSETS;
     }
     pipeline->stats = stats;
-    if (pk_reasm_new(stats, on_stream_message, pipeline, &pipeline->reasm) != PK_OK ||
+    if (pk_frags_new(&pipeline->options.ports, stats, &pipeline->frags) != PK_OK ||
+        pk_reasm_new(stats, on_stream_message, pipeline, &pipeline->reasm) != PK_OK ||
         pk_copies_new(&pipeline->copies) != PK_OK ||
         pk_pairing_new(stats, on_transaction, pipeline, &pipeline->pairing) != PK_OK ||
         pk_history_new(stats, on_rrset, pipeline, &pipeline->history) != PK_OK) {
@@ -234,6 +282,7 @@ pk_err pk_pipeline_new(const struct pk_pipeline_options *options, struct pk_stat
 void pk_pipeline_free(struct pk_pipeline *pipeline)
 {
     if (pipeline) {
+        pk_frags_free(pipeline->frags);
         pk_reasm_free(pipeline->reasm);
         pk_copies_free(pipeline->copies);
         pk_pairing_free(pipeline->pairing);
@@ -248,6 +297,7 @@ static void pass_time(struct pk_pipeline *pipeline, int64_t now_us)
     if (pipeline->options.merge) {
         pk_merge_tick(pipeline->options.merge, now_us, false);
     }
+    pk_reasm_tick(pipeline->reasm, now_us);
     pk_pairing_tick(pipeline->pairing, now_us);
 }
 
@@ -271,10 +321,10 @@ void pk_pipeline_packet(
     enum pk_disposition disposition = pk_packet_dissect(
         link_type, raw->data, raw->caplen, raw->wire_len, &pipeline->options.ports, &packet);
     pipeline->stats->dispositions[disposition]++;
-    if (disposition == PK_PACKET_DNS) {
-        take_message(pipeline, &packet, packet.payload, packet.payload_len);
-    } else if (disposition == PK_PACKET_TCP) {
-        pk_reasm_segment(pipeline->reasm, &packet, raw->ts_us);
+    if (disposition == PK_PACKET_FRAGMENT) {
+        take_fragment(pipeline, &packet);
+    } else {
+        take_packet(pipeline, &packet, disposition);
     }
 }
 
@@ -286,6 +336,8 @@ void pk_pipeline_tick(struct pk_pipeline *pipeline, int64_t now_us)
 
 void pk_pipeline_flush(struct pk_pipeline *pipeline)
 {
+    pk_frags_flush(pipeline->frags);
+    pk_reasm_flush(pipeline->reasm);
     pk_pairing_flush(pipeline->pairing);
     pipeline->stats->copies_forgotten = pk_copies_forgotten(pipeline->copies);
     if (pipeline->options.merge) {

@@ -19,6 +19,9 @@ const char *pk_disposition_str(enum pk_disposition disposition)
         [PK_PACKET_BAD_IP] = "bad_ip",
         [PK_PACKET_BAD_TRANSPORT] = "bad_transport",
         [PK_PACKET_EMPTY] = "empty",
+        [PK_PACKET_TUNNEL] = "tunnel",
+        [PK_PACKET_TOO_DEEP] = "too_deep",
+        [PK_PACKET_ICMP_QUOTE] = "icmp_quote",
     };
     return names[disposition];
 }
@@ -28,6 +31,20 @@ const char *pk_dnstap_fate_str(enum pk_dnstap_fate fate)
     static const char *const names[PK_N_DNSTAP_FATES] = {
         "used", "unused", "late", "empty", "unknown", "malformed", "oversize"};
     return names[fate];
+}
+
+const char *pk_frag_fate_str(enum pk_frag_fate fate)
+{
+    static const char *const names[PK_N_FRAG_FATES] = {
+        "used", "not_dns", "duplicate", "overlap", "bad", "timeout", "shed", "pending"};
+    return names[fate];
+}
+
+const char *pk_tcp_shed_str(enum pk_tcp_shed cause)
+{
+    static const char *const names[PK_N_TCP_SHED] = {
+        "unsynced", "bad_length", "gap", "closed", "memory", "table"};
+    return names[cause];
 }
 
 static uint64_t sum(const uint64_t *values, size_t n)
@@ -49,8 +66,22 @@ const char *pk_stats_check(const struct pk_stats *s)
     if (s->packets != sum(s->dispositions, PK_N_DISPOSITIONS)) {
         return "packets != sum of dispositions";
     }
-    if (s->messages_udp != s->dispositions[PK_PACKET_DNS]) {
+    if (s->dispositions[PK_PACKET_FRAGMENT] + s->reassembled[PK_PACKET_FRAGMENT] !=
+        sum(s->frags, PK_N_FRAG_FATES)) {
+        return "fragments != sum of their fates";
+    }
+    if (s->frags_whole != sum(s->reassembled, PK_N_DISPOSITIONS)) {
+        return "packets put together != sum of their dispositions";
+    }
+    if (s->messages_udp != s->dispositions[PK_PACKET_DNS] + s->reassembled[PK_PACKET_DNS]) {
         return "UDP messages != packets with DNS";
+    }
+    if (s->tcp_segments != s->dispositions[PK_PACKET_TCP] + s->reassembled[PK_PACKET_TCP]) {
+        return "TCP segments != packets with TCP";
+    }
+    if (s->tcp_bytes != s->tcp_bytes_used + s->tcp_bytes_duplicate + s->tcp_bytes_pending +
+                            sum(s->tcp_shed, PK_N_TCP_SHED)) {
+        return "TCP bytes != used + duplicate + pending + shed";
     }
     if (s->dnstap.frames != sum(s->dnstap.fates, PK_N_DNSTAP_FATES)) {
         return "dnstap frames != sum of fates";
@@ -61,8 +92,9 @@ const char *pk_stats_check(const struct pk_stats *s)
     if (messages(s) != sum(s->faults, PK_N_DNS_FAULTS)) {
         return "messages != sum of parse results";
     }
-    if (messages(s) != s->unusable + s->queries + s->responses + s->ignored + s->copies) {
-        return "messages != unusable + queries + responses + ignored + copies";
+    if (messages(s) !=
+        s->unusable + s->queries + s->responses + s->ignored + s->copies + s->multicast) {
+        return "messages != unusable + queries + responses + ignored + copies + multicast";
     }
     if (s->queries != s->opened + s->retransmissions) {
         return "queries != opened + retransmissions";
@@ -173,6 +205,24 @@ static json_t *interfaces_json(const struct pk_stats *s)
     return list;
 }
 
+/* What became of fragments, of the packets they made, and of TCP bytes that no message got. */
+static void set_reassembly(json_t *root, const struct pk_stats *s)
+{
+    json_t *fragments = json_object(), *whole = json_object(), *shed = json_object();
+    for (int i = 0; i < PK_N_FRAG_FATES; i++) {
+        set(fragments, pk_frag_fate_str((enum pk_frag_fate)i), s->frags[i]);
+    }
+    for (int i = 0; i < PK_N_DISPOSITIONS; i++) {
+        set(whole, pk_disposition_str((enum pk_disposition)i), s->reassembled[i]);
+    }
+    for (int i = 0; i < PK_N_TCP_SHED; i++) {
+        set(shed, pk_tcp_shed_str((enum pk_tcp_shed)i), s->tcp_shed[i]);
+    }
+    json_object_set_new(root, "fragments", fragments);
+    json_object_set_new(root, "reassembled", whole);
+    json_object_set_new(root, "tcp_shed", shed);
+}
+
 pk_err pk_stats_json(const struct pk_stats *s, struct pk_bytes *out)
 {
     json_t *root = json_object(), *packets = json_object(), *faults = json_object();
@@ -184,6 +234,8 @@ pk_err pk_stats_json(const struct pk_stats *s, struct pk_bytes *out)
         {"messages", messages(s)},
         {"messages_udp", s->messages_udp},
         {"messages_tcp", s->messages_tcp},
+        {"messages_cut", s->messages_cut},
+        {"multicast", s->multicast},
         {"unusable", s->unusable},
         {"queries", s->queries},
         {"responses", s->responses},
@@ -210,10 +262,15 @@ pk_err pk_stats_json(const struct pk_stats *s, struct pk_bytes *out)
         {"open_now", s->open_now},
         {"held_now", s->held_now},
         {"held_shed", s->held_shed},
+        {"fragments_whole", s->frags_whole},
         {"tcp_segments", s->tcp_segments},
         {"tcp_duplicate", s->tcp_duplicate},
         {"tcp_gaps", s->tcp_gaps},
-        {"tcp_shed_bytes", s->tcp_shed_bytes},
+        {"tcp_bytes", s->tcp_bytes},
+        {"tcp_bytes_used", s->tcp_bytes_used},
+        {"tcp_bytes_duplicate", s->tcp_bytes_duplicate},
+        {"tcp_bytes_pending", s->tcp_bytes_pending},
+        {"tcp_shed_bytes", sum(s->tcp_shed, PK_N_TCP_SHED)},
         {"tcp_streams", s->tcp_streams},
         {"tcp_streams_shed", s->tcp_streams_shed},
         {"tcp_bad_length", s->tcp_bad_length},
@@ -240,6 +297,7 @@ pk_err pk_stats_json(const struct pk_stats *s, struct pk_bytes *out)
         set(packets, pk_disposition_str((enum pk_disposition)i), s->dispositions[i]);
     }
     json_object_set_new(root, "dispositions", packets);
+    set_reassembly(root, s);
     for (int i = 0; i < PK_N_DNS_FAULTS; i++) {
         set(faults, pk_dns_fault_str((enum pk_dns_fault)i), s->faults[i]);
     }
@@ -273,7 +331,9 @@ void pk_stats_health(const struct pk_stats *now, const struct pk_stats *before,
             [PK_HEALTH_NOT_DNS] =
                 DELTA(dispositions[PK_PACKET_NOT_DNS]) + DELTA(dispositions[PK_PACKET_EMPTY]) +
                 DELTA(dnstap.fates[PK_DNSTAP_UNUSED]) + DELTA(dnstap.fates[PK_DNSTAP_LATE]) +
-                DELTA(dnstap.fates[PK_DNSTAP_EMPTY]) + DELTA(dnstap.fates[PK_DNSTAP_UNKNOWN]),
+                DELTA(dnstap.fates[PK_DNSTAP_EMPTY]) + DELTA(dnstap.fates[PK_DNSTAP_UNKNOWN]) +
+                DELTA(dispositions[PK_PACKET_TUNNEL]) + DELTA(dispositions[PK_PACKET_TOO_DEEP]) +
+                DELTA(dispositions[PK_PACKET_ICMP_QUOTE]),
             [PK_HEALTH_SNAPPED] = DELTA(dispositions[PK_PACKET_SNAPPED]),
             [PK_HEALTH_BAD_PACKET] =
                 DELTA(dispositions[PK_PACKET_BAD_LINK]) + DELTA(dispositions[PK_PACKET_BAD_IP]) +
@@ -281,7 +341,8 @@ void pk_stats_health(const struct pk_stats *now, const struct pk_stats *before,
                 DELTA(dnstap.fates[PK_DNSTAP_MALFORMED]) + DELTA(dnstap.fates[PK_DNSTAP_OVERSIZE]),
             [PK_HEALTH_FRAGMENTS] = DELTA(dispositions[PK_PACKET_FRAGMENT]),
             [PK_HEALTH_TCP_SEGMENTS] = DELTA(tcp_segments),
-            [PK_HEALTH_TCP_SHED] = DELTA(tcp_shed_bytes),
+            [PK_HEALTH_TCP_SHED] =
+                sum(now->tcp_shed, PK_N_TCP_SHED) - sum(before->tcp_shed, PK_N_TCP_SHED),
             [PK_HEALTH_MESSAGES] = messages(now) - messages(before),
             [PK_HEALTH_MALFORMED] = DELTA(unusable),
             [PK_HEALTH_QUERIES] = DELTA(queries),

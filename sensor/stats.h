@@ -20,6 +20,9 @@ enum pk_disposition {
     PK_PACKET_BAD_IP,
     PK_PACKET_BAD_TRANSPORT, /* UDP or TCP header */
     PK_PACKET_EMPTY,         /* UDP to a DNS port without payload */
+    PK_PACKET_TUNNEL,        /* a tunnel that is not understood, or encrypted */
+    PK_PACKET_TOO_DEEP,      /* more encapsulations than PK_VIA_MAX */
+    PK_PACKET_ICMP_QUOTE,    /* DNS quoted in an ICMP error: no observation */
     PK_N_DISPOSITIONS,
 };
 const char *pk_disposition_str(enum pk_disposition disposition);
@@ -75,6 +78,32 @@ struct pk_interface_stats {
     uint64_t openings;
 };
 
+/* What became of an IP fragment; each counts in exactly one. */
+enum pk_frag_fate {
+    PK_FRAG_USED,      /* in a whole packet */
+    PK_FRAG_NOT_DNS,   /* of a packet whose first part is neither DNS nor a tunnel */
+    PK_FRAG_DUPLICATE, /* an exact copy */
+    PK_FRAG_OVERLAP,   /* of a packet whose parts overlap or end twice */
+    PK_FRAG_BAD,       /* of a packet with a part that cannot be right, or with too many */
+    PK_FRAG_TIMEOUT,   /* the rest did not come in time, or before the input ended */
+    PK_FRAG_SHED,      /* table or memory full */
+    PK_FRAG_PENDING,   /* held now */
+    PK_N_FRAG_FATES,
+};
+const char *pk_frag_fate_str(enum pk_frag_fate fate);
+
+/* Why TCP payload bytes were given up. */
+enum pk_tcp_shed {
+    PK_TCP_SHED_UNSYNCED, /* picked up in the middle, or after a gap, and no message begins here */
+    PK_TCP_SHED_BAD_LENGTH, /* behind a length that no message has */
+    PK_TCP_SHED_GAP,        /* an unfinished message before a gap */
+    PK_TCP_SHED_CLOSED, /* an unfinished message when the stream ended, fell idle or was reset */
+    PK_TCP_SHED_MEMORY, /* no room in the budget */
+    PK_TCP_SHED_TABLE,  /* the stream table was full */
+    PK_N_TCP_SHED,
+};
+const char *pk_tcp_shed_str(enum pk_tcp_shed cause);
+
 /* Everything after the interfaces is a uint64_t that can be summed over threads, also within the structs; pk_stats_add relies on it. */
 struct pk_stats {
     struct pk_interface_stats interfaces[PK_STATS_MAX_INTERFACES];
@@ -83,7 +112,12 @@ struct pk_stats {
     struct pk_dnstap_stats dnstap;
     uint64_t upstream; /* transactions of servers among themselves, not activity */
     uint64_t dispositions[PK_N_DISPOSITIONS];
+    uint64_t frags[PK_N_FRAG_FATES];
+    uint64_t frags_whole;                    /* packets put together */
+    uint64_t reassembled[PK_N_DISPOSITIONS]; /* what became of them */
     uint64_t messages_udp, messages_tcp;
+    uint64_t messages_cut;                /* by the snap length; part of messages_udp */
+    uint64_t multicast;                   /* mDNS and LLMNR messages: listed, not paired */
     uint64_t faults[PK_N_DNS_FAULTS];     /* of messages; OK and TRAILING are usable */
     uint64_t unusable;                    /* messages without a usable header and question */
     uint64_t queries, responses, ignored; /* usable messages: ignored are other opcodes */
@@ -99,8 +133,9 @@ struct pk_stats {
     uint64_t open_now, held_now,
         transfers_now; /* levels: queries open, responses held, queries open that have part of their transfer */
     uint64_t held_shed; /* responses before their query that found no place */
-    uint64_t tcp_segments, tcp_duplicate, tcp_gaps, tcp_shed_bytes, tcp_streams, tcp_streams_shed,
-        tcp_bad_length;
+    uint64_t tcp_segments, tcp_duplicate, tcp_gaps, tcp_streams, tcp_streams_shed, tcp_bad_length;
+    uint64_t tcp_bytes; /* payload: used + duplicate + shed + pending */
+    uint64_t tcp_bytes_used, tcp_bytes_duplicate, tcp_bytes_pending, tcp_shed[PK_N_TCP_SHED];
     uint64_t rrsets, rrsets_refused, rrsets_shed;
     uint64_t in_scope, negative, positive, merge_shed;
     uint64_t rows, batches;

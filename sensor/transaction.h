@@ -9,23 +9,29 @@
 #include "picket/dnsmsg.h"
 #include "picket/observation.h"
 
+#include "via.h"
+
 /* One DNS message as it was seen. `dns` and what it borrows is good only during the call that hands it over. */
 struct pk_message {
     int64_t ts_us;
     uint64_t frame; /* number of the packet that completed it, from 1 over all files read */
     struct pk_addr src, dst;
     uint16_t sport, dport;
-    uint8_t transport;  /* enum pk_transport */
-    const char *via;    /* encapsulation, outermost first ("vlan"), or NULL */
-    uint16_t interface; /* where it was captured: of struct pk_raw_packet */
+    uint8_t transport; /* enum pk_transport */
+    const char
+        *via; /* the source that told of it where it was no packet ("dnstap:client"), else NULL */
+    struct pk_via layers; /* encapsulation of its packet, outermost first */
+    uint16_t interface;   /* where it was captured: of struct pk_raw_packet */
     bool
         is_fragmented; /* from IP fragments: who guesses the second can replace it (never into history) */
     uint8_t
         vantage; /* enum pk_vantage when the source knows it (dnstap), else PK_VANTAGE_UNKNOWN */
     bool is_upstream; /* a server's own question to another server: history, never activity */
     struct pk_name
-        zone;        /* the zone the asking resolver took the server to serve; len 0: not known */
-    uint64_t digest; /* pk_hash_quick of the bytes of dns */
+        zone;          /* the zone the asking resolver took the server to serve; len 0: not known */
+    uint64_t digest;   /* pk_hash_quick of the bytes of dns */
+    bool is_cut;       /* the capture cut its end off */
+    bool is_multicast; /* mDNS or LLMNR: shown, never paired */
     struct pk_dnsmsg dns;
 };
 

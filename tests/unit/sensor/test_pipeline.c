@@ -210,7 +210,7 @@ static void copies_are_listed_among_the_messages(void **state)
     fixture_free(f);
 }
 
-static void packets_cut_by_the_capture_are_counted_and_nothing_else(void **state)
+static void messages_cut_by_the_capture_are_shown_as_far_as_they_go(void **state)
 {
     (void)state;
     struct fixture *f = fixture_new(PK_OUTPUT_MESSAGES);
@@ -219,8 +219,12 @@ static void packets_cut_by_the_capture_are_counted_and_nothing_else(void **state
         .link = PK_BUILD_ETHERNET, .src = 1, .dst = 53, .sport = 4000, .dport = 53};
     size_t len = pk_build_query(wire, 7, "www.example.com.", 1);
     give(f, &flow, wire, len, 1);
+    give(f, &flow, wire, len, len - 11);
     finish(f);
-    assert_int_equal(n_lines(f), 0);
+    assert_int_equal(n_lines(f), 1);
+    assert_non_null(strstr(f->text, "\"cut\":true"));
+    assert_int_equal(f->stats.messages_cut, 1);
+    assert_int_equal(f->stats.unusable, 1);
     assert_int_equal(f->stats.dispositions[PK_PACKET_SNAPPED], 1);
     fixture_free(f);
 }
@@ -283,7 +287,7 @@ int main(void)
         cmocka_unit_test(every_leg_of_a_container_host_is_one_transaction_of_the_pod),
         cmocka_unit_test(a_question_asked_again_after_its_answer_is_no_copy),
         cmocka_unit_test(copies_are_listed_among_the_messages),
-        cmocka_unit_test(packets_cut_by_the_capture_are_counted_and_nothing_else),
+        cmocka_unit_test(messages_cut_by_the_capture_are_shown_as_far_as_they_go),
         cmocka_unit_test(messages_of_other_opcodes_are_shown_but_not_paired),
         cmocka_unit_test(counters_balance_under_damage),
     };

@@ -12,16 +12,29 @@
 static struct pk_stats balanced(void)
 {
     return (struct pk_stats){
-        .packets = 12,
-        .dispositions = {[PK_PACKET_DNS] = 8, [PK_PACKET_TCP] = 3, [PK_PACKET_NOT_DNS] = 1},
+        .packets = 15,
+        .dispositions = {[PK_PACKET_DNS] = 7,
+            [PK_PACKET_TCP] = 3,
+            [PK_PACKET_NOT_DNS] = 2,
+            [PK_PACKET_FRAGMENT] = 3},
+        .frags = {[PK_FRAG_USED] = 2, [PK_FRAG_OVERLAP] = 1},
+        .frags_whole = 1,
+        .reassembled = {[PK_PACKET_DNS] = 1},
         .messages_udp = 8,
         .messages_tcp = 2,
+        .tcp_segments = 3,
+        .tcp_bytes = 100,
+        .tcp_bytes_used = 60,
+        .tcp_bytes_duplicate = 20,
+        .tcp_bytes_pending = 15,
+        .tcp_shed = {[PK_TCP_SHED_GAP] = 5},
+        .multicast = 1,
         .faults = {[PK_DNS_OK] = 9, [PK_DNS_SHORT_HEADER] = 1},
         .unusable = 1,
-        .queries = 5,
+        .queries = 4,
         .responses = 4,
         .opened = 4,
-        .retransmissions = 1,
+        .retransmissions = 0,
         .matched = 2,
         .unsolicited = 1,
         .mismatched = 1,
@@ -48,6 +61,17 @@ static void one_too_many_is_noticed_everywhere(void **state)
         &stats.packets,
         &stats.dispositions[PK_PACKET_DNS],
         &stats.dispositions[PK_PACKET_EMPTY],
+        &stats.dispositions[PK_PACKET_FRAGMENT],
+        &stats.frags[PK_FRAG_PENDING],
+        &stats.frags_whole,
+        &stats.reassembled[PK_PACKET_TUNNEL],
+        &stats.tcp_segments,
+        &stats.tcp_bytes,
+        &stats.tcp_bytes_used,
+        &stats.tcp_bytes_duplicate,
+        &stats.tcp_bytes_pending,
+        &stats.tcp_shed[PK_TCP_SHED_TABLE],
+        &stats.multicast,
         &stats.messages_udp,
         &stats.messages_tcp,
         &stats.faults[PK_DNS_TRAILING],
@@ -86,7 +110,7 @@ static void json_says_whether_it_balances(void **state)
     pk_bytes_init(&text, 1 << 16);
     assert_int_equal(pk_stats_json(&stats, &text), PK_OK);
     assert_non_null(strstr(pk_bytes_text(&text), "\"balanced\":true"));
-    assert_non_null(strstr(pk_bytes_text(&text), "\"packets\":12"));
+    assert_non_null(strstr(pk_bytes_text(&text), "\"packets\":15"));
     pk_bytes_clear(&text);
     stats.packets++;
     assert_int_equal(pk_stats_json(&stats, &text), PK_OK);
