@@ -38,8 +38,6 @@ static void render(struct pk_pipeline_counters *c, struct pk_bytes *out)
         {"picket_rows_committed_total", "counter", "Rows in committed batches.",
             atomic_load(&c->rows_committed)},
         {"picket_commits_total", "counter", "Transactions.", atomic_load(&c->commits)},
-        {"picket_commit_microseconds_total", "counter", "Time spent in transactions.",
-            atomic_load(&c->commit_us)},
         {"picket_store_failures_total", "counter", "Failures of the database that were retried.",
             atomic_load(&c->store_failures)},
         {"picket_ingest_restarts_total", "counter", "Ingest children that died.",
@@ -71,6 +69,12 @@ static void render(struct pk_pipeline_counters *c, struct pk_bytes *out)
         pk_bytes_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %" PRIu64 "\n", rows[i].name,
             rows[i].help, rows[i].name, rows[i].type, rows[i].name, rows[i].v);
     }
+    uint64_t us = atomic_load(&c->commit_us); /* Prometheus counts time in seconds */
+    pk_bytes_printf(out,
+        "# HELP picket_commit_seconds_total Time spent in transactions.\n"
+        "# TYPE picket_commit_seconds_total counter\n"
+        "picket_commit_seconds_total %" PRIu64 ".%06" PRIu64 "\n",
+        us / 1000000, us % 1000000);
 }
 
 static enum MHD_Result respond(

@@ -213,6 +213,14 @@ static int take(struct pk_options *options, int option, const char *value)
     return PK_OPTIONS_RUN;
 }
 
+/* "site" or "tenant/site". */
+static bool is_site(const char *text)
+{
+    const char *slash = strchr(text, '/');
+    return *text != '\0' &&
+           (!slash || (slash > text && slash[1] != '\0' && !strchr(slash + 1, '/')));
+}
+
 static int check(const struct pk_options *options)
 {
     if (options->command == PK_COMMAND_SHIP && !options->config) {
@@ -233,6 +241,9 @@ static int check(const struct pk_options *options)
     if (options->write && !options->site) {
         return wrong(
             "--write", options->write, "needs --site, so that the replay knows where it was seen");
+    }
+    if (options->site && !is_site(options->site)) {
+        return wrong("--site", options->site, "TENANT/SITE, or the site alone");
     }
     if (options->client_key && !options->scope) {
         return wrong("--client-key", options->client_key,

@@ -466,22 +466,29 @@ static bool check_key(struct context *c)
     return c->key.is_known;
 }
 
-/* An administrator's query names its tenant; a tenant's key is bound to its own. */
+/* An administrator's query names its tenant; a tenant's key is bound to its own, and asking for another is refused, not answered with the wrong one. */
 static bool find_tenant(struct context *c)
 {
     const char *name = pk_http_query(c->request, "tenant");
-    c->tenant = c->key.tenant;
-    if (!c->key.is_admin) {
-        return true;
-    }
     if (!name) {
-        refuse(c->response, BAD_REQUEST, "an administrator's key needs ?tenant=NAME here");
-        return false;
+        c->tenant = c->key.tenant;
+        if (c->key.is_admin) {
+            refuse(c->response, BAD_REQUEST, "an administrator's key needs ?tenant=NAME here");
+        }
+        return !c->key.is_admin;
     }
     pk_err err = pk_store_find_tenant(c->routes->reader, name, &c->tenant);
     if (err != PK_OK) {
         refuse_store(c, c->routes->reader, err);
         return false;
+    }
+    if (!c->key.is_admin) {
+        if (c->tenant.v != c->key.tenant.v) { /* the same words for a tenant that does not exist */
+            c->routes->n_refused++;
+            refuse(c->response, FORBIDDEN, "this key is not for that tenant");
+            return false;
+        }
+        return true;
     }
     if (c->tenant.v == 0) {
         refuse(c->response, NOT_FOUND, "there is no such tenant");
