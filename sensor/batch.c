@@ -84,16 +84,17 @@ static void begin(struct pk_batcher *batcher, enum pk_batch_kind kind)
 
 /* One row of any kind: add it, sealing in between when the batch is full. */
 static void add(struct pk_batcher *batcher, enum pk_batch_kind kind,
-    pk_err (*add_row)(struct pk_batch_builder *, const void *), const void *row)
+    pk_err (*add_row)(struct pk_batch_builder *, const void *, const struct pk_row_numbers *),
+    const void *row, const struct pk_row_numbers *numbers)
 {
     if (batcher->info.kind != kind) {
         begin(batcher, kind);
     }
-    pk_err err = add_row(batcher->builder, row);
+    pk_err err = add_row(batcher->builder, row, numbers);
     if (err == PK_ERR_LIMIT && pk_batch_builder_rows(batcher->builder) > 0) {
         batcher->info.flags |= PK_BATCH_PARTIAL;
         begin(batcher, kind);
-        err = add_row(batcher->builder, row);
+        err = add_row(batcher->builder, row, numbers);
     }
     if (err == PK_ERR_UNSUPPORTED || err == PK_ERR_LIMIT) {
         batcher->stats->rrsets_shed += kind == PK_BATCH_RRSET;
@@ -103,19 +104,22 @@ static void add(struct pk_batcher *batcher, enum pk_batch_kind kind,
     }
 }
 
-static pk_err add_activity(struct pk_batch_builder *builder, const void *row)
+static pk_err add_activity(
+    struct pk_batch_builder *builder, const void *row, const struct pk_row_numbers *numbers)
 {
-    return pk_batch_add_activity(builder, row);
+    return pk_batch_add_numbered_activity(builder, row, numbers);
 }
 
-static pk_err add_rrset(struct pk_batch_builder *builder, const void *row)
+static pk_err add_rrset(
+    struct pk_batch_builder *builder, const void *row, const struct pk_row_numbers *numbers)
 {
-    return pk_batch_add_rrset(builder, row);
+    return pk_batch_add_numbered_rrset(builder, row, numbers);
 }
 
-static pk_err add_negative(struct pk_batch_builder *builder, const void *row)
+static pk_err add_negative(
+    struct pk_batch_builder *builder, const void *row, const struct pk_row_numbers *numbers)
 {
-    return pk_batch_add_negative(builder, row);
+    return pk_batch_add_numbered_negative(builder, row, numbers);
 }
 
 static void on_window(void *arg, const struct pk_batch_info *info)
@@ -125,19 +129,21 @@ static void on_window(void *arg, const struct pk_batch_info *info)
     batcher->info.kind = (enum pk_batch_kind)0;
 }
 
-static void on_activity(void *arg, const struct pk_activity *row)
+static void on_activity(
+    void *arg, const struct pk_activity *row, const struct pk_row_numbers *numbers)
 {
-    add(arg, PK_BATCH_ACTIVITY, add_activity, row);
+    add(arg, PK_BATCH_ACTIVITY, add_activity, row, numbers);
 }
 
-static void on_rrset(void *arg, const struct pk_rrset *row)
+static void on_rrset(void *arg, const struct pk_rrset *row, const struct pk_row_numbers *numbers)
 {
-    add(arg, PK_BATCH_RRSET, add_rrset, row);
+    add(arg, PK_BATCH_RRSET, add_rrset, row, numbers);
 }
 
-static void on_negative(void *arg, const struct pk_negative *row)
+static void on_negative(
+    void *arg, const struct pk_negative *row, const struct pk_row_numbers *numbers)
 {
-    add(arg, PK_BATCH_NEGATIVE, add_negative, row);
+    add(arg, PK_BATCH_NEGATIVE, add_negative, row, numbers);
 }
 
 static void on_window_end(void *arg)

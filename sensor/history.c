@@ -12,46 +12,51 @@
 #include "picket/hash.h"
 #include "picket/rdata.h"
 
+#include "repeats.h"
+
 enum {
-    CACHE_SLOTS = 4096,
+    CACHE_SLOTS = 1 << 16,
     SCRATCH_BYTES = 1 << 20,
     MAX_CHAIN = 64 /* resolvers give up long before */
 };
 
-struct cached {
-    uint64_t hash; /* of the lower-cased name; 0: empty */
-    uint8_t strip;
-};
+/* The hash of the lower-cased name without its low byte; there: how many labels to strip. 0: empty. */
+typedef uint64_t psl_entry;
 
 struct record {
     struct pk_rr rr;
     struct pk_name owner;            /* lower case */
     uint32_t rdata_start, rdata_len; /* in scratch */
+    unsigned number;                 /* in the message, from 0 */
     bool is_done;
     bool is_on_chain;
 };
 
 struct pk_history {
     struct pk_stats *stats;
-    pk_history_cb on_rrset;
-    void *arg;
+    struct pk_history_sink sink;
+    struct pk_repeats *repeats; /* NULL: the sink keeps no rows */
+    struct pk_repeat made;      /* of the response in hand */
     psl_ctx_t *psl; /* owned; NULL: no list on this machine, names fall to their last two labels */
-    struct cached cache[CACHE_SLOTS];
+    psl_entry cache[CACHE_SLOTS];
     struct record records[PK_HISTORY_MAX_RECORDS];
     struct pk_slice rdata[PK_HISTORY_MAX_RECORDS];
     struct pk_bytes scratch;
 };
 
 pk_err pk_history_new(
-    struct pk_stats *stats, pk_history_cb on_rrset, void *arg, struct pk_history **out_history)
+    struct pk_stats *stats, const struct pk_history_sink *sink, struct pk_history **out_history)
 {
     struct pk_history *history = calloc(1, sizeof *history);
     if (!history) {
         return PK_ERR_NOMEM;
     }
     history->stats = stats;
-    history->on_rrset = on_rrset;
-    history->arg = arg;
+    history->sink = *sink;
+    if (sink->enter && pk_repeats_new(&history->repeats) != PK_OK) {
+        free(history);
+        return PK_ERR_NOMEM;
+    }
     history->psl = psl_latest(NULL);
     pk_bytes_init(&history->scratch, SCRATCH_BYTES);
     *out_history = history;
@@ -62,6 +67,7 @@ void pk_history_free(struct pk_history *history)
 {
     if (history) {
         psl_free(history->psl);
+        pk_repeats_free(history->repeats);
         pk_bytes_done(&history->scratch);
         free(history);
     }
@@ -98,12 +104,14 @@ static uint8_t strip_of(struct pk_history *history, const struct pk_name *name)
 static void registrable(
     struct pk_history *history, const struct pk_name *name, struct pk_name *out_domain)
 {
-    uint64_t hash = pk_name_hash(name) | 1;
-    struct cached *cached = &history->cache[hash >> 8 & (CACHE_SLOTS - 1)];
-    if (cached->hash != hash || cached->strip > name->n_labels) {
-        *cached = (struct cached){.hash = hash, .strip = strip_of(history, name)};
+    uint64_t hash = pk_hash_quick(name->wire, name->len);
+    psl_entry *cached = &history->cache[hash >> 8 & (CACHE_SLOTS - 1)];
+    uint8_t strip = (uint8_t)*cached;
+    if ((*cached ^ hash) >> 8 != 0 || *cached == 0 || strip > name->n_labels) {
+        strip = strip_of(history, name);
+        *cached = (hash & ~(uint64_t)UINT8_MAX) | strip;
     }
-    pk_name_strip(name, cached->strip, out_domain);
+    pk_name_strip(name, strip, out_domain);
 }
 
 /* --- what kind of answer --- */
@@ -186,18 +194,21 @@ static size_t collect(struct pk_history *history, const struct pk_dnsmsg *msg)
     struct pk_rr_iter iter;
     struct pk_rr rr;
     size_t n = 0;
+    unsigned number = 0;
     pk_bytes_clear(&history->scratch);
     pk_rr_iter_init(&iter, msg);
-    while (pk_rr_next(&iter, &rr)) {
+    for (; pk_rr_next(&iter, &rr); number++) {
         if (is_meta(rr.type) || rr.class != PK_CLASS_IN) {
             continue;
         }
         if (n == PK_HISTORY_MAX_RECORDS) {
+            history->made.is_whole = false;
             history->stats->rrsets_shed++;
             return 0;
         }
         struct record *record = &history->records[n];
         record->rr = rr;
+        record->number = number;
         record->is_done = false;
         record->is_on_chain = false;
         record->rdata_start = (uint32_t)history->scratch.len;
@@ -207,6 +218,7 @@ static size_t collect(struct pk_history *history, const struct pk_dnsmsg *msg)
         record->rdata_len = (uint32_t)history->scratch.len - record->rdata_start;
         if (record->rdata_len >
             UINT16_MAX) { /* names written out can swell it (CVE-2020-1350): nobody can have sent that */
+            history->made.is_whole = false;
             history->stats->rrsets_shed++;
             return 0;
         }
@@ -214,6 +226,12 @@ static size_t collect(struct pk_history *history, const struct pk_dnsmsg *msg)
     }
     history->stats->rrsets_shed += history->scratch.err != PK_OK;
     return history->scratch.err == PK_OK ? n : 0;
+}
+
+static void refuse(struct pk_history *history)
+{
+    history->stats->rrsets_refused++;
+    history->made.n_refused++;
 }
 
 static int compare_slices(const void *a, const void *b)
@@ -263,6 +281,7 @@ static void report(struct pk_history *history, const struct pk_transaction *tran
                          (i == first || pk_name_equal(&record->owner, &head->owner));
         if (is_fellow) {
             record->is_done = true;
+            pk_repeat_belongs(&history->made, record->number);
             history->rdata[rrset.n_rdata++] =
                 (struct pk_slice){history->scratch.data + record->rdata_start, record->rdata_len};
             rrset.ttl_min_s =
@@ -278,7 +297,7 @@ static void report(struct pk_history *history, const struct pk_transaction *tran
     }
     rrset.n_rdata = sort_unique(history->rdata, rrset.n_rdata);
     history->stats->rrsets++;
-    history->on_rrset(history->arg, &rrset);
+    pk_repeat_row(&history->made, history->sink.rrset(history->sink.arg, &rrset));
 }
 
 /* The deepest zone the authority section names that encloses the QNAME and lies at or below `registrable`: a server must not widen its own bailiwick by
@@ -363,7 +382,7 @@ static void report_answer(struct pk_history *history, const struct pk_transactio
             registrable(history, &record->owner, &own);
             report(history, transaction, i, n, trust, &own);
         } else {
-            history->stats->rrsets_refused++;
+            refuse(history);
         }
     }
 }
@@ -409,25 +428,27 @@ static void report_referral(struct pk_history *history, const struct pk_transact
             is_server_of(history, n, &cut, &record->owner)) {
             report(history, transaction, i, n, PK_TRUST_GLUE, &parent);
         } else {
-            history->stats->rrsets_refused++;
+            refuse(history);
         }
     }
 }
 
-void pk_history_transaction(struct pk_history *history, const struct pk_transaction *transaction)
+/* Whether history looks at this response at all. */
+static bool is_fit(const struct pk_transaction *transaction)
 {
     if (transaction->outcome != PK_OUTCOME_ANSWERED || !transaction->response ||
         transaction->query.opcode != PK_OPCODE_QUERY || !transaction->query.has_question ||
         transaction->query.question.class != PK_CLASS_IN || transaction->transfer_records > 0) {
-        return;
+        return false;
     }
-    enum pk_dns_fault fault = transaction->response->dns.fault;
-    if ((fault != PK_DNS_OK && fault != PK_DNS_TRAILING) ||
-        !transaction->response->dns.has_question) {
-        return;
-    }
+    const struct pk_dnsmsg *msg = &transaction->response->dns;
+    return (msg->fault == PK_DNS_OK || msg->fault == PK_DNS_TRAILING) && msg->has_question;
+}
+
+static void take_apart(
+    struct pk_history *history, const struct pk_transaction *transaction, enum pk_answer_kind kind)
+{
     struct pk_name qname = transaction->query.question.name;
-    enum pk_answer_kind kind = pk_history_answer_kind(transaction);
     const struct pk_dnsmsg *msg = &transaction->response->dns;
     bool has_chain =
         kind == PK_ANSWER_NXDOMAIN &&
@@ -438,4 +459,77 @@ void pk_history_transaction(struct pk_history *history, const struct pk_transact
     } else if (kind == PK_ANSWER_REFERRAL) {
         report_referral(history, transaction, collect(history, msg), &qname);
     }
+}
+
+/* Whether it may be told from the message's bytes alone what history makes of it. */
+static bool is_plain(const struct pk_message *response)
+{
+    return response->zone.len == 0 && !response->is_fragmented;
+}
+
+/* Tells the sink that the rows of a remembered response came once more. */
+static void tell_repeat(struct pk_history *history, const struct pk_transaction *transaction,
+    const struct pk_repeat *repeat, const uint32_t *ttls_s)
+{
+    for (unsigned row = 0; row < repeat->n_rows; row++) {
+        uint32_t ttl_min_s = UINT32_MAX, ttl_max_s = 0;
+        for (unsigned i = 0; i < repeat->n_records; i++) {
+            if (repeat->row_of[i] == row) {
+                ttl_min_s = ttls_s[i] < ttl_min_s ? ttls_s[i] : ttl_min_s;
+                ttl_max_s = ttls_s[i] > ttl_max_s ? ttls_s[i] : ttl_max_s;
+            }
+        }
+        history->sink.repeat(history->sink.arg, repeat->rows[row], transaction->response_ts_us,
+            ttl_min_s, ttl_max_s);
+    }
+    history->stats->rrsets += repeat->n_rows;
+    history->stats->rrsets_refused += repeat->n_refused;
+}
+
+static struct pk_answer answer_of(
+    struct pk_history *history, const struct pk_transaction *transaction)
+{
+    struct pk_answer answer = {.kind = pk_history_answer_kind(transaction)};
+    if (answer.kind == PK_ANSWER_DATA) {
+        answer.digest = pk_history_answer_digest(history, transaction->response, &answer.min_ttl_s);
+    }
+    return answer;
+}
+
+void pk_history_transaction(struct pk_history *history, const struct pk_transaction *transaction,
+    struct pk_answer *out_answer)
+{
+    bool fits = is_fit(transaction);
+    bool may_keep = false;
+    pk_repeat_begin(&history->made, 0);
+    if (fits && history->repeats && is_plain(transaction->response)) {
+        uint32_t epoch = history->sink.enter(history->sink.arg, transaction->response_ts_us);
+        const uint32_t *ttls_s;
+        if (pk_repeats_find(
+                history->repeats, epoch, &transaction->response->dns, &history->made, &ttls_s)) {
+            tell_repeat(history, transaction, &history->made, ttls_s);
+            *out_answer = history->made.answer;
+            out_answer->min_ttl_s =
+                pk_repeat_min_ttl(&transaction->response->dns, out_answer, ttls_s);
+            return;
+        }
+        may_keep = true;
+        history->made.epoch = epoch;
+    }
+    struct pk_answer answer = answer_of(history, transaction);
+    if (fits) {
+        take_apart(history, transaction, answer.kind);
+    }
+    if (may_keep && history->sink.enter(history->sink.arg, transaction->response_ts_us) ==
+                        history->made.epoch) { /* else some of the rows are gone already */
+        history->made.answer = answer;
+        pk_repeats_keep(history->repeats, &history->made);
+    }
+    *out_answer = answer;
+}
+
+size_t pk_history_bound_bytes(void)
+{
+    return sizeof(struct pk_history) + pk_bytes_bound_bytes(SCRATCH_BYTES) +
+           pk_repeats_bound_bytes();
 }

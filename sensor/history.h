@@ -25,13 +25,35 @@ enum {
 
 struct pk_history;
 
-/* One RRset of one response: count 1, both times the response's. Borrowed during the call. */
-typedef void (*pk_history_cb)(void *arg, const struct pk_rrset *rrset);
+/* Where RRsets go.
+ *
+ * A resolver's or a root server's answers are mostly the same few over and over, and taking one apart again cost more than all the rest. A sink that
+ * keeps rows can be told instead that the rows of a response came once more: enter and repeat are both set, and rrset gives each row a number. */
+struct pk_history_sink {
+    void *arg;
+    /* One RRset of one response: count 1, both times the response's. Borrowed during the call. The number of its row, or PK_HISTORY_NO_ROW. */
+    uint32_t (*rrset)(void *arg, const struct pk_rrset *rrset);
+    /* Time is now ts_us; numbers given before are good while what comes back is the same. NULL: nothing is remembered. */
+    uint32_t (*enter)(void *arg, int64_t ts_us);
+    void (*repeat)(void *arg, uint32_t row, int64_t ts_us, uint32_t ttl_min_s, uint32_t ttl_max_s);
+};
+#define PK_HISTORY_NO_ROW UINT32_MAX
+
+/* What came back, as an activity row tells it. */
+struct pk_answer {
+    enum pk_answer_kind kind;
+    uint64_t digest; /* pk_history_answer_digest, of DATA; else 0 */
+    uint32_t min_ttl_s;
+};
 
 pk_err pk_history_new(
-    struct pk_stats *stats, pk_history_cb on_rrset, void *arg, struct pk_history **out_history);
+    struct pk_stats *stats, const struct pk_history_sink *sink, struct pk_history **out_history);
 void pk_history_free(struct pk_history *history);
-void pk_history_transaction(struct pk_history *history, const struct pk_transaction *transaction);
+/* Reports the RRsets. */
+void pk_history_transaction(struct pk_history *history, const struct pk_transaction *transaction,
+    struct pk_answer *out_answer);
+/* What it can come to hold, in bytes, without the public suffix list. */
+size_t pk_history_bound_bytes(void);
 
 /* RFC 2308 s2: what kind of answer this is. */
 enum pk_answer_kind pk_history_answer_kind(const struct pk_transaction *transaction);

@@ -1,96 +1,33 @@
-/* Three tables of one shape: rows in an array, a keyed index over them, their names and RDATA in one arena that is forgotten with the window.
+/* From transactions and RRsets to the rows of a window.
  *
- * Rows are keyed by bytes: what identifies a row is written into a key, the key is interned in the arena, the index compares keys. */
+ * The tables are window.c's, who may be named is client.c's; here is when a window begins and ends, what the scope lets through, and how a row takes in one
+ * more observation. */
 #include "merge.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include <sodium.h>
-
-#include "picket/hash.h"
-#include "picket/map.h"
-
 #include "pairing.h"
-
-enum {
-    MAX_KEY = 1024,
-    MAX_SET = 512
-};
-
-struct row {
-    uint32_t key_start, key_len; /* in the arena */
-    uint32_t index;              /* of the kind's own data */
-};
-
-struct table {
-    const struct pk_merge *merge; /* for the arena, when comparing */
-    struct row *rows;
-    uint32_t n;
-    struct pk_map map;
-};
-
-struct server {
-    struct pk_addr addr;
-    uint8_t vantage;
-};
+#include "vantage.h"
+#include "window.h"
 
 struct pk_merge {
     struct pk_merge_options options;
+    struct pk_client_rules rules;
     struct pk_stats *stats;
     struct pk_merge_sink sink;
-    struct pk_history *digester; /* for answer digests only */
     int64_t window_start_us;
     bool is_open;
-    struct pk_bytes arena;
-    struct table activity, rrsets, negatives;
-    struct pk_activity *activity_rows;
-    struct pk_rrset *rrset_rows;
-    struct pk_negative *negative_rows;
-    struct server *servers;
-    struct pk_map server_map;
-    uint32_t n_servers;
-    struct pk_slice set[MAX_SET];
+    uint32_t part; /* counts what has been given out: the rows' numbers are good within one */
+    struct window window;
+    struct pk_vantages *vantages;
 };
 
-struct wanted {
-    const uint8_t *key;
-    size_t len;
-};
-
-static bool is_row(const void *entries, uint32_t entry, const void *key)
+static void set_options(struct pk_merge *merge, const struct pk_merge_options *options)
 {
-    const struct table *table = entries;
-    const struct row *row = &table->rows[entry];
-    const struct wanted *wanted = key;
-    return row->key_len == wanted->len &&
-           memcmp(table->merge->arena.data + row->key_start, wanted->key, wanted->len) == 0;
-}
-
-static bool is_server(const void *entries, uint32_t entry, const void *key)
-{
-    return pk_addr_equal(&((const struct server *)entries)[entry].addr, key);
-}
-
-static pk_err table_init(struct table *table, const struct pk_merge *merge)
-{
-    table->merge = merge;
-    table->rows = malloc(PK_MERGE_MAX_ROWS * sizeof *table->rows);
-    return table->rows ? pk_map_init(&table->map, PK_MERGE_MAX_ROWS, is_row) : PK_ERR_NOMEM;
-}
-
-static void table_done(struct table *table)
-{
-    free(table->rows);
-    if (table->map.slots) {
-        pk_map_done(&table->map);
-    }
-}
-
-static void ignore_rrset(void *arg, const struct pk_rrset *rrset)
-{
-    (void)arg;
-    (void)rrset;
+    merge->options = *options;
+    merge->rules = (struct pk_client_rules){
+        .site = options->tenant ? options->site : NULL, .client_key = options->client_key};
 }
 
 pk_err pk_merge_new(const struct pk_merge_options *options, struct pk_stats *stats,
@@ -100,21 +37,10 @@ pk_err pk_merge_new(const struct pk_merge_options *options, struct pk_stats *sta
     if (!merge) {
         return PK_ERR_NOMEM;
     }
-    merge->options = *options;
+    set_options(merge, options);
     merge->stats = stats;
     merge->sink = *sink;
-    pk_bytes_init(&merge->arena, PK_MERGE_MAX_BYTES);
-    merge->activity_rows = malloc(PK_MERGE_MAX_ROWS * sizeof *merge->activity_rows);
-    merge->rrset_rows = malloc(PK_MERGE_MAX_ROWS * sizeof *merge->rrset_rows);
-    merge->negative_rows = malloc(PK_MERGE_MAX_ROWS * sizeof *merge->negative_rows);
-    merge->servers = malloc(PK_MERGE_MAX_SERVERS * sizeof *merge->servers);
-    bool is_good = merge->activity_rows && merge->rrset_rows && merge->negative_rows &&
-                   merge->servers && table_init(&merge->activity, merge) == PK_OK &&
-                   table_init(&merge->rrsets, merge) == PK_OK &&
-                   table_init(&merge->negatives, merge) == PK_OK &&
-                   pk_map_init(&merge->server_map, PK_MERGE_MAX_SERVERS, is_server) == PK_OK &&
-                   pk_history_new(stats, ignore_rrset, NULL, &merge->digester) == PK_OK;
-    if (!is_good) {
+    if (window_init(&merge->window) != PK_OK || pk_vantages_new(&merge->vantages) != PK_OK) {
         pk_merge_free(merge);
         return PK_ERR_NOMEM;
     }
@@ -124,36 +50,16 @@ pk_err pk_merge_new(const struct pk_merge_options *options, struct pk_stats *sta
 
 void pk_merge_free(struct pk_merge *merge)
 {
-    if (!merge) {
-        return;
+    if (merge) {
+        window_done(&merge->window);
+        pk_vantages_free(merge->vantages);
+        free(merge);
     }
-    table_done(&merge->activity);
-    table_done(&merge->rrsets);
-    table_done(&merge->negatives);
-    if (merge->server_map.slots) {
-        pk_map_done(&merge->server_map);
-    }
-    pk_history_free(merge->digester);
-    pk_bytes_done(&merge->arena);
-    free(merge->activity_rows);
-    free(merge->rrset_rows);
-    free(merge->negative_rows);
-    free(merge->servers);
-    free(merge);
 }
 
-/* --- rows --- */
-
-/* The arena may move while the window is open: slices into it are kept as offsets and made good when rows are given out. */
-static struct pk_slice offset_slice(uint32_t start, uint32_t len)
+size_t pk_merge_bound_bytes(void)
 {
-    return (struct pk_slice){.data = (const uint8_t *)(uintptr_t)(start + 1), .len = len};
-}
-
-static struct pk_slice resolve(const struct pk_merge *merge, struct pk_slice slice)
-{
-    return (struct pk_slice){
-        .data = merge->arena.data + ((uintptr_t)slice.data - 1), .len = slice.len};
+    return sizeof(struct pk_merge) + window_bound_bytes() + pk_vantages_bound_bytes();
 }
 
 /* --- the window --- */
@@ -165,25 +71,8 @@ static void open_window(struct pk_merge *merge, int64_t now_us)
     merge->is_open = true;
 }
 
-static void give_rrset(struct pk_merge *merge, uint32_t i)
-{
-    struct pk_rrset row = merge->rrset_rows[i];
-    row.owner = resolve(merge, row.owner);
-    row.bailiwick = resolve(merge, row.bailiwick);
-    /* The key ends with the RDATA, each with its length before it. */
-    const struct row *entry = &merge->rrsets.rows[i];
-    const uint8_t *p =
-        merge->arena.data + entry->key_start + entry->key_len - (uint32_t)(uintptr_t)row.rdata;
-    for (uint32_t k = 0; k < row.n_rdata; k++) {
-        uint32_t len = (uint32_t)p[0] << 8 | p[1];
-        merge->set[k] = (struct pk_slice){.data = p + 2, .len = len};
-        p += 2 + len;
-    }
-    row.rdata = merge->set;
-    merge->sink.rrset(merge->sink.arg, &row);
-}
-
-static void close_window(struct pk_merge *merge)
+/* Gives the rows out and forgets them. A window whose bounds are reached goes on after this: a flood costs bytes, never sight. */
+static void give_part(struct pk_merge *merge)
 {
     struct pk_batch_info info = {
         .window_start_us = merge->window_start_us,
@@ -193,29 +82,10 @@ static void close_window(struct pk_merge *merge)
                                                : PK_PRIVACY_NO_CLIENTS,
     };
     merge->sink.window(merge->sink.arg, &info);
-    for (uint32_t i = 0; i < merge->activity.n; i++) {
-        struct pk_activity row = merge->activity_rows[i];
-        row.name = resolve(merge, row.name);
-        merge->sink.activity(merge->sink.arg, &row);
-    }
-    for (uint32_t i = 0; i < merge->rrsets.n; i++) {
-        give_rrset(merge, i);
-    }
-    for (uint32_t i = 0; i < merge->negatives.n; i++) {
-        struct pk_negative row = merge->negative_rows[i];
-        row.name = resolve(merge, row.name);
-        merge->sink.negative(merge->sink.arg, &row);
-    }
+    window_give(&merge->window, &merge->sink);
     merge->sink.window_end(merge->sink.arg);
-    struct table *tables[] = {&merge->activity, &merge->rrsets, &merge->negatives};
-    for (size_t i = 0; i < 3; i++) {
-        if (tables[i]->n > 0) {
-            pk_map_clear(&tables[i]->map);
-            tables[i]->n = 0;
-        }
-    }
-    pk_bytes_clear(&merge->arena);
-    merge->is_open = false;
+    window_clear(&merge->window);
+    merge->part++;
 }
 
 void pk_merge_tick(struct pk_merge *merge, int64_t now_us, bool force)
@@ -228,55 +98,29 @@ void pk_merge_tick(struct pk_merge *merge, int64_t now_us, bool force)
     bool is_stepped_back =
         now_us < merge->window_start_us - window_us; /* a clock step, or the next file is older */
     if (is_over || is_stepped_back || force) {
-        close_window(merge);
+        give_part(merge);
+        merge->is_open = false;
     }
 }
 
 void pk_merge_change(struct pk_merge *merge, const struct pk_merge_options *options)
 {
     pk_merge_tick(merge, 0, true);
-    merge->options = *options;
+    set_options(merge, options);
 }
 
-static void enter_window(struct pk_merge *merge, int64_t ts_us)
+uint32_t pk_merge_enter(struct pk_merge *merge, int64_t ts_us)
 {
     pk_merge_tick(merge, ts_us, false);
     if (!merge->is_open) {
         open_window(merge, ts_us);
     }
+    return merge->part;
 }
 
-/* The row with this key: an old one, or a new one with *out_is_new. When the bounds of a window are
- * reached its rows are given out early, as a part of it: a flood costs bytes, never sight. NULL when memory is. */
-static struct row *row_for(
-    struct pk_merge *merge, struct table *table, const uint8_t *key, size_t len, bool *out_is_new)
-{
-    struct wanted wanted = {.key = key, .len = len};
-    uint64_t hash = pk_hash_quick(key, len);
-    uint32_t found = pk_map_find(&table->map, hash, table, &wanted);
-    *out_is_new = found == PK_MAP_NONE;
-    if (found != PK_MAP_NONE) {
-        return &table->rows[found];
-    }
-    if (table->n == PK_MERGE_MAX_ROWS || len > merge->arena.max_bytes - merge->arena.len) {
-        close_window(merge);
-        merge->is_open = true; /* the same window goes on */
-    }
-    uint32_t start = (uint32_t)merge->arena.len;
-    pk_bytes_put(&merge->arena, key, len);
-    if (merge->arena.err != PK_OK) {
-        merge->arena.err = PK_OK;
-        return NULL;
-    }
-    struct row *row = &table->rows[table->n];
-    *row = (struct row){.key_start = start, .key_len = (uint32_t)len, .index = table->n};
-    (void)pk_map_add(&table->map, hash, table->n++); /* as many places as rows */
-    return row;
-}
+/* --- what they have in common --- */
 
-/* --- who and where --- */
-
-/* Which side of DNS this server is: what the operator says, what the site says, or what its answers show. */
+/* Which side of DNS this server is: what the operator says, what the source or the site says, or what its answers show. */
 static uint8_t vantage_of(struct pk_merge *merge, const struct pk_transaction *transaction)
 {
     if (merge->options.vantage != PK_VANTAGE_UNKNOWN) {
@@ -288,66 +132,7 @@ static uint8_t vantage_of(struct pk_merge *merge, const struct pk_transaction *t
     if (merge->options.site && merge->options.site->vantage != PK_VANTAGE_UNKNOWN) {
         return (uint8_t)merge->options.site->vantage;
     }
-    const struct pk_addr *addr = &transaction->query.server;
-    uint64_t hash = pk_addr_hash(addr);
-    uint32_t found = pk_map_find(&merge->server_map, hash, merge->servers, addr);
-    if (transaction->response) {
-        const struct pk_dnsmsg *msg = &transaction->response->dns;
-        uint8_t shown = msg->ra   ? PK_VANTAGE_RESOLVER
-                        : msg->aa ? PK_VANTAGE_AUTHORITATIVE
-                                  : PK_VANTAGE_UNKNOWN;
-        if (shown != PK_VANTAGE_UNKNOWN && found == PK_MAP_NONE &&
-            merge->n_servers < PK_MERGE_MAX_SERVERS) {
-            found = merge->n_servers++;
-            merge->servers[found] = (struct server){.addr = *addr};
-            (void)pk_map_add(&merge->server_map, hash, found);
-        }
-        if (shown != PK_VANTAGE_UNKNOWN && found != PK_MAP_NONE) {
-            merge->servers[found].vantage = shown;
-        }
-    }
-    return found == PK_MAP_NONE ? PK_VANTAGE_UNKNOWN : merge->servers[found].vantage;
-}
-
-static bool is_private(const struct pk_addr *addr)
-{
-    const uint8_t *b = addr->bytes;
-    if (addr->family == 4) {
-        return b[0] == 10 || (b[0] == 172 && (b[1] & 0xf0) == 16) || (b[0] == 192 && b[1] == 168) ||
-               (b[0] == 100 && (b[1] & 0xc0) == 64) || (b[0] == 169 && b[1] == 254) || b[0] == 127;
-    }
-    return (b[0] & 0xfe) == 0xfc || (b[0] == 0xfe && (b[1] & 0xc0) == 0x80);
-}
-
-static struct pk_client client_of(const struct pk_merge *merge, const struct pk_addr *addr)
-{
-    struct pk_client client = {.kind = PK_CLIENT_OUTSIDE, .addr = *addr};
-    const struct pk_scope_site *site = merge->options.site;
-    if (addr->family == 0) { /* a server's log need not say who asked */
-        return (struct pk_client){.kind = PK_CLIENT_NONE};
-    }
-    if (!merge->options.tenant) {
-        client.kind = is_private(addr) ? PK_CLIENT_INSIDE : PK_CLIENT_OUTSIDE;
-        return client;
-    }
-    for (size_t i = 0; i < site->n_clients; i++) {
-        if (!pk_prefix_contains(&site->clients[i], addr)) {
-            continue;
-        }
-        memset(&client, 0, sizeof client);
-        if (merge->options.client_key) {
-            uint8_t salt[crypto_generichash_blake2b_SALTBYTES] = {0};
-            static const uint8_t personal[crypto_generichash_blake2b_PERSONALBYTES] = "pk-client";
-            uint8_t raw[16];
-            (void)crypto_generichash_blake2b_salt_personal(raw, sizeof raw, (const uint8_t *)addr,
-                sizeof *addr, merge->options.client_key, 32, salt, personal);
-            client.kind = PK_CLIENT_PSEUDONYM;
-            memcpy(client.pseudonym, raw, sizeof client.pseudonym);
-            client.prefix = site->clients[i];
-        }
-        return client;
-    }
-    return client;
+    return pk_vantages_of(merge->vantages, transaction);
 }
 
 static uint16_t edns_class(uint16_t size)
@@ -366,7 +151,7 @@ static void fill_signature(struct pk_merge *merge, const struct pk_transaction *
 {
     const struct pk_query *query = &transaction->query;
     const struct pk_dnsmsg *msg = transaction->response ? &transaction->response->dns : NULL;
-    memset(out, 0, sizeof *out);
+    memset(out, 0, sizeof *out); /* with its holes: it is interned by its bytes */
     out->server = query->server;
     out->server_port = query->server_port;
     out->transport = query->transport;
@@ -390,181 +175,212 @@ static uint32_t clamp32(int64_t v)
     return v < 0 ? 0 : v > UINT32_MAX ? UINT32_MAX : (uint32_t)v;
 }
 
-static void merge_activity(struct pk_merge *merge, const struct pk_transaction *transaction,
-    const struct pk_name *name, enum pk_answer_kind kind)
+static uint32_t min32(uint32_t a, uint32_t b)
 {
-    const struct pk_query *query = &transaction->query;
-    struct pk_activity fresh = {
-        .client = client_of(merge, &query->client), .first_us = query->ts_us, .count = 1};
-    fill_signature(merge, transaction, kind, &fresh.signature);
-    if (transaction->response && kind == PK_ANSWER_DATA) {
-        fresh.answer_digest =
-            pk_history_answer_digest(merge->digester, transaction->response, &fresh.min_ttl_s);
-    }
-    uint8_t key[MAX_KEY];
-    size_t len = 0;
-    memcpy(key + len, name->wire, name->len); /* first: the row's name is a slice of its key */
-    len += name->len;
-    memcpy(key + len, &fresh.client.addr, sizeof fresh.client.addr);
-    len += sizeof fresh.client.addr;
-    memcpy(key + len, fresh.client.pseudonym, sizeof fresh.client.pseudonym);
-    len += sizeof fresh.client.pseudonym;
-    memcpy(key + len, &fresh.signature, sizeof fresh.signature);
-    len += sizeof fresh.signature;
-    memcpy(key + len, &fresh.answer_digest, sizeof fresh.answer_digest);
-    len += sizeof fresh.answer_digest;
-    bool is_new;
-    struct row *row = row_for(merge, &merge->activity, key, len, &is_new);
-    if (!row) {
-        merge->stats->merge_shed++;
-        return;
-    }
-    merge->stats->in_scope++;
-    uint32_t latency_us =
-        transaction->response_ts_us ? clamp32(transaction->response_ts_us - query->ts_us) : 0;
-    struct pk_activity *kept = &merge->activity_rows[row->index];
-    if (is_new) {
-        *kept = fresh;
-        kept->name = offset_slice(row->key_start, name->len);
-        kept->latency_min_us = kept->latency_max_us = latency_us;
-    } else {
-        int64_t last_us = kept->first_us + kept->span_us;
-        last_us = query->ts_us > last_us ? query->ts_us : last_us;
-        kept->first_us = query->ts_us < kept->first_us ? query->ts_us : kept->first_us;
-        kept->span_us = clamp32(last_us - kept->first_us);
-        kept->count++;
-        kept->latency_min_us =
-            latency_us < kept->latency_min_us ? latency_us : kept->latency_min_us;
-        kept->latency_max_us =
-            latency_us > kept->latency_max_us ? latency_us : kept->latency_max_us;
-        kept->min_ttl_s = fresh.min_ttl_s < kept->min_ttl_s ? fresh.min_ttl_s : kept->min_ttl_s;
-    }
-    kept->response_bytes_max = transaction->response_bytes > kept->response_bytes_max
-                                   ? transaction->response_bytes
-                                   : kept->response_bytes_max;
-    kept->retransmissions += query->retransmissions;
-    kept->transfer_records += transaction->transfer_records;
-    kept->transfer_soas = (uint16_t)(kept->transfer_soas + transaction->transfer_soas > UINT16_MAX
-                                         ? UINT16_MAX
-                                         : kept->transfer_soas + transaction->transfer_soas);
-    kept->case_mixed =
-        (uint8_t)(kept->case_mixed + (query->is_case_mixed && kept->case_mixed < UINT8_MAX));
+    return a < b ? a : b;
 }
 
-static void merge_negative(
-    struct pk_merge *merge, const struct pk_transaction *transaction, const struct pk_name *name)
+static uint32_t max32(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
+static void add_activity(struct activity_value *value, bool is_new,
+    const struct pk_transaction *transaction, uint32_t min_ttl_s)
 {
     const struct pk_query *query = &transaction->query;
-    struct pk_negative fresh = {
+    uint32_t latency_us =
+        transaction->response_ts_us ? clamp32(transaction->response_ts_us - query->ts_us) : 0;
+    if (is_new) {
+        *value = (struct activity_value){.first_us = query->ts_us,
+            .count = 1,
+            .latency_min_us = latency_us,
+            .latency_max_us = latency_us,
+            .min_ttl_s = min_ttl_s};
+    } else {
+        int64_t last_us = value->first_us + value->span_us;
+        last_us = query->ts_us > last_us ? query->ts_us : last_us;
+        value->first_us = query->ts_us < value->first_us ? query->ts_us : value->first_us;
+        value->span_us = clamp32(last_us - value->first_us);
+        value->count++;
+        value->latency_min_us = min32(value->latency_min_us, latency_us);
+        value->latency_max_us = max32(value->latency_max_us, latency_us);
+        value->min_ttl_s = min32(value->min_ttl_s, min_ttl_s);
+    }
+    value->response_bytes_max = max32(value->response_bytes_max, transaction->response_bytes);
+    value->retransmissions += query->retransmissions;
+    value->transfer_records += transaction->transfer_records;
+    value->transfer_soas =
+        (uint16_t)min32((uint32_t)value->transfer_soas + transaction->transfer_soas, UINT16_MAX);
+    value->case_mixed =
+        (uint8_t)(value->case_mixed + (query->is_case_mixed && value->case_mixed < UINT8_MAX));
+}
+
+static pk_err merge_activity(struct pk_merge *merge, const struct pk_transaction *transaction,
+    const struct pk_name *name, const struct pk_answer *answer)
+{
+    struct window *window = &merge->window;
+    struct pk_signature signature;
+    struct activity_key key = {.answer_digest = answer->digest};
+    fill_signature(merge, transaction, answer->kind, &signature);
+    pk_err err = pk_dictionary_intern(&window->names, name->wire, name->len, &key.name);
+    if (err == PK_OK) {
+        err = window_client(window, &merge->rules, &transaction->query.client, &key.client);
+    }
+    if (err == PK_OK) {
+        err =
+            pk_dictionary_intern(&window->signatures, &signature, sizeof signature, &key.signature);
+    }
+    uint32_t row, n = window->activity.n;
+    if (err == PK_OK) {
+        err = pk_dictionary_intern(&window->activity, &key, sizeof key, &row);
+    }
+    if (err == PK_OK) {
+        merge->stats->in_scope++;
+        add_activity(&window->activity_values[row], row == n, transaction, answer->min_ttl_s);
+    }
+    return err;
+}
+
+static pk_err merge_negative(
+    struct pk_merge *merge, const struct pk_transaction *transaction, const struct pk_name *name)
+{
+    struct window *window = &merge->window;
+    const struct pk_query *query = &transaction->query;
+    struct negative_key key = {
         .type = query->question.type,
         .class = query->question.class,
         .rcode = transaction->response ? transaction->response->dns.rcode : PK_RCODE_NO_RESPONSE,
-        .count = 1,
-        .first_us = query->ts_us,
-        .last_us = query->ts_us,
     };
-    uint8_t key[MAX_KEY];
-    size_t len = name->len;
-    memcpy(key, name->wire, name->len);
-    const uint16_t rest[] = {fresh.type, fresh.class, fresh.rcode};
-    memcpy(key + len, rest, sizeof rest);
-    bool is_new;
-    struct row *row = row_for(merge, &merge->negatives, key, len + sizeof rest, &is_new);
-    if (!row) {
-        merge->stats->merge_shed++;
-        return;
+    uint32_t row, n = window->negatives.n;
+    pk_err err = pk_dictionary_intern(&window->names, name->wire, name->len, &key.name);
+    if (err == PK_OK) {
+        err = pk_dictionary_intern(&window->negatives, &key, sizeof key, &row);
+    }
+    if (err != PK_OK) {
+        return err;
     }
     merge->stats->negative++;
-    struct pk_negative *kept = &merge->negative_rows[row->index];
-    if (is_new) {
-        *kept = fresh;
-        kept->name = offset_slice(row->key_start, name->len);
-    } else {
-        kept->count++;
-        kept->first_us = fresh.first_us < kept->first_us ? fresh.first_us : kept->first_us;
-        kept->last_us = fresh.last_us > kept->last_us ? fresh.last_us : kept->last_us;
+    struct negative_value *value = &window->negative_values[row];
+    if (row == n) {
+        *value = (struct negative_value){.first_us = query->ts_us, .last_us = query->ts_us};
     }
+    value->count++;
+    value->first_us = query->ts_us < value->first_us ? query->ts_us : value->first_us;
+    value->last_us = query->ts_us > value->last_us ? query->ts_us : value->last_us;
+    return PK_OK;
 }
 
-void pk_merge_transaction(struct pk_merge *merge, const struct pk_transaction *transaction)
+void pk_merge_transaction(struct pk_merge *merge, const struct pk_transaction *transaction,
+    const struct pk_answer *answer)
 {
     if (pk_outcome_is_stray(transaction->outcome)) {
         return; /* counted; evidence rows come with the forgery detectors */
     }
-    struct pk_name name = {.len = 1, .n_labels = 0, .wire = {0}};
+    struct pk_name name;
+    name.len = 1;
+    name.n_labels = 0;
+    name.wire[0] = 0;
     if (transaction->query.has_question) {
-        name = transaction->query.question.name;
+        name.len = transaction->query.question.name.len;
+        name.n_labels = transaction->query.question.name.n_labels;
+        memcpy(name.wire, transaction->query.question.name.wire, name.len);
         pk_name_lower(&name);
     }
     /* The moment it ended: that is monotone, the time of the query is not. */
-    enter_window(merge, transaction->ended_us);
-    enum pk_answer_kind kind = pk_history_answer_kind(transaction);
+    (void)pk_merge_enter(merge, transaction->ended_us);
     bool is_in_scope =
         !merge->options.tenant ||
         pk_scope_match(merge->options.tenant, &name, transaction->query.question.type,
             transaction->query.question.class, NULL) != PK_SCOPE_NOT;
-    if (is_in_scope) {
-        merge_activity(merge, transaction, &name, kind);
-    } else if (kind == PK_ANSWER_DATA || kind == PK_ANSWER_REFERRAL || kind == PK_ANSWER_TRANSFER) {
+    bool has_data = answer->kind == PK_ANSWER_DATA || answer->kind == PK_ANSWER_REFERRAL ||
+                    answer->kind == PK_ANSWER_TRANSFER;
+    if (!is_in_scope && has_data) {
         merge->stats->positive++;
-    } else {
-        merge_negative(merge, transaction, &name);
+        return;
     }
+    pk_err err = PK_ERR_LIMIT;
+    for (unsigned attempt = 0; attempt < 2 && err == PK_ERR_LIMIT; attempt++) {
+        if (attempt > 0) {
+            give_part(merge);
+        }
+        err = is_in_scope ? merge_activity(merge, transaction, &name, answer)
+                          : merge_negative(merge, transaction, &name);
+    }
+    merge->stats->merge_shed += err != PK_OK;
 }
 
-void pk_merge_rrset(struct pk_merge *merge, const struct pk_rrset *rrset)
+/* --- RRsets --- */
+
+static pk_err intern_rrset(struct window *window, const struct pk_rrset *rrset, uint32_t *out_row)
 {
-    uint8_t stack[4096];
-    size_t need = (size_t)rrset->owner.len + rrset->bailiwick.len + 8;
-    size_t rdata_bytes = 0;
-    for (uint32_t i = 0; i < rrset->n_rdata; i++) {
-        rdata_bytes += 2 + (size_t)rrset->rdata[i].len;
+    struct pk_bytes *bytes = &window->scratch;
+    struct rrset_key key = {.type = rrset->type,
+        .class = rrset->class,
+        .trust = rrset->trust,
+        .n_rdata = (uint16_t)rrset->n_rdata};
+    pk_err err =
+        pk_dictionary_intern(&window->names, rrset->owner.data, rrset->owner.len, &key.owner);
+    if (err == PK_OK) {
+        err = pk_dictionary_intern(
+            &window->names, rrset->bailiwick.data, rrset->bailiwick.len, &key.bailiwick);
     }
-    uint8_t *key = need + rdata_bytes <= sizeof stack ? stack : malloc(need + rdata_bytes);
-    if (!key || rrset->n_rdata > MAX_SET) {
-        merge->stats->rrsets_shed++;
-        if (key && key != stack) {
-            free(key);
+    if (err != PK_OK) {
+        return err;
+    }
+    pk_bytes_clear(bytes);
+    pk_bytes_put(bytes, &key, sizeof key);
+    for (uint32_t i = 0; i < rrset->n_rdata; i++) {
+        pk_bytes_put_be16(bytes, (uint16_t)rrset->rdata[i].len);
+        pk_bytes_put(bytes, rrset->rdata[i].data, rrset->rdata[i].len);
+    }
+    if (bytes->err != PK_OK) {
+        return PK_ERR_UNSUPPORTED; /* as good as: more than one response can hold */
+    }
+    return pk_dictionary_intern(&window->rrsets, bytes->data, bytes->len, out_row);
+}
+
+uint32_t pk_merge_rrset(struct pk_merge *merge, const struct pk_rrset *rrset)
+{
+    struct window *window = &merge->window;
+    uint32_t row = PK_MERGE_NO_ROW, n = 0;
+    (void)pk_merge_enter(merge, rrset->last_us);
+    pk_err err = rrset->n_rdata > WINDOW_MAX_SET ? PK_ERR_UNSUPPORTED : PK_ERR_LIMIT;
+    for (unsigned attempt = 0; attempt < 2 && err == PK_ERR_LIMIT; attempt++) {
+        if (attempt > 0) {
+            give_part(merge);
         }
-        return;
+        n = window->rrsets.n;
+        err = intern_rrset(window, rrset, &row);
     }
-    size_t len = 0;
-    memcpy(key, rrset->owner.data, rrset->owner.len);
-    len += rrset->owner.len;
-    memcpy(key + len, rrset->bailiwick.data, rrset->bailiwick.len);
-    len += rrset->bailiwick.len;
-    const uint16_t head[] = {rrset->type, rrset->class, rrset->trust};
-    memcpy(key + len, head, sizeof head);
-    len += sizeof head;
-    for (uint32_t i = 0; i < rrset->n_rdata; i++) {
-        key[len++] = (uint8_t)(rrset->rdata[i].len >> 8);
-        key[len++] = (uint8_t)rrset->rdata[i].len;
-        memcpy(key + len, rrset->rdata[i].data, rrset->rdata[i].len);
-        len += rrset->rdata[i].len;
-    }
-    enter_window(merge, rrset->last_us);
-    bool is_new;
-    struct row *row = row_for(merge, &merge->rrsets, key, len, &is_new);
-    if (key != stack) {
-        free(key);
-    }
-    if (!row) {
+    if (err != PK_OK) {
         merge->stats->rrsets_shed++;
-        return;
+        return PK_MERGE_NO_ROW;
     }
-    struct pk_rrset *kept = &merge->rrset_rows[row->index];
-    if (is_new) {
-        *kept = *rrset;
-        kept->owner = offset_slice(row->key_start, rrset->owner.len);
-        kept->bailiwick = offset_slice(row->key_start + rrset->owner.len, rrset->bailiwick.len);
-        kept->rdata = (const struct pk_slice *)(uintptr_t)
-            rdata_bytes; /* from the end of the key; see give_rrset */
-        return;
+    if (row == n) {
+        window->rrset_values[row] = (struct rrset_value){.first_us = rrset->first_us,
+            .last_us = rrset->last_us,
+            .ttl_min_s = rrset->ttl_min_s,
+            .ttl_max_s = rrset->ttl_max_s,
+            .server = rrset->server};
     }
-    kept->count += rrset->count;
-    kept->first_us = rrset->first_us < kept->first_us ? rrset->first_us : kept->first_us;
-    kept->last_us = rrset->last_us > kept->last_us ? rrset->last_us : kept->last_us;
-    kept->ttl_min_s = rrset->ttl_min_s < kept->ttl_min_s ? rrset->ttl_min_s : kept->ttl_min_s;
-    kept->ttl_max_s = rrset->ttl_max_s > kept->ttl_max_s ? rrset->ttl_max_s : kept->ttl_max_s;
-    kept->flags |= rrset->flags;
+    struct rrset_value *value = &window->rrset_values[row];
+    value->flags |= rrset->flags;
+    value->count += rrset->count;
+    value->first_us = rrset->first_us < value->first_us ? rrset->first_us : value->first_us;
+    value->last_us = rrset->last_us > value->last_us ? rrset->last_us : value->last_us;
+    value->ttl_min_s = min32(value->ttl_min_s, rrset->ttl_min_s);
+    value->ttl_max_s = max32(value->ttl_max_s, rrset->ttl_max_s);
+    return row;
+}
+
+void pk_merge_repeat(
+    struct pk_merge *merge, uint32_t row, int64_t ts_us, uint32_t ttl_min_s, uint32_t ttl_max_s)
+{
+    struct rrset_value *value = &merge->window.rrset_values[row];
+    value->count++;
+    value->first_us = ts_us < value->first_us ? ts_us : value->first_us;
+    value->last_us = ts_us > value->last_us ? ts_us : value->last_us;
+    value->ttl_min_s = min32(value->ttl_min_s, ttl_min_s);
+    value->ttl_max_s = max32(value->ttl_max_s, ttl_max_s);
 }

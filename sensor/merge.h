@@ -16,8 +16,8 @@
 enum {
     PK_MERGE_MAX_ROWS = 50000,     /* of each table; when full the window is given out in parts */
     PK_MERGE_MAX_BYTES = 16 << 20, /* names and RDATA; the same */
-    PK_MERGE_MAX_SERVERS = 4096,   /* whose vantage is remembered */
 };
+#define PK_MERGE_NO_ROW UINT32_MAX
 
 struct pk_merge;
 
@@ -29,13 +29,15 @@ struct pk_merge_options {
     uint32_t window_ms;
 };
 
-/* What a window gives out; rows are borrowed during the call. */
+/* What a window gives out; rows are borrowed during the call. The numbers are the window's own: see pk_batch_add_numbered_activity. */
 struct pk_merge_sink {
     void *arg;
     void (*window)(void *arg, const struct pk_batch_info *info); /* begins; kind is not set */
-    void (*activity)(void *arg, const struct pk_activity *row);
-    void (*rrset)(void *arg, const struct pk_rrset *row);
-    void (*negative)(void *arg, const struct pk_negative *row);
+    void (*activity)(
+        void *arg, const struct pk_activity *row, const struct pk_row_numbers *numbers);
+    void (*rrset)(void *arg, const struct pk_rrset *row, const struct pk_row_numbers *numbers);
+    void (*negative)(
+        void *arg, const struct pk_negative *row, const struct pk_row_numbers *numbers);
     void (*window_end)(void *arg);
 };
 
@@ -44,9 +46,20 @@ pk_err pk_merge_new(const struct pk_merge_options *options, struct pk_stats *sta
 void pk_merge_free(struct pk_merge *merge);
 /* Another scope, window or vantage: the open window is given out under the old ones first. */
 void pk_merge_change(struct pk_merge *merge, const struct pk_merge_options *options);
-void pk_merge_transaction(struct pk_merge *merge, const struct pk_transaction *transaction);
-void pk_merge_rrset(struct pk_merge *merge, const struct pk_rrset *rrset);
+/* Enters the window that holds this moment, giving out the one before when it is over, and says which part of a window it is: numbers of rows are good until
+ * that changes. */
+uint32_t pk_merge_enter(struct pk_merge *merge, int64_t ts_us);
+void pk_merge_transaction(struct pk_merge *merge, const struct pk_transaction *transaction,
+    const struct pk_answer *answer);
+/* The number of its row, or PK_MERGE_NO_ROW when it was shed (counted). */
+uint32_t pk_merge_rrset(struct pk_merge *merge, const struct pk_rrset *rrset);
+/* One more sighting of a row of the part in hand. */
+void pk_merge_repeat(
+    struct pk_merge *merge, uint32_t row, int64_t ts_us, uint32_t ttl_min_s, uint32_t ttl_max_s);
 /* Ends the window when now_us is past it, or now when force. */
 void pk_merge_tick(struct pk_merge *merge, int64_t now_us, bool force);
+
+/* What it can come to hold, in bytes. */
+size_t pk_merge_bound_bytes(void);
 
 #endif

@@ -25,15 +25,29 @@ struct pk_pipeline {
     uint16_t interface; /* of the packet in hand */
 };
 
-static void on_rrset(void *arg, const struct pk_rrset *rrset)
+static uint32_t on_rrset(void *arg, const struct pk_rrset *rrset)
 {
     struct pk_pipeline *pipeline = arg;
     if (pipeline->options.output) {
         pk_output_rrset(pipeline->options.output, rrset);
     }
     if (pipeline->options.merge) {
-        pk_merge_rrset(pipeline->options.merge, rrset);
+        return pk_merge_rrset(pipeline->options.merge, rrset);
     }
+    return PK_HISTORY_NO_ROW;
+}
+
+static uint32_t on_enter(void *arg, int64_t ts_us)
+{
+    struct pk_pipeline *pipeline = arg;
+    return pk_merge_enter(pipeline->options.merge, ts_us);
+}
+
+static void on_repeat(
+    void *arg, uint32_t row, int64_t ts_us, uint32_t ttl_min_s, uint32_t ttl_max_s)
+{
+    struct pk_pipeline *pipeline = arg;
+    pk_merge_repeat(pipeline->options.merge, row, ts_us, ttl_min_s, ttl_max_s);
 }
 
 static void on_transaction(void *arg, const struct pk_transaction *transaction)
@@ -42,13 +56,14 @@ static void on_transaction(void *arg, const struct pk_transaction *transaction)
     if (pipeline->options.output) {
         pk_output_transaction(pipeline->options.output, transaction);
     }
+    struct pk_answer answer;
+    if (pipeline->options.wants_rrsets) {
+        pk_history_transaction(pipeline->history, transaction, &answer);
+    }
     if (transaction->query.is_upstream) {
         pipeline->stats->upstream += !pk_outcome_is_stray(transaction->outcome);
     } else if (pipeline->options.merge) {
-        pk_merge_transaction(pipeline->options.merge, transaction);
-    }
-    if (pipeline->options.wants_rrsets) {
-        pk_history_transaction(pipeline->history, transaction);
+        pk_merge_transaction(pipeline->options.merge, transaction, &answer);
     }
 }
 
@@ -266,12 +281,18 @@ pk_err pk_pipeline_new(const struct pk_pipeline_options *options, struct pk_stat
         pipeline->options.dnstap.whole = PK_DNSTAP_USE_WHOLE;
         pipeline->options.dnstap.rrsets_only = PK_DNSTAP_USE_RRSETS;
     }
+    pipeline->options.wants_rrsets = options->wants_rrsets || options->merge;
     pipeline->stats = stats;
+    struct pk_history_sink rrsets = {.arg = pipeline, .rrset = on_rrset};
+    if (options->merge && !options->output) { /* what is printed is printed each time */
+        rrsets.enter = on_enter;
+        rrsets.repeat = on_repeat;
+    }
     if (pk_frags_new(&pipeline->options.ports, stats, &pipeline->frags) != PK_OK ||
         pk_reasm_new(stats, on_stream_message, pipeline, &pipeline->reasm) != PK_OK ||
         pk_copies_new(&pipeline->copies) != PK_OK ||
         pk_pairing_new(stats, on_transaction, pipeline, &pipeline->pairing) != PK_OK ||
-        pk_history_new(stats, on_rrset, pipeline, &pipeline->history) != PK_OK) {
+        pk_history_new(stats, &rrsets, &pipeline->history) != PK_OK) {
         pk_pipeline_free(pipeline);
         return PK_ERR_NOMEM;
     }

@@ -17,7 +17,7 @@ struct pk_pipeline_options {
     struct pk_ports ports;
     struct pk_output *output;
     struct pk_merge *merge;
-    bool wants_rrsets; /* for output or merge */
+    bool wants_rrsets; /* for output; merge always has them */
     struct pk_dnstap_use
         dnstap; /* which messages of a dnstap source are used; both sets empty: the defaults */
 };

@@ -21,6 +21,8 @@ struct pk_bytes {
 
 /* Empty buffer that may grow to max_bytes. Allocates nothing. */
 void pk_bytes_init(struct pk_bytes *bytes, size_t max_bytes);
+/* What a buffer with this ceiling may come to allocate. */
+size_t pk_bytes_bound_bytes(size_t max_bytes);
 /* Frees the storage; the buffer is empty and usable afterwards. May be called twice. */
 void pk_bytes_done(struct pk_bytes *bytes);
 /* Forgets content and error, keeps the storage. */

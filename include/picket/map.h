@@ -1,8 +1,9 @@
 /* A hash index: from a 64-bit hash to the number of an entry the caller keeps in an array.
  *
  * The index stores (low half of the hash, entry number) pairs and knows nothing of the entries; equality is asked
- * through a callback. It never grows: the capacity is fixed at init, as every table an outsider can
- * fill must have a cap. Linear probing at a load of at most one half; removal shifts back, so there
+ * through a callback. The capacity is fixed and allocated at init, as every table an outsider can fill
+ * must have a cap; only a part that fits the entries is in use, so that a table made for a flood stays
+ * in the cache while there is none. Linear probing at a load of at most one half; removal shifts back, so there
  * are no tombstones and a long-lived table stays fast. */
 #ifndef PICKET_MAP_H
 #define PICKET_MAP_H
@@ -24,8 +25,8 @@ struct pk_map_slot {
 };
 
 struct pk_map {
-    struct pk_map_slot *slots; /* owned; a power of two of them */
-    size_t mask;
+    struct pk_map_slot *slots; /* owned; a power of two of them, of which mask + 1 are in use */
+    size_t mask, max_slots;
     size_t n;
     size_t max_entries;
     pk_map_equal equal;
@@ -33,6 +34,8 @@ struct pk_map {
 
 /* Room for max_entries (1 .. 2^30). PK_ERR_NOMEM leaves *map empty and safe for _done. */
 pk_err pk_map_init(struct pk_map *map, size_t max_entries, pk_map_equal equal);
+/* What the index of such a map takes. */
+size_t pk_map_bound_bytes(size_t max_entries);
 void pk_map_done(struct pk_map *map);
 void pk_map_clear(struct pk_map *map);
 

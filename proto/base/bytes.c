@@ -18,6 +18,11 @@ void pk_bytes_init(struct pk_bytes *bytes, size_t max_bytes)
     *bytes = (struct pk_bytes){.max_bytes = max_bytes};
 }
 
+size_t pk_bytes_bound_bytes(size_t max_bytes)
+{
+    return max_bytes + 1;
+}
+
 void pk_bytes_done(struct pk_bytes *bytes)
 {
     free(bytes->data);
@@ -50,6 +55,9 @@ static bool grow(struct pk_bytes *bytes, size_t more)
     size_t cap = bytes->cap ? bytes->cap : FIRST_CAP;
     while (cap < need) {
         cap *= 2;
+    }
+    if (cap > bytes->max_bytes + 1) {
+        cap = bytes->max_bytes + 1; /* need is not more */
     }
     uint8_t *data = realloc(bytes->data, cap);
     if (!data) {

@@ -4,18 +4,68 @@
 #include <stdlib.h>
 #include <string.h>
 
-pk_err pk_map_init(struct pk_map *map, size_t max_entries, pk_map_equal equal)
+enum {
+    FIRST_SLOTS = 1024
+};
+
+static size_t slots_for(size_t max_entries)
 {
-    *map = (struct pk_map){.max_entries = max_entries, .equal = equal};
     size_t n_slots = 8;
     while (n_slots < 2 * max_entries) {
         n_slots *= 2;
     }
+    return n_slots;
+}
+
+size_t pk_map_bound_bytes(size_t max_entries)
+{
+    return slots_for(max_entries) * sizeof(struct pk_map_slot);
+}
+
+static void use_slots(struct pk_map *map, size_t n_slots)
+{
+    map->mask = n_slots - 1;
+    memset(map->slots, 0xff, n_slots * sizeof *map->slots); /* every entry PK_MAP_NONE */
+}
+
+static void put(struct pk_map *map, struct pk_map_slot slot)
+{
+    size_t i = slot.tag & map->mask;
+    while (map->slots[i].entry != PK_MAP_NONE) {
+        i = (i + 1) & map->mask;
+    }
+    map->slots[i] = slot;
+}
+
+/* Four times the slots. Without memory for the move it stays as it is, which is slower and still right, until it is full. */
+static void widen(struct pk_map *map)
+{
+    struct pk_map_slot *old = malloc(map->n * sizeof *old);
+    size_t n = 0, n_slots = 4 * (map->mask + 1);
+    if (!old) {
+        return;
+    }
+    for (size_t i = 0; i <= map->mask; i++) {
+        if (map->slots[i].entry != PK_MAP_NONE) {
+            old[n++] = map->slots[i];
+        }
+    }
+    use_slots(map, n_slots < map->max_slots ? n_slots : map->max_slots);
+    for (size_t i = 0; i < n; i++) {
+        put(map, old[i]);
+    }
+    free(old);
+}
+
+pk_err pk_map_init(struct pk_map *map, size_t max_entries, pk_map_equal equal)
+{
+    *map = (struct pk_map){.max_entries = max_entries, .equal = equal};
+    size_t n_slots = slots_for(max_entries);
     map->slots = malloc(n_slots * sizeof *map->slots);
     if (!map->slots) {
         return PK_ERR_NOMEM;
     }
-    map->mask = n_slots - 1;
+    map->max_slots = n_slots;
     pk_map_clear(map);
     return PK_OK;
 }
@@ -28,7 +78,7 @@ void pk_map_done(struct pk_map *map)
 
 void pk_map_clear(struct pk_map *map)
 {
-    memset(map->slots, 0xff, (map->mask + 1) * sizeof *map->slots); /* every entry PK_MAP_NONE */
+    use_slots(map, map->max_slots < FIRST_SLOTS ? map->max_slots : FIRST_SLOTS);
     map->n = 0;
 }
 
@@ -50,11 +100,13 @@ bool pk_map_add(struct pk_map *map, uint64_t hash, uint32_t entry)
     if (map->n == map->max_entries) {
         return false;
     }
-    size_t i = hash & map->mask;
-    while (map->slots[i].entry != PK_MAP_NONE) {
-        i = (i + 1) & map->mask;
+    if (2 * map->n > map->mask && map->mask + 1 < map->max_slots) {
+        widen(map);
+        if (map->n == map->mask) {
+            return false; /* no memory to widen, and one slot has to stay empty */
+        }
     }
-    map->slots[i] = (struct pk_map_slot){.tag = (uint32_t)hash, .entry = entry};
+    put(map, (struct pk_map_slot){.tag = (uint32_t)hash, .entry = entry});
     map->n++;
     return true;
 }

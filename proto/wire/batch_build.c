@@ -24,9 +24,15 @@ pk_err pk_batch_builder_new(size_t max_rows, struct pk_batch_builder **out_build
         err = builder->columns[i] ? err : PK_ERR_NOMEM;
     }
     builder->scratch = malloc(MAX_SET * sizeof *builder->scratch);
-    err = builder->scratch ? err : PK_ERR_NOMEM;
+    builder->known_names = calloc(PK_BATCH_MAX_NUMBERS, sizeof *builder->known_names);
+    builder->known_clients = calloc(PK_BATCH_MAX_NUMBERS, sizeof *builder->known_clients);
+    builder->known_signatures = calloc(PK_BATCH_MAX_NUMBERS, sizeof *builder->known_signatures);
+    if (!builder->scratch || !builder->known_names || !builder->known_clients ||
+        !builder->known_signatures) {
+        err = PK_ERR_NOMEM;
+    }
     const struct {
-        struct dictionary *dictionary;
+        struct pk_dictionary *dictionary;
         uint32_t max;
     } dictionaries[] = {
         {&builder->names, PK_MAX_BATCH_NAMES},
@@ -38,7 +44,8 @@ pk_err pk_batch_builder_new(size_t max_rows, struct pk_batch_builder **out_build
         {&builder->answers, PK_MAX_BATCH_ROWS},
     };
     for (size_t i = 0; i < sizeof dictionaries / sizeof *dictionaries && err == PK_OK; i++) {
-        err = dictionary_init(dictionaries[i].dictionary, dictionaries[i].max);
+        err = pk_dictionary_init(
+            dictionaries[i].dictionary, dictionaries[i].max, PK_MAX_UNPACKED_BYTES);
     }
     if (err != PK_OK) {
         pk_batch_builder_free(builder);
@@ -57,10 +64,13 @@ void pk_batch_builder_free(struct pk_batch_builder *builder)
         free(builder->columns[i]);
     }
     free(builder->scratch);
-    struct dictionary *dictionaries[] = {&builder->names, &builder->addrs, &builder->clients,
+    free(builder->known_names);
+    free(builder->known_clients);
+    free(builder->known_signatures);
+    struct pk_dictionary *dictionaries[] = {&builder->names, &builder->addrs, &builder->clients,
         &builder->signatures, &builder->rdata, &builder->sets, &builder->answers};
     for (size_t i = 0; i < sizeof dictionaries / sizeof *dictionaries; i++) {
-        dictionary_done(dictionaries[i]);
+        pk_dictionary_done(dictionaries[i]);
     }
     free(builder);
 }
@@ -70,13 +80,14 @@ void pk_batch_builder_begin(struct pk_batch_builder *builder, const struct pk_ba
     builder->info = *info;
     builder->schema = batch_schema(info->kind);
     builder->n_rows = 0;
+    builder->stamp++; /* what was known is forgotten */
     builder->first_us = INT64_MAX;
     builder->last_us = INT64_MIN;
-    struct dictionary *dictionaries[] = {&builder->names, &builder->addrs, &builder->clients,
+    struct pk_dictionary *dictionaries[] = {&builder->names, &builder->addrs, &builder->clients,
         &builder->signatures, &builder->rdata, &builder->sets, &builder->answers};
     for (size_t i = 0; i < sizeof dictionaries / sizeof *dictionaries; i++) {
         if (dictionaries[i]->n > 0) {
-            dictionary_clear(dictionaries[i]);
+            pk_dictionary_clear(dictionaries[i]);
         }
     }
 }
@@ -110,7 +121,7 @@ static pk_err intern_addr(
     if (addr->family == 0) {
         return PK_OK;
     }
-    pk_err err = dictionary_intern(&builder->addrs, addr, 1 + pk_addr_len(addr), out_reference);
+    pk_err err = pk_dictionary_intern(&builder->addrs, addr, 1 + pk_addr_len(addr), out_reference);
     *out_reference += err == PK_OK;
     return err;
 }
@@ -136,10 +147,39 @@ static size_t client_bytes(const struct pk_client *client, uint8_t out[32])
     return len;
 }
 
-static pk_err intern_signature(
-    struct pk_batch_builder *builder, const struct pk_signature *signature, uint32_t *out_index)
+/* What is known of the value with this number; NULL when it has none. */
+static struct known *known_at(struct known *known, const uint32_t *number)
+{
+    return number && *number < PK_BATCH_MAX_NUMBERS ? &known[*number] : NULL;
+}
+
+static bool is_known(
+    const struct pk_batch_builder *builder, const struct known *known, uint32_t *out_index)
+{
+    if (!known || known->stamp != builder->stamp) {
+        return false;
+    }
+    *out_index = known->index;
+    return true;
+}
+
+static pk_err learn(
+    const struct pk_batch_builder *builder, struct known *known, pk_err err, uint32_t index)
+{
+    if (known && err == PK_OK) {
+        *known = (struct known){.stamp = builder->stamp, .index = index};
+    }
+    return err;
+}
+
+static pk_err intern_signature(struct pk_batch_builder *builder,
+    const struct pk_signature *signature, const uint32_t *number, uint32_t *out_index)
 {
     uint32_t server;
+    struct known *known = known_at(builder->known_signatures, number);
+    if (is_known(builder, known, out_index)) {
+        return PK_OK;
+    }
     pk_err err = intern_addr(builder, &signature->server, &server);
     if (err != PK_OK) {
         return err;
@@ -156,26 +196,65 @@ static pk_err intern_signature(
         }
         raw[len++] = (uint8_t)v;
     }
-    return dictionary_intern(&builder->signatures, raw, len, out_index);
+    err = pk_dictionary_intern(&builder->signatures, raw, len, out_index);
+    return learn(builder, known, err, *out_index);
+}
+
+static pk_err intern_name(struct pk_batch_builder *builder, struct pk_slice name,
+    const uint32_t *number, uint32_t *out_index)
+{
+    struct known *known = known_at(builder->known_names, number);
+    if (is_known(builder, known, out_index)) {
+        return PK_OK;
+    }
+    pk_err err = pk_dictionary_intern(&builder->names, name.data, name.len, out_index);
+    return learn(builder, known, err, *out_index);
+}
+
+static pk_err intern_client(struct pk_batch_builder *builder, const struct pk_client *client,
+    const uint32_t *number, uint32_t *out_index)
+{
+    uint8_t raw[32];
+    struct known *known = known_at(builder->known_clients, number);
+    if (is_known(builder, known, out_index)) {
+        return PK_OK;
+    }
+    pk_err err = pk_dictionary_intern(&builder->clients, raw, client_bytes(client, raw), out_index);
+    return learn(builder, known, err, *out_index);
 }
 
 pk_err pk_batch_add_activity(struct pk_batch_builder *builder, const struct pk_activity *row)
 {
+    return pk_batch_add_numbered_activity(builder, row, NULL);
+}
+
+pk_err pk_batch_add_rrset(struct pk_batch_builder *builder, const struct pk_rrset *row)
+{
+    return pk_batch_add_numbered_rrset(builder, row, NULL);
+}
+
+pk_err pk_batch_add_negative(struct pk_batch_builder *builder, const struct pk_negative *row)
+{
+    return pk_batch_add_numbered_negative(builder, row, NULL);
+}
+
+pk_err pk_batch_add_numbered_activity(struct pk_batch_builder *builder,
+    const struct pk_activity *row, const struct pk_row_numbers *numbers)
+{
     uint32_t client, name, signature, answer = 0;
-    uint8_t raw[32];
     if (is_full(builder)) {
         return PK_ERR_LIMIT;
     }
-    pk_err err =
-        dictionary_intern(&builder->clients, raw, client_bytes(&row->client, raw), &client);
+    pk_err err = intern_client(builder, &row->client, numbers ? &numbers->client : NULL, &client);
     if (err == PK_OK) {
-        err = dictionary_intern(&builder->names, row->name.data, row->name.len, &name);
+        err = intern_name(builder, row->name, numbers ? &numbers->name : NULL, &name);
     }
     if (err == PK_OK) {
-        err = intern_signature(builder, &row->signature, &signature);
+        err = intern_signature(
+            builder, &row->signature, numbers ? &numbers->signature : NULL, &signature);
     }
     if (err == PK_OK && row->answer_digest != 0) {
-        err = dictionary_intern(
+        err = pk_dictionary_intern(
             &builder->answers, &row->answer_digest, sizeof row->answer_digest, &answer);
         answer++;
     }
@@ -214,26 +293,27 @@ static pk_err intern_set(
         return PK_ERR_UNSUPPORTED;
     }
     for (uint32_t i = 0; i < row->n_rdata; i++) {
-        pk_err err = dictionary_intern(
+        pk_err err = pk_dictionary_intern(
             &builder->rdata, row->rdata[i].data, row->rdata[i].len, &builder->scratch[i]);
         if (err != PK_OK) {
             return err;
         }
     }
-    return dictionary_intern(
+    return pk_dictionary_intern(
         &builder->sets, builder->scratch, row->n_rdata * sizeof *builder->scratch, out_set);
 }
 
-pk_err pk_batch_add_rrset(struct pk_batch_builder *builder, const struct pk_rrset *row)
+pk_err pk_batch_add_numbered_rrset(struct pk_batch_builder *builder, const struct pk_rrset *row,
+    const struct pk_row_numbers *numbers)
 {
     uint32_t owner, bailiwick, set, server;
     if (is_full(builder)) {
         return PK_ERR_LIMIT;
     }
-    pk_err err = dictionary_intern(&builder->names, row->owner.data, row->owner.len, &owner);
+    pk_err err = intern_name(builder, row->owner, numbers ? &numbers->name : NULL, &owner);
     if (err == PK_OK) {
         err =
-            dictionary_intern(&builder->names, row->bailiwick.data, row->bailiwick.len, &bailiwick);
+            intern_name(builder, row->bailiwick, numbers ? &numbers->bailiwick : NULL, &bailiwick);
     }
     if (err == PK_OK) {
         err = intern_set(builder, row, &set);
@@ -267,13 +347,14 @@ pk_err pk_batch_add_rrset(struct pk_batch_builder *builder, const struct pk_rrse
     return PK_OK;
 }
 
-pk_err pk_batch_add_negative(struct pk_batch_builder *builder, const struct pk_negative *row)
+pk_err pk_batch_add_numbered_negative(struct pk_batch_builder *builder,
+    const struct pk_negative *row, const struct pk_row_numbers *numbers)
 {
     uint32_t name;
     if (is_full(builder)) {
         return PK_ERR_LIMIT;
     }
-    pk_err err = dictionary_intern(&builder->names, row->name.data, row->name.len, &name);
+    pk_err err = intern_name(builder, row->name, numbers ? &numbers->name : NULL, &name);
     if (err != PK_OK) {
         return err;
     }

@@ -2,8 +2,14 @@
 #ifndef WIRE_BATCH_BUILDER_H
 #define WIRE_BATCH_BUILDER_H
 
+#include "picket/dictionary.h"
+
 #include "batch_schema.h"
-#include "dictionary.h"
+
+/* Where in a dictionary of this batch a value that the caller has numbered is; good when the stamp is the batch's. */
+struct known {
+    uint32_t stamp, index;
+};
 
 struct pk_batch_builder {
     struct pk_batch_info info;
@@ -11,7 +17,9 @@ struct pk_batch_builder {
     size_t n_rows, max_rows;
     uint64_t *columns[MAX_COLUMNS]; /* max_rows values each */
     int64_t first_us, last_us;      /* over all rows */
-    struct dictionary names, addrs, clients, signatures, rdata, sets, answers;
+    struct pk_dictionary names, addrs, clients, signatures, rdata, sets, answers;
+    struct known *known_names, *known_clients, *known_signatures; /* PK_BATCH_MAX_NUMBERS each */
+    uint32_t stamp;
     uint32_t *scratch; /* rdata indexes of a set being added */
     struct pk_health health;
     struct pk_origin origin;

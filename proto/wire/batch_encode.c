@@ -77,14 +77,14 @@ static int compare_names(const void *a, const void *b, void *arg)
 
 static pk_err sort_names(struct encoder *encoder)
 {
-    const struct dictionary *names = &encoder->builder->names;
+    const struct pk_dictionary *names = &encoder->builder->names;
     struct sorted_name *sorted = malloc((names->n + 1) * sizeof *sorted);
     if (!sorted) {
         return PK_ERR_NOMEM;
     }
     pk_bytes_clear(&encoder->part);
     for (uint32_t i = 0; i < names->n; i++) {
-        struct pk_slice wire = dictionary_at(names, i);
+        struct pk_slice wire = pk_dictionary_at(names, i);
         struct pk_name name;
         uint8_t key[2 * PK_NAME_MAX], first[8] = {0};
         if (pk_name_from_wire(wire.data, wire.len, &name) != PK_OK) {
@@ -116,11 +116,11 @@ static pk_err sort_names(struct encoder *encoder)
 
 static void put_names(struct encoder *encoder)
 {
-    const struct dictionary *names = &encoder->builder->names;
+    const struct pk_dictionary *names = &encoder->builder->names;
     struct pk_slice before = {0};
     pk_bytes_clear(&encoder->part);
     for (uint32_t i = 0; i < names->n; i++) {
-        struct pk_slice name = dictionary_at(names, encoder->order[i]);
+        struct pk_slice name = pk_dictionary_at(names, encoder->order[i]);
         uint32_t shared = 0;
         while (shared < name.len && shared < before.len &&
                name.data[name.len - 1 - shared] == before.data[before.len - 1 - shared]) {
@@ -135,7 +135,7 @@ static void put_names(struct encoder *encoder)
 }
 
 /* Entries that tell their own length are laid side by side. */
-static void put_plain(struct encoder *encoder, unsigned key, const struct dictionary *dictionary)
+static void put_plain(struct encoder *encoder, unsigned key, const struct pk_dictionary *dictionary)
 {
     pk_bytes_clear(&encoder->part);
     pk_bytes_put(&encoder->part, dictionary->blob.data, dictionary->blob.len);
@@ -144,10 +144,10 @@ static void put_plain(struct encoder *encoder, unsigned key, const struct dictio
 
 static void put_rdata(struct encoder *encoder)
 {
-    const struct dictionary *rdata = &encoder->builder->rdata;
+    const struct pk_dictionary *rdata = &encoder->builder->rdata;
     pk_bytes_clear(&encoder->part);
     for (uint32_t i = 0; i < rdata->n; i++) {
-        struct pk_slice one = dictionary_at(rdata, i);
+        struct pk_slice one = pk_dictionary_at(rdata, i);
         pk_bytes_put_varint(&encoder->part, one.len);
         pk_bytes_put(&encoder->part, one.data, one.len);
     }
@@ -156,10 +156,10 @@ static void put_rdata(struct encoder *encoder)
 
 static void put_sets(struct encoder *encoder)
 {
-    const struct dictionary *sets = &encoder->builder->sets;
+    const struct pk_dictionary *sets = &encoder->builder->sets;
     pk_bytes_clear(&encoder->part);
     for (uint32_t i = 0; i < sets->n; i++) {
-        struct pk_slice set = dictionary_at(sets, i);
+        struct pk_slice set = pk_dictionary_at(sets, i);
         uint32_t n = set.len / (uint32_t)sizeof(uint32_t);
         pk_bytes_put_varint(&encoder->part, n);
         for (uint32_t k = 0; k < n; k++) {
@@ -199,8 +199,9 @@ static uint32_t count_entries(struct encoder *encoder)
 {
     const struct pk_batch_builder *builder = encoder->builder;
     uint32_t n = 7; /* version, kind, start, length, flags, privacy, rows */
-    const struct dictionary *dictionaries[] = {&builder->names, &builder->addrs, &builder->clients,
-        &builder->signatures, &builder->rdata, &builder->sets, &builder->answers};
+    const struct pk_dictionary *dictionaries[] = {&builder->names, &builder->addrs,
+        &builder->clients, &builder->signatures, &builder->rdata, &builder->sets,
+        &builder->answers};
     for (size_t i = 0; i < sizeof dictionaries / sizeof *dictionaries; i++) {
         n += dictionaries[i]->n > 0;
     }

@@ -26,15 +26,18 @@ static void on_window(void *arg, const struct pk_batch_info *info)
     (void)info;
 }
 
-static void on_activity(void *arg, const struct pk_activity *row)
+static void on_activity(
+    void *arg, const struct pk_activity *row, const struct pk_row_numbers *numbers)
 {
+    (void)numbers;
     struct sink_counts *counts = arg;
     counts->rows += row->name.len > 0;
 }
 
 /* Touches every byte, so that a sanitizer sees what is not there. */
-static void on_rrset(void *arg, const struct pk_rrset *row)
+static void on_rrset(void *arg, const struct pk_rrset *row, const struct pk_row_numbers *numbers)
 {
+    (void)numbers;
     struct sink_counts *counts = arg;
     for (uint32_t i = 0; i < row->n_rdata; i++) {
         for (uint32_t k = 0; k < row->rdata[i].len; k++) {
@@ -43,8 +46,10 @@ static void on_rrset(void *arg, const struct pk_rrset *row)
     }
 }
 
-static void on_negative(void *arg, const struct pk_negative *row)
+static void on_negative(
+    void *arg, const struct pk_negative *row, const struct pk_row_numbers *numbers)
 {
+    (void)numbers;
     struct sink_counts *counts = arg;
     counts->rows += row->name.len > 0;
 }

@@ -48,21 +48,26 @@ static void on_window(void *arg, const struct pk_batch_info *info)
     (void)info;
 }
 
-static void on_activity(void *arg, const struct pk_activity *row)
+static void on_activity(
+    void *arg, const struct pk_activity *row, const struct pk_row_numbers *numbers)
 {
+    (void)numbers;
     struct fixture *f = arg;
     f->n_activity += row->count;
     f->vantage = row->signature.vantage;
 }
 
-static void on_rrset(void *arg, const struct pk_rrset *row)
+static void on_rrset(void *arg, const struct pk_rrset *row, const struct pk_row_numbers *numbers)
 {
+    (void)numbers;
     (void)arg;
     (void)row;
 }
 
-static void on_negative(void *arg, const struct pk_negative *row)
+static void on_negative(
+    void *arg, const struct pk_negative *row, const struct pk_row_numbers *numbers)
 {
+    (void)numbers;
     (void)arg;
     (void)row;
 }

@@ -41,7 +41,7 @@ static const char *name_text(struct pk_slice slice, char text[PK_NAME_TEXT_SIZE]
     return pk_name_text(&name, text);
 }
 
-static void on_rrset(void *arg, const struct pk_rrset *rrset)
+static uint32_t on_rrset(void *arg, const struct pk_rrset *rrset)
 {
     static const char *const trusts[] = {"authoritative", "resolver", "referral", "glue"};
     struct fixture *f = arg;
@@ -49,6 +49,7 @@ static void on_rrset(void *arg, const struct pk_rrset *rrset)
     size_t at = strlen(f->lines);
     snprintf(f->lines + at, sizeof f->lines - at, "%s %u %u %s %s;", name_text(rrset->owner, owner),
         rrset->type, rrset->n_rdata, name_text(rrset->bailiwick, bailiwick), trusts[rrset->trust]);
+    return PK_HISTORY_NO_ROW;
 }
 
 static int setup(void **state)
@@ -56,7 +57,8 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     assert_non_null(f);
     pk_hash_set_key((const uint8_t[16]){1});
-    assert_int_equal(pk_history_new(&f->stats, on_rrset, f, &f->history), PK_OK);
+    struct pk_history_sink sink = {.arg = f, .rrset = on_rrset};
+    assert_int_equal(pk_history_new(&f->stats, &sink, &f->history), PK_OK);
     *state = f;
     return 0;
 }
@@ -93,7 +95,8 @@ static void assert_history_of(struct fixture *f, enum pk_outcome outcome, const 
     transaction.query.question.class = PK_CLASS_IN;
     assert_int_equal(pk_name_from_text(f->qname, &transaction.query.question.name), PK_OK);
     f->lines[0] = '\0';
-    pk_history_transaction(f->history, &transaction);
+    struct pk_answer answer;
+    pk_history_transaction(f->history, &transaction, &answer);
     assert_string_equal(f->lines, lines);
 }
 

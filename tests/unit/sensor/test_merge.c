@@ -34,8 +34,10 @@ static void on_window(void *arg, const struct pk_batch_info *info)
     f->last_start_us = info->window_start_us;
 }
 
-static void on_activity(void *arg, const struct pk_activity *row)
+static void on_activity(
+    void *arg, const struct pk_activity *row, const struct pk_row_numbers *numbers)
 {
+    (void)numbers;
     struct fixture *f = arg;
     struct pk_name name;
     assert_true(f->is_inside);
@@ -44,8 +46,9 @@ static void on_activity(void *arg, const struct pk_activity *row)
     f->n_transactions += row->count;
 }
 
-static void on_rrset(void *arg, const struct pk_rrset *row)
+static void on_rrset(void *arg, const struct pk_rrset *row, const struct pk_row_numbers *numbers)
 {
+    (void)numbers;
     struct fixture *f = arg;
     struct pk_name name;
     assert_true(f->is_inside);
@@ -56,8 +59,10 @@ static void on_rrset(void *arg, const struct pk_rrset *row)
     f->n_sightings += row->count;
 }
 
-static void on_negative(void *arg, const struct pk_negative *row)
+static void on_negative(
+    void *arg, const struct pk_negative *row, const struct pk_row_numbers *numbers)
 {
+    (void)numbers;
     struct fixture *f = arg;
     f->n_negatives += row->count;
 }
@@ -104,7 +109,7 @@ static void unanswered(struct fixture *f, unsigned number, int64_t ts_us)
     transaction.query.question.class = PK_CLASS_IN;
     snprintf(text, sizeof text, "n%u.example.com.", number);
     assert_int_equal(pk_name_from_text(text, &transaction.query.question.name), PK_OK);
-    pk_merge_transaction(f->merge, &transaction);
+    pk_merge_transaction(f->merge, &transaction, &(struct pk_answer){.kind = PK_ANSWER_NONE});
 }
 
 static void rrset(struct fixture *f, unsigned number, int64_t ts_us)

@@ -2,40 +2,51 @@
  *
  * The index is allocated once for the most entries, but only a part that fits the entries there are is in use: a batch has 10,000 rows where 60,000 RDATA are
  * allowed, and both the misses and the clearing of the rest were a tenth of `--write`. */
-#include "dictionary.h"
+#include "picket/dictionary.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "picket/hash.h"
-#include "picket/limits.h"
 
 enum {
     FIRST_SLOTS = 512
 };
 
-static void use_slots(struct dictionary *dictionary, uint32_t n_slots)
+static void use_slots(struct pk_dictionary *dictionary, uint32_t n_slots)
 {
     dictionary->mask = n_slots - 1;
     memset(dictionary->slots, 0xff, n_slots * sizeof *dictionary->slots); /* all empty */
 }
 
-static void put_slot(struct dictionary *dictionary, uint32_t tag, uint32_t entry)
+static void put_slot(struct pk_dictionary *dictionary, uint32_t tag, uint32_t entry)
 {
     uint32_t i = tag & dictionary->mask;
     while (dictionary->slots[i].entry != UINT32_MAX) {
         i = (i + 1) & dictionary->mask;
     }
-    dictionary->slots[i] = (struct dictionary_slot){.tag = tag, .entry = entry};
+    dictionary->slots[i] = (struct pk_dictionary_slot){.tag = tag, .entry = entry};
 }
 
-pk_err dictionary_init(struct dictionary *dictionary, uint32_t max_entries)
+static uint32_t slots_for(uint32_t max_entries)
 {
-    *dictionary = (struct dictionary){.max = max_entries, .max_slots = FIRST_SLOTS};
-    while (dictionary->max_slots < 2 * max_entries) {
-        dictionary->max_slots *= 2;
+    uint32_t n_slots = FIRST_SLOTS;
+    while (n_slots < 2 * max_entries) {
+        n_slots *= 2;
     }
-    pk_bytes_init(&dictionary->blob, PK_MAX_UNPACKED_BYTES);
+    return n_slots;
+}
+
+size_t pk_dictionary_bound_bytes(uint32_t max_entries, size_t max_bytes)
+{
+    return pk_bytes_bound_bytes(max_bytes) + 2 * max_entries * sizeof(uint32_t) +
+           slots_for(max_entries) * sizeof(struct pk_dictionary_slot);
+}
+
+pk_err pk_dictionary_init(struct pk_dictionary *dictionary, uint32_t max_entries, size_t max_bytes)
+{
+    *dictionary = (struct pk_dictionary){.max = max_entries, .max_slots = slots_for(max_entries)};
+    pk_bytes_init(&dictionary->blob, max_bytes);
     dictionary->ends = malloc(max_entries * sizeof *dictionary->ends);
     dictionary->tags = malloc(max_entries * sizeof *dictionary->tags);
     dictionary->slots = malloc(dictionary->max_slots * sizeof *dictionary->slots);
@@ -46,23 +57,23 @@ pk_err dictionary_init(struct dictionary *dictionary, uint32_t max_entries)
     return PK_OK;
 }
 
-void dictionary_done(struct dictionary *dictionary)
+void pk_dictionary_done(struct pk_dictionary *dictionary)
 {
     pk_bytes_done(&dictionary->blob);
     free(dictionary->ends);
     free(dictionary->tags);
     free(dictionary->slots);
-    *dictionary = (struct dictionary){0};
+    *dictionary = (struct pk_dictionary){0};
 }
 
-void dictionary_clear(struct dictionary *dictionary)
+void pk_dictionary_clear(struct pk_dictionary *dictionary)
 {
     pk_bytes_clear(&dictionary->blob);
     dictionary->n = 0;
     use_slots(dictionary, FIRST_SLOTS);
 }
 
-struct pk_slice dictionary_at(const struct dictionary *dictionary, uint32_t index)
+struct pk_slice pk_dictionary_at(const struct pk_dictionary *dictionary, uint32_t index)
 {
     uint32_t start = index ? dictionary->ends[index - 1] : 0;
     return (struct pk_slice){
@@ -70,15 +81,15 @@ struct pk_slice dictionary_at(const struct dictionary *dictionary, uint32_t inde
 }
 
 static uint32_t find(
-    const struct dictionary *dictionary, uint32_t tag, const void *data, size_t len)
+    const struct pk_dictionary *dictionary, uint32_t tag, const void *data, size_t len)
 {
     for (uint32_t i = tag & dictionary->mask;; i = (i + 1) & dictionary->mask) {
-        const struct dictionary_slot *slot = &dictionary->slots[i];
+        const struct pk_dictionary_slot *slot = &dictionary->slots[i];
         if (slot->entry == UINT32_MAX) {
             return UINT32_MAX;
         }
         if (slot->tag == tag) {
-            struct pk_slice have = dictionary_at(dictionary, slot->entry);
+            struct pk_slice have = pk_dictionary_at(dictionary, slot->entry);
             if (have.len == len && memcmp(have.data, data, len) == 0) {
                 return slot->entry;
             }
@@ -86,8 +97,8 @@ static uint32_t find(
     }
 }
 
-pk_err dictionary_intern(
-    struct dictionary *dictionary, const void *data, size_t len, uint32_t *out_index)
+pk_err pk_dictionary_intern(
+    struct pk_dictionary *dictionary, const void *data, size_t len, uint32_t *out_index)
 {
     uint32_t tag = (uint32_t)pk_hash_quick(data, len);
     uint32_t index = find(dictionary, tag, data, len);
