@@ -5,13 +5,17 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "picket/dnsmsg.h"
 #include "picket/hash.h"
 
+#include "attack.h"
+#include "baseline.h"
 #include "mix.h"
+#include "plan.h"
 
 static const struct ev_flaws no_flaws = {.late_site = -1};
 
@@ -208,6 +212,159 @@ static void names_of_the_tenant_exist_and_gone_ones_mostly_do_not(void **state)
     ev_world_free(world);
 }
 
+/* A plan of one line, as from a file. */
+static struct ev_cell cell_of(const char *line)
+{
+    char path[] = "/tmp/picket-eval-XXXXXX";
+    int file = mkstemp(path);
+    struct ev_plan plan;
+    assert_true(file >= 0);
+    assert_true(write(file, line, strlen(line)) == (ssize_t)strlen(line));
+    assert_int_equal(close(file), 0);
+    assert_true(ev_plan_load(path, &plan));
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(plan.n, 1);
+    struct ev_cell cell = plan.cells[0];
+    ev_plan_done(&plan);
+    return cell;
+}
+
+static void a_plan_says_what_it_means_and_a_wrong_word_is_refused(void **state)
+{
+    (void)state;
+    struct ev_cell cell =
+        cell_of("default seeds=7 budgets=1,0.1\nattack-seed 900 # comment\n"
+                "attack A1 rate=1/3600 sites=10 path=public split=block gain=1 # more\n");
+    assert_true(cell.is_attack && cell.wants_gain);
+    assert_string_equal(cell.what, "A1");
+    assert_int_equal(cell.n_seeds, 7);
+    assert_int_equal(cell.n_budgets, 2);
+    assert_int_equal(cell.attack_seed, 900);
+    assert_int_equal(cell.path, EV_PATH_PUBLIC);
+    assert_string_equal(cell.split, "block");
+    assert_true(cell.rate * 3600 > 0.999 && cell.rate * 3600 < 1.001);
+    assert_true(cell_of("benign B4 seed=3 split=tune\n").is_tuning);
+    struct ev_plan plan;
+    assert_false(ev_plan_load("/nonexistent/plan", &plan));
+}
+
+static struct ev_campaign campaign_of(const char *line, uint32_t seed)
+{
+    struct ev_cell cell = cell_of(line);
+    struct ev_world *world = world_of("B4", 21);
+    struct ev_lists lists = {0};
+    struct ev_campaign campaign;
+    assert_true(ev_attack_make(world, &cell, &lists, seed, world->start_us, &campaign));
+    ev_world_free(world);
+    return campaign;
+}
+
+static void an_attack_has_the_rate_the_sites_and_the_sources_it_should(void **state)
+{
+    (void)state;
+    struct ev_campaign a =
+        campaign_of("attack A1 list=made rate=10 sites=3 sources=8 queries=500\n", 1);
+    assert_in_range(a.traffic.n, 500, 520);
+    double seconds = (double)(a.end_us - a.start_us) * 1e-6;
+    assert_true(seconds > 45 && seconds < 56);
+    uint64_t sites = 0;
+    uint32_t sources = 0, used[8] = {0};
+    for (size_t i = 0; i < a.traffic.n; i++) {
+        sites |= UINT64_C(1) << a.traffic.events[i].site;
+        for (uint32_t s = 0; s < a.n_sources; s++) {
+            used[s] += pk_addr_equal(&a.sources[s], &a.traffic.events[i].client);
+        }
+    }
+    for (uint32_t s = 0; s < 8; s++) {
+        sources += used[s] > 40;
+    }
+    assert_int_equal(__builtin_popcountll(sites), 3);
+    assert_int_equal(sources, 8);
+    struct ev_campaign b =
+        campaign_of("attack A1 list=made rate=10 sites=3 sources=8 queries=500\n", 1);
+    struct ev_campaign c =
+        campaign_of("attack A1 list=made rate=10 sites=3 sources=8 queries=500\n", 2);
+    assert_true(digest_of(&a.traffic) == digest_of(&b.traffic));
+    assert_true(digest_of(&a.traffic) != digest_of(&c.traffic));
+    ev_campaign_done(&a);
+    ev_campaign_done(&b);
+    ev_campaign_done(&c);
+}
+
+static void every_attack_that_needs_no_list_can_be_made(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line;
+        size_t min, max;
+    } attacks[] = {
+        {"attack A2 list=made split=block overlap=0.1 sources=4 queries=200\n", 200, 210},
+        {"attack A3 order=sparse sites=3 queries=256\n", 256, 256},
+        {"attack A4 order=nsec queries=40\n", 40, 40}, {"attack A4 order=nsec3 k=30\n", 30, 30},
+        {"attack A5 k=50 sites=50\n", 50, 50}, {"attack A6 sites=10\n", 110, 110},
+        {"attack A7 k=3\n", 6, 6}, {"attack A8\n", 1, 1}, {"attack A9 k=15 sites=3\n", 15, 15},
+        {"attack A10 path=inside order=srv\n", 30, 40},
+        {"attack A11 list=made order=pad pad=5 queries=20\n", 120, 260}};
+    for (size_t i = 0; i < sizeof attacks / sizeof *attacks; i++) {
+        struct ev_campaign campaign = campaign_of(attacks[i].line, 0);
+        assert_in_range(campaign.traffic.n, attacks[i].min, attacks[i].max);
+        ev_campaign_done(&campaign);
+    }
+}
+
+static void targeted_probes_never_miss(void **state)
+{
+    (void)state;
+    struct ev_campaign campaign = campaign_of("attack A9 k=20 sites=3\n", 0);
+    for (size_t i = 0; i < campaign.traffic.n; i++) {
+        assert_int_not_equal(campaign.traffic.events[i].answer, PK_ANSWER_NXDOMAIN);
+    }
+    ev_campaign_done(&campaign);
+}
+
+/* One source, n misses a minute apart at one site, then a look at what each rule made of it. */
+static void the_rules_count_as_their_authors_say(void **state)
+{
+    (void)state;
+    struct ev_campaign campaign = campaign_of("attack A1 list=made rate=1 sites=1 queries=60\n", 0);
+    struct ev_rows rows = {0};
+    ev_traffic_rows(&campaign.traffic, &no_flaws, &rows);
+    struct ev_baselines *rules = ev_baselines_new(campaign.start_us);
+    uint32_t n = 0, misses = 0;
+    for (size_t i = 0; i < rows.n; i++) {
+        ev_baselines_observe(rules, &rows.rows[i], n);
+        n += rows.rows[i].n_attack;
+        misses += rows.rows[i].activity.signature.answer == PK_ANSWER_NXDOMAIN
+                      ? rows.rows[i].activity.count
+                      : 0;
+    }
+    assert_true(misses > 51);
+    ev_baselines_finish(rules);
+    size_t at_51 = 0, at_90 = 0, at_115 = 0;
+    while (ev_levels[at_51] != 51) {
+        at_51++;
+    }
+    while (ev_levels[at_90] != 90) {
+        at_90++;
+    }
+    while (ev_levels[at_115] != 115) {
+        at_115++;
+    }
+    const ev_alert_counts *alerts = ev_baselines_alerts(rules);
+    assert_int_equal((*alerts)[EV_RULE_ZEEK_NXDOMAIN][0][at_51], 1);
+    assert_int_equal((*alerts)[EV_RULE_POOLED][0][at_51], 1);
+    assert_int_equal((*alerts)[EV_RULE_ZEEK_NXDOMAIN][0][at_90], 0);
+    assert_int_equal((*alerts)[EV_RULE_PTR][0][0], 0);
+    assert_int_equal((*alerts)[EV_RULE_AXFR][0][0], 0);
+    /* ln(1/1e-5) / ln 4: nine misses and no hit */
+    const struct ev_crossing *walk = ev_baselines_crossings(rules, EV_RULE_TRW);
+    assert_true(walk[at_115].is_reached);
+    assert_in_range(walk[at_115].n_queries, 9, 13);
+    ev_baselines_free(rules);
+    ev_rows_done(&rows);
+    ev_campaign_done(&campaign);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -219,6 +376,11 @@ int main(void)
         cmocka_unit_test(flaws_do_what_they_say),
         cmocka_unit_test(what_the_late_site_sees_last_waits_for_the_next_hour),
         cmocka_unit_test(names_of_the_tenant_exist_and_gone_ones_mostly_do_not),
+        cmocka_unit_test(a_plan_says_what_it_means_and_a_wrong_word_is_refused),
+        cmocka_unit_test(an_attack_has_the_rate_the_sites_and_the_sources_it_should),
+        cmocka_unit_test(every_attack_that_needs_no_list_can_be_made),
+        cmocka_unit_test(targeted_probes_never_miss),
+        cmocka_unit_test(the_rules_count_as_their_authors_say),
     };
     if (pk_hash_start()) {
         return 1;

@@ -278,7 +278,7 @@ static void zone_fill(struct ev_world *world, uint32_t number, uint32_t n_names)
     }
 }
 
-static void scope_text(const struct ev_world *world, struct pk_bytes *out)
+void ev_world_scope_text(const struct ev_world *world, struct pk_bytes *out)
 {
     pk_bytes_printf(out, "tenants:\n  - name: acme\n    sites:\n");
     for (unsigned i = 1; i <= EV_N_SITES; i++) {
@@ -303,7 +303,7 @@ static bool scope_make(struct ev_world *world)
     struct pk_bytes text;
     char error[PK_CONF_ERROR_SIZE];
     pk_bytes_init(&text, 1 << 16);
-    scope_text(world, &text);
+    ev_world_scope_text(world, &text);
     pk_err err = pk_scope_parse("eval", (const char *)text.data, text.len, &world->scope, error);
     pk_bytes_done(&text);
     if (err) {
@@ -373,6 +373,13 @@ struct ev_world *ev_world_new(const struct ev_world_options *options, const char
         ev_name_from(text, &world->zones[i].name);
         world->zones[i].is_wildcard = options->has_wildcards && i != EV_ZONE_AD && i % 3 == 0;
         zone_fill(world, i, (uint32_t)(options->n_names * weights[i] / sum) + 8);
+    }
+    static const char *const canaries[] = {
+        "vpn-kiel3.acme-group.example", "backup-prv.unit02.example"};
+    for (unsigned i = 0; i < COUNT(canaries); i++) {
+        struct pk_name name;
+        ev_name_from(canaries[i], &name);
+        know(world, &name);
     }
     return world;
 }

@@ -5,6 +5,7 @@
 #ifndef TESTS_EVAL_WORLD_H
 #define TESTS_EVAL_WORLD_H
 
+#include "picket/bytes.h"
 #include "picket/name.h"
 #include "picket/scope.h"
 
@@ -59,6 +60,7 @@ struct ev_world {
 /* externals_path: one domain a line, most asked first; NULL or unreadable: composed ones. */
 struct ev_world *ev_world_new(const struct ev_world_options *options, const char *externals_path);
 void ev_world_free(struct ev_world *world);
+void ev_world_scope_text(const struct ev_world *world, struct pk_bytes *out); /* YAML */
 
 /* label "." zone; label may hold dots, "" is the apex. Labels that do not fit are cut. */
 void ev_world_name(const struct ev_zone *zone, const char *label, struct pk_name *out_name);
