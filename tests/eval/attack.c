@@ -487,7 +487,7 @@ static bool targeted(struct maker *m, bool is_retired)
             tick(m);
             event.time_us = m->now_us;
             ev_label_retired(m->world, (uint32_t)(zone - m->world->zones),
-                60 + ev_rng_below(&m->rng, 140), label);
+                EV_N_STALE + ev_rng_below(&m->rng, EV_N_RETIRED - EV_N_STALE), label);
             send(m, zone, label, event);
         } else {
             uint32_t rare = zone->n_hosts - zone->n_public;

@@ -85,6 +85,9 @@ static void run_benign(struct run *run)
     for (uint32_t hour = 0; hour < 24 * run->cell->days; hour++) {
         run_hour(run, hour, NULL);
     }
+    for (size_t i = 0; i < run->n_judges; i++) {
+        ev_judge_finish(&run->judges[i]);
+    }
     ev_baselines_finish(run->baselines);
     print_line(run->cell->line);
     (void)printf(
@@ -144,6 +147,9 @@ static void run_seed(struct run *run, uint32_t seed, FILE *out)
         int64_t hour_start = run->world->start_us + hour * EV_HOUR_US;
         is_over = hour_start > last;
         run_hour(run, hour, &campaign);
+    }
+    for (size_t k = 0; k < run->n_judges; k++) {
+        ev_judge_finish(&run->judges[k]);
     }
     (void)fprintf(out, "{\"seed\":%u,\"queries\":%zu,\"engines\":[", seed, campaign.traffic.n);
     for (size_t i = 0; i < run->n_judges; i++) {
@@ -207,7 +213,8 @@ static void run_attack(struct run *run)
 static bool add_judge(struct run *run, double budget, int site)
 {
     int64_t start = run->world->start_us + (run->cell->is_attack ? FIRST_HOUR * EV_HOUR_US : 0);
-    if (!ev_judge_init(&run->judges[run->n_judges], run->world, budget, site, start)) {
+    if (!ev_judge_init(
+            &run->judges[run->n_judges], run->world, budget, site, run->cell->has_history, start)) {
         return false;
     }
     run->n_judges++;

@@ -24,6 +24,7 @@ struct ev_alert { /* a finding when it first reached severity 2 */
 
 struct ev_judge {
     struct pk_engine *engine;
+    const struct ev_world *world;
     struct pk_scope_tenant tenant; /* shares its arrays with the world's scope */
     int site;                      /* >= 0: sees this site alone */
     int64_t now_us, start_us;
@@ -32,7 +33,8 @@ struct ev_judge {
     size_t n_attack_names;
     struct pk_bytes ids; /* of findings that alerted: 32 characters each */
     struct ev_alert *alerts;
-    uint32_t n_kept, n_matched, n_false, n_low; /* n_low: findings that stayed below severity 2 */
+    uint32_t n_kept, n_matched, n_false, n_low, n_members;
+    /* n_members: came as part of a campaign's finding */ /* n_low: findings that stayed below severity 2 */
     uint32_t by_day[EV_MAX_RUN_DAYS];
     bool *is_covered; /* sources of the campaign with a finding */
     /* first finding that belongs to the attack */
@@ -43,12 +45,14 @@ struct ev_judge {
     uint64_t n_rows;
 };
 
+/* has_history: the engine may ask which names there are and were. */
 bool ev_judge_init(struct ev_judge *judge, const struct ev_world *world, double budget, int site,
-    int64_t start_us);
+    bool has_history, int64_t start_us);
 void ev_judge_done(struct ev_judge *judge);
 /* From now on findings may belong to this campaign (borrowed). */
 void ev_judge_campaign(struct ev_judge *judge, const struct ev_campaign *campaign);
-/* Feeds rows in their order; those of other sites are left out. */
+/* Feeds rows in their order; those of other sites are left out. finish: no more rows. */
+void ev_judge_finish(struct ev_judge *judge);
 void ev_judge_feed(struct ev_judge *judge, const struct ev_rows *rows);
 /* JSON objects: {"detected":...} of an attack run; {"alerts":[...]} of a benign one. */
 void ev_judge_print_attack(const struct ev_judge *judge, const struct ev_world *world, FILE *out);

@@ -125,7 +125,7 @@ static void ask_missing(
     event.qtype = address_type(&hour->rng);
     switch ((int)kind) {
     case KIND_RETIRED:
-        ev_label_retired(world, asker->zone, ev_rng_zipf(&hour->rng, 60), label);
+        ev_label_retired(world, asker->zone, ev_rng_zipf(&hour->rng, EV_N_STALE), label);
         break;
     case KIND_TYPO:
         ev_label_typo(&hour->rng,

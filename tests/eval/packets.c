@@ -250,7 +250,8 @@ int ev_packets_main(const struct ev_world *world, const struct ev_cell *cell,
     char path[512];
     int64_t start = world->start_us + HOUR * EV_HOUR_US;
     const struct ev_flaws none = {.late_site = -1};
-    if (!ev_mix_fill(world, mix, HOUR, &traffic) || !ev_judge_init(&judge, world, 1, -1, start)) {
+    if (!ev_mix_fill(world, mix, HOUR, &traffic) ||
+        !ev_judge_init(&judge, world, 1, -1, false, start)) {
         return 70;
     }
     if (cell->is_attack) {
@@ -271,6 +272,7 @@ int ev_packets_main(const struct ev_world *world, const struct ev_cell *cell,
     traffic.n = kept;
     ev_traffic_rows(&traffic, &none, &rows);
     ev_judge_feed(&judge, &rows);
+    ev_judge_finish(&judge);
     (void)snprintf(path, sizeof path, "%s/expected.json", folder);
     FILE *expected = fopen(path, "we");
     bool is_good = expected && write_captures(&traffic, folder) && write_scope(world, folder);

@@ -28,7 +28,7 @@ static const struct field fields[] = {{"seed", U64, AT(seed)}, {"names", U32, AT
     {"hours", REAL, AT(hours)}, {"list", WORD, AT(list)}, {"split", SPECIAL, AT(split)},
     {"target", WORD, AT(target)}, {"order", WORD, AT(order)}, {"from", WORD, AT(from)},
     {"wildcard", FLAG, AT(has_wildcard)}, {"gain", FLAG, AT(wants_gain)}, {"pad", U32, AT(pad)},
-    {"path", SPECIAL, 0}, {"budgets", SPECIAL, 0}};
+    {"history", SPECIAL, 0}, {"path", SPECIAL, 0}, {"budgets", SPECIAL, 0}};
 
 static bool set_path(struct ev_cell *cell, const char *value)
 {
@@ -64,6 +64,11 @@ static bool set_special(struct ev_cell *cell, const char *key, const char *value
 {
     if (strcmp(key, "path") == 0) {
         return set_path(cell, value);
+    }
+    if (strcmp(key, "history") == 0) {
+        cell->has_history = strcmp(value, "1") == 0;
+        cell->says_history = true;
+        return true;
     }
     if (strcmp(key, "budgets") == 0) {
         return set_budgets(cell, value);
@@ -179,6 +184,9 @@ static bool read_line(
     cell.attack_seed = *attack_seed;
     if (!read_pairs(rest, &cell, out_bad)) {
         return false;
+    }
+    if (!cell.says_history) {
+        cell.has_history = !cell.is_attack || cell.age_days > 0;
     }
     if (!(cell.scale > 0)) {
         cell.scale = cell.is_attack ? 0.02 : 1;

@@ -29,6 +29,9 @@ struct ev_cell {
     double scale, budgets[EV_MAX_BUDGETS];
     size_t n_budgets;
     bool has_flaws, is_clear, is_tuning;
+    bool
+        has_history; /* the engine may ask what names there were; unless said: not by an attack on a cold engine */
+    bool says_history;
     char back[8]; /* mix under an attack */
     /* the attack */
     uint64_t attack_seed;

@@ -184,31 +184,40 @@ static uint64_t name_hash(const uint8_t *wire, size_t len)
     return ev_mix64(hash) | 1;
 }
 
-static void know(struct ev_world *world, const struct pk_name *name)
+static void set_add(uint64_t *set, size_t mask, const struct pk_name *name)
 {
     uint64_t hash = name_hash(name->wire, name->len);
-    size_t at = (size_t)hash & world->known_mask;
-    while (world->known[at] && world->known[at] != hash) {
-        at = (at + 1) & world->known_mask;
+    size_t at = (size_t)hash & mask;
+    while (set[at] && set[at] != hash) {
+        at = (at + 1) & mask;
     }
-    world->known[at] = hash;
+    set[at] = hash;
 }
 
-static bool knows(const struct ev_world *world, const uint8_t *wire, size_t len)
+static bool set_has(const uint64_t *set, size_t mask, const struct pk_name *name)
 {
-    uint64_t hash = name_hash(wire, len);
-    for (size_t at = (size_t)hash & world->known_mask; world->known[at];
-         at = (at + 1) & world->known_mask) {
-        if (world->known[at] == hash) {
+    uint64_t hash = name_hash(name->wire, name->len);
+    for (size_t at = (size_t)hash & mask; set[at]; at = (at + 1) & mask) {
+        if (set[at] == hash) {
             return true;
         }
     }
     return false;
 }
 
+static void know(struct ev_world *world, const struct pk_name *name)
+{
+    set_add(world->known, world->known_mask, name);
+}
+
 bool ev_world_exists(const struct ev_world *world, const struct pk_name *name)
 {
-    return knows(world, name->wire, name->len);
+    return set_has(world->known, world->known_mask, name);
+}
+
+bool ev_world_was(const struct ev_world *world, const struct pk_name *name)
+{
+    return set_has(world->retired, world->retired_mask, name) && !ev_world_exists(world, name);
 }
 
 static struct ev_host *host_add(
@@ -352,7 +361,9 @@ struct ev_world *ev_world_new(const struct ev_world_options *options, const char
     }
     world->known = calloc(size, sizeof *world->known);
     world->known_mask = size - 1;
-    if (!world->hosts || !world->known || !scope_make(world)) {
+    world->retired = calloc(1 << 15, sizeof *world->retired);
+    world->retired_mask = (1 << 15) - 1;
+    if (!world->hosts || !world->known || !world->retired || !scope_make(world)) {
         ev_world_free(world);
         return NULL;
     }
@@ -373,6 +384,15 @@ struct ev_world *ev_world_new(const struct ev_world_options *options, const char
         ev_name_from(text, &world->zones[i].name);
         world->zones[i].is_wildcard = options->has_wildcards && i != EV_ZONE_AD && i % 3 == 0;
         zone_fill(world, i, (uint32_t)(options->n_names * weights[i] / sum) + 8);
+    }
+    for (unsigned i = 0; i < EV_N_ZONES; i++) {
+        for (uint32_t k = 0; k < EV_N_RETIRED; k++) {
+            char label[EV_MAX_LABEL_TEXT];
+            struct pk_name name;
+            ev_label_retired(world, i, k, label);
+            ev_world_name(&world->zones[i], label, &name);
+            set_add(world->retired, world->retired_mask, &name);
+        }
     }
     static const char *const canaries[] = {
         "vpn-kiel3.acme-group.example", "backup-prv.unit02.example"};
@@ -395,6 +415,7 @@ void ev_world_free(struct ev_world *world)
     free(world->externals);
     free(world->hosts);
     free(world->known);
+    free(world->retired);
     pk_scope_free(world->scope);
     free(world);
 }
@@ -419,7 +440,7 @@ void ev_world_answer(const struct ev_world *world, const struct ev_zone *zone,
         return;
     }
     bool is_apex = pk_name_equal(name, &zone->name);
-    bool exists = is_apex || knows(world, name->wire, name->len);
+    bool exists = is_apex || ev_world_exists(world, name);
     if (!exists) {
         if (zone->is_wildcard) {
             event->digest = name_hash(zone->name.wire, zone->name.len);

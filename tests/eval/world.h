@@ -19,6 +19,9 @@ enum {
     EV_N_ZONES = EV_N_SITES + 2,
     EV_N_OPERATORS = 12, /* shared public resolvers */
     EV_EGRESS = 8,       /* addresses of each */
+    EV_N_RETIRED =
+        200, /* names of each zone that are gone; links still lead to the first EV_N_STALE */
+    EV_N_STALE = 60,
     EV_MAX_LABEL_TEXT = 64,
 };
 
@@ -50,6 +53,8 @@ struct ev_world {
     uint32_t n_hosts, cap_hosts;
     uint64_t *known; /* set of hashes of names that exist */
     size_t known_mask;
+    uint64_t *retired; /* the same of names that were there once */
+    size_t retired_mask;
     struct pk_scope *scope;
     char **
         externals; /* names of other people's services; from the domain list where there is one, else composed */
@@ -66,6 +71,8 @@ void ev_world_scope_text(const struct ev_world *world, struct pk_bytes *out); /*
 void ev_world_name(const struct ev_zone *zone, const char *label, struct pk_name *out_name);
 void ev_name_from(const char *text, struct pk_name *out_name); /* absolute, from text */
 bool ev_world_exists(const struct ev_world *world, const struct pk_name *name);
+/* Whether it is one of the names that are gone (and none that is back). */
+bool ev_world_was(const struct ev_world *world, const struct pk_name *name);
 /* A transaction as that zone's server answers it; zone NULL: a reverse name of the site (about a third exist). */
 void ev_world_answer(const struct ev_world *world, const struct ev_zone *zone,
     const struct pk_name *name, struct ev_event *event);
@@ -87,7 +94,7 @@ void ev_label_random(
     struct ev_rng *rng, uint32_t min, uint32_t max, char out_label[EV_MAX_LABEL_TEXT]);
 void ev_label_product(struct ev_rng *rng, char out_label[EV_MAX_LABEL_TEXT]);
 void ev_label_typo(struct ev_rng *rng, const char *label, char out_label[EV_MAX_LABEL_TEXT]);
-/* Names that were there once and are gone: number 0..n of a zone, the same for good. */
+/* Names that were there once and are gone: number 0 .. of a zone, the same for good; the first EV_N_RETIRED are in the history. */
 void ev_label_retired(const struct ev_world *world, uint32_t zone, uint32_t number,
     char out_label[EV_MAX_LABEL_TEXT]);
 
