@@ -23,7 +23,7 @@
 #include "fstrm.h"
 
 enum {
-    BACKLOG = 16,
+    BACKLOG = 64,
     WARN_MS = 1000,
     MAX_EVENTS = PK_DNSTAP_MAX_PEERS + PK_DNSTAP_MAX_ENDPOINTS,
     TEXT_SIZE = 128
