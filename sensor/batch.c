@@ -146,11 +146,15 @@ static void on_negative(
     add(arg, PK_BATCH_NEGATIVE, add_negative, row, numbers);
 }
 
-static void on_window_end(void *arg)
+/* Health belongs to whole windows: only there do the counters balance. */
+static void on_window_end(void *arg, bool is_last)
 {
     struct pk_batcher *batcher = arg;
     struct pk_health health;
     seal(batcher);
+    if (!is_last) {
+        return;
+    }
     pk_stats_health(batcher->stats, &batcher->reported, batcher->info.window_ms, &health);
     batcher->reported = *batcher->stats;
     begin(batcher, PK_BATCH_HEALTH);

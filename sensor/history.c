@@ -501,9 +501,14 @@ void pk_history_transaction(struct pk_history *history, const struct pk_transact
 {
     bool fits = is_fit(transaction);
     bool may_keep = false;
+    if (fits && transaction->response->is_fragmented) {
+        /* Who guesses the second fragment replaces the end of a genuine response (Herzberg and Shulman 2013). */
+        history->stats->refused_fragmented++;
+        fits = false;
+    }
     pk_repeat_begin(&history->made, 0);
     if (fits && history->repeats && is_plain(transaction->response)) {
-        uint32_t epoch = history->sink.enter(history->sink.arg, transaction->response_ts_us);
+        uint32_t epoch = history->sink.enter(history->sink.arg, transaction->ended_us);
         const uint32_t *ttls_s;
         if (pk_repeats_find(
                 history->repeats, epoch, &transaction->response->dns, &history->made, &ttls_s)) {
@@ -520,7 +525,7 @@ void pk_history_transaction(struct pk_history *history, const struct pk_transact
     if (fits) {
         take_apart(history, transaction, answer.kind);
     }
-    if (may_keep && history->sink.enter(history->sink.arg, transaction->response_ts_us) ==
+    if (may_keep && history->sink.enter(history->sink.arg, transaction->ended_us) ==
                         history->made.epoch) { /* else some of the rows are gone already */
         history->made.answer = answer;
         pk_repeats_keep(history->repeats, &history->made);

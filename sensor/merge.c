@@ -72,7 +72,7 @@ static void open_window(struct pk_merge *merge, int64_t now_us)
 }
 
 /* Gives the rows out and forgets them. A window whose bounds are reached goes on after this: a flood costs bytes, never sight. */
-static void give_part(struct pk_merge *merge)
+static void give_part(struct pk_merge *merge, bool is_last)
 {
     struct pk_batch_info info = {
         .window_start_us = merge->window_start_us,
@@ -83,23 +83,23 @@ static void give_part(struct pk_merge *merge)
     };
     merge->sink.window(merge->sink.arg, &info);
     window_give(&merge->window, &merge->sink);
-    merge->sink.window_end(merge->sink.arg);
+    merge->sink.window_end(merge->sink.arg, is_last);
     window_clear(&merge->window);
     merge->part++;
 }
 
 void pk_merge_tick(struct pk_merge *merge, int64_t now_us, bool force)
 {
-    if (!merge->is_open) {
-        return;
-    }
     int64_t window_us = (int64_t)merge->options.window_ms * 1000;
     bool is_over = now_us >= merge->window_start_us + window_us;
     bool is_stepped_back =
         now_us < merge->window_start_us - window_us; /* a clock step, or the next file is older */
-    if (is_over || is_stepped_back || force) {
-        give_part(merge);
+    if (merge->is_open && (is_over || is_stepped_back || force)) {
+        give_part(merge, true);
         merge->is_open = false;
+    }
+    if (!merge->is_open && !force) {
+        open_window(merge, now_us);
     }
 }
 
@@ -112,9 +112,6 @@ void pk_merge_change(struct pk_merge *merge, const struct pk_merge_options *opti
 uint32_t pk_merge_enter(struct pk_merge *merge, int64_t ts_us)
 {
     pk_merge_tick(merge, ts_us, false);
-    if (!merge->is_open) {
-        open_window(merge, ts_us);
-    }
     return merge->part;
 }
 
@@ -302,7 +299,7 @@ void pk_merge_transaction(struct pk_merge *merge, const struct pk_transaction *t
     pk_err err = PK_ERR_LIMIT;
     for (unsigned attempt = 0; attempt < 2 && err == PK_ERR_LIMIT; attempt++) {
         if (attempt > 0) {
-            give_part(merge);
+            give_part(merge, false);
         }
         err = is_in_scope ? merge_activity(merge, transaction, &name, answer)
                           : merge_negative(merge, transaction, &name);
@@ -344,11 +341,13 @@ uint32_t pk_merge_rrset(struct pk_merge *merge, const struct pk_rrset *rrset)
 {
     struct window *window = &merge->window;
     uint32_t row = PK_MERGE_NO_ROW, n = 0;
-    (void)pk_merge_enter(merge, rrset->last_us);
+    if (!merge->is_open) { /* else it belongs to the window its transaction ends in */
+        open_window(merge, rrset->last_us);
+    }
     pk_err err = rrset->n_rdata > WINDOW_MAX_SET ? PK_ERR_UNSUPPORTED : PK_ERR_LIMIT;
     for (unsigned attempt = 0; attempt < 2 && err == PK_ERR_LIMIT; attempt++) {
         if (attempt > 0) {
-            give_part(merge);
+            give_part(merge, false);
         }
         n = window->rrsets.n;
         err = intern_rrset(window, rrset, &row);

@@ -38,7 +38,7 @@ struct pk_merge_sink {
     void (*rrset)(void *arg, const struct pk_rrset *row, const struct pk_row_numbers *numbers);
     void (*negative)(
         void *arg, const struct pk_negative *row, const struct pk_row_numbers *numbers);
-    void (*window_end)(void *arg);
+    void (*window_end)(void *arg, bool is_last); /* false: a part of a window that goes on */
 };
 
 pk_err pk_merge_new(const struct pk_merge_options *options, struct pk_stats *stats,
@@ -56,7 +56,7 @@ uint32_t pk_merge_rrset(struct pk_merge *merge, const struct pk_rrset *rrset);
 /* One more sighting of a row of the part in hand. */
 void pk_merge_repeat(
     struct pk_merge *merge, uint32_t row, int64_t ts_us, uint32_t ttl_min_s, uint32_t ttl_max_s);
-/* Ends the window when now_us is past it, or now when force. */
+/* Ends the window when now_us is past it, or now when force. A window begins with its first packet, seen or not: a sensor that sees nothing says so. */
 void pk_merge_tick(struct pk_merge *merge, int64_t now_us, bool force);
 
 /* What it can come to hold, in bytes. */

@@ -585,7 +585,6 @@ void pk_pairing_message(struct pk_pairing *pairing, const struct pk_message *mes
     struct pk_leg leg = leg_of(message);
     uint64_t hash;
     want(message, &leg, &wanted, &hash);
-    pk_pairing_tick(pairing, message->ts_us);
     if (message->dns.is_response) {
         on_response(pairing, &wanted, hash, message);
     } else {
@@ -631,7 +630,7 @@ bool pk_pairing_unreachable(struct pk_pairing *pairing, const struct pk_leg *quo
     const struct pk_message query = {.transport = transport, .dns = {.id = id}};
     struct wanted wanted;
     uint64_t hash;
-    pk_pairing_tick(pairing, now_us);
+    pairing->now_us = now_us;
     want(&query, quoted, &wanted, &hash);
     uint32_t found = pk_map_find(&pairing->open_map, hash, pairing->open, &wanted);
     if (found == PK_MAP_NONE) {
@@ -639,6 +638,11 @@ bool pk_pairing_unreachable(struct pk_pairing *pairing, const struct pk_leg *quo
     }
     close_open(pairing, &pairing->open[found], PK_OUTCOME_UNREACHABLE, NULL);
     return true;
+}
+
+void pk_pairing_set_now(struct pk_pairing *pairing, int64_t now_us)
+{
+    pairing->now_us = now_us;
 }
 
 void pk_pairing_tick(struct pk_pairing *pairing, int64_t now_us)

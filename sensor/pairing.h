@@ -39,7 +39,9 @@ bool pk_pairing_claim(
 /* An ICMP error quotes a message with these ends (as the message had them), transport and id: its query, if open, ends as unreachable. True when there was one. */
 bool pk_pairing_unreachable(struct pk_pairing *pairing, const struct pk_leg *quoted,
     uint8_t transport, uint16_t id, int64_t now_us);
-/* Closes what timed out by now_us. The counters of pairing balance before and after each call here, not during callbacks. */
+/* The packets' time, which may be later than that of a message that waited for the rest of its stream. */
+void pk_pairing_set_now(struct pk_pairing *pairing, int64_t now_us);
+/* Sets it too, and closes what timed out by now_us. The counters of pairing balance before and after each call here, not during callbacks. */
 void pk_pairing_tick(struct pk_pairing *pairing, int64_t now_us);
 /* End of input: closes everything. */
 void pk_pairing_flush(struct pk_pairing *pairing);

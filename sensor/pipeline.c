@@ -318,6 +318,7 @@ static void pass_time(struct pk_pipeline *pipeline, int64_t now_us)
     if (pipeline->options.merge) {
         pk_merge_tick(pipeline->options.merge, now_us, false);
     }
+    pk_pairing_set_now(pipeline->pairing, now_us); /* for what the streams let go */
     pk_reasm_tick(pipeline->reasm, now_us);
     pk_pairing_tick(pipeline->pairing, now_us);
 }

@@ -137,6 +137,9 @@ struct pk_stats {
     uint64_t tcp_bytes; /* payload: used + duplicate + shed + pending */
     uint64_t tcp_bytes_used, tcp_bytes_duplicate, tcp_bytes_pending, tcp_shed[PK_N_TCP_SHED];
     uint64_t rrsets, rrsets_refused, rrsets_shed;
+    uint64_t refused_fragmented; /* responses from IP fragments, whose RRsets are not looked at */
+    uint64_t encrypted_packets, encrypted_flows; /* DNS that cannot be read (encrypted.h) */
+    uint64_t clock_steps, diagnoses;             /* diagnosis.h; diagnoses: bits that hold now */
     uint64_t in_scope, negative, positive, merge_shed;
     uint64_t rows, batches;
     uint64_t kernel_dropped, iface_dropped; /* live capture */

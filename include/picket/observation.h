@@ -157,7 +157,11 @@ struct pk_negative {
     int64_t first_us, last_us;
 };
 
-/* Counters since the last health batch (deltas). The number of each is its key on the wire (96 + index) and never changes. */
+/* Counters since the last health batch (deltas), but for gauges. The place of each is its place on the wire and never changes. In each window
+ *   packets = dns_packets + tcp_packets + not_dns + snapped + bad_packet + fragments;
+ *   messages = malformed + ignored + copies + queries + responses;   queries = opened + retransmissions;   transactions = answered + unanswered;
+ *   opened = transactions + the rise of open_now;
+ *   transactions = in_scope + negative + positive + merge_shed. */
 enum pk_health_key {
     PK_HEALTH_INTERVAL_MS,
     PK_HEALTH_PACKETS,        /* handed over by libpcap */
@@ -192,6 +196,26 @@ enum pk_health_key {
     PK_HEALTH_BATCHES_SENT,
     PK_HEALTH_BATCHES_RESENT,
     PK_HEALTH_RECONNECTS,
+    PK_N_HEALTH_FIRST, /* what the first minor version has: one column; the rest stands in another */
+    PK_HEALTH_DNS_PACKETS = PK_N_HEALTH_FIRST, /* with a DNS message, or a dnstap frame used */
+    PK_HEALTH_TCP_PACKETS,                     /* given to the streams */
+    PK_HEALTH_COPIES,             /* messages seen before, on another interface or twice */
+    PK_HEALTH_IGNORED,            /* messages of other opcodes */
+    PK_HEALTH_OPENED,             /* queries that were no retransmission */
+    PK_HEALTH_OPEN_NOW,           /* gauge: of these, not yet closed */
+    PK_HEALTH_TRANSFER_MORE,      /* responses after the first of a transfer */
+    PK_HEALTH_HELD_NOW,           /* gauge: responses that wait for their query */
+    PK_HEALTH_LATE,               /* of unsolicited */
+    PK_HEALTH_MISMATCHED,         /* of unsolicited */
+    PK_HEALTH_REPEATED,           /* of unsolicited */
+    PK_HEALTH_CONFLICTING,        /* of unsolicited */
+    PK_HEALTH_UNREACHABLE,        /* of unanswered */
+    PK_HEALTH_CASE_CHANGED,       /* of answered */
+    PK_HEALTH_REFUSED_FRAGMENTED, /* responses from IP fragments: not history */
+    PK_HEALTH_ENCRYPTED_PACKETS,  /* DNS that cannot be read: DoT, DoQ, DoH of known resolvers */
+    PK_HEALTH_ENCRYPTED_FLOWS,
+    PK_HEALTH_CLOCK_STEPS, /* packet time jumped back or far ahead */
+    PK_HEALTH_DIAGNOSES,   /* gauge: bits of enum pk_diagnosis that hold */
     PK_N_HEALTH_KEYS,
 };
 const char *pk_health_key_str(enum pk_health_key key); /* "packets", "kernel_dropped", ... */

@@ -39,6 +39,11 @@ struct pk_batch {
     struct pk_origin origin;
 };
 
+enum {
+    MAX_MORE_HEALTH = 256
+};
+_Static_assert(PK_N_HEALTH_KEYS - PK_N_HEALTH_FIRST <= MAX_MORE_HEALTH, "a batch of ours is read");
+
 struct decoder {
     struct pk_batch *batch;
     struct pk_reader in;
@@ -363,10 +368,32 @@ static bool read_column(struct decoder *decoder)
 static void read_health(struct decoder *decoder)
 {
     struct pk_slice bin = mp_bin(&decoder->in, 4096);
-    pk_err err = pk_column_decode(bin, PK_N_HEALTH_KEYS, UINT64_MAX, decoder->batch->health.v);
+    pk_err err = pk_column_decode(bin, PK_N_HEALTH_FIRST, UINT64_MAX, decoder->batch->health.v);
     if (decoder->in.err == PK_OK && err != PK_OK) {
         refuse(decoder, err, "health counters");
     }
+}
+
+/* [count, column]: a newer minor version has more than we know, an older one fewer. */
+static void read_more_health(struct decoder *decoder)
+{
+    uint64_t values[MAX_MORE_HEALTH];
+    uint32_t n_known = PK_N_HEALTH_KEYS - PK_N_HEALTH_FIRST, n;
+    if (mp_array(&decoder->in, 2) != 2 && decoder->in.err == PK_OK) {
+        refuse(decoder, PK_ERR_MALFORMED, "further health counters are [count, bin]");
+    }
+    n = (uint32_t)mp_uint(&decoder->in, MAX_MORE_HEALTH);
+    struct pk_slice bin = mp_bin(&decoder->in, 4096);
+    if (decoder->in.err != PK_OK) {
+        return;
+    }
+    pk_err err = pk_column_decode(bin, n, UINT64_MAX, values);
+    if (err != PK_OK) {
+        refuse(decoder, err, "health counters");
+        return;
+    }
+    memcpy(decoder->batch->health.v + PK_N_HEALTH_FIRST, values,
+        (n < n_known ? n : n_known) * sizeof *values);
 }
 
 static void read_info(struct decoder *decoder)
@@ -442,6 +469,8 @@ static void read_part(struct decoder *decoder)
     default:
         if (batch->info.kind == PK_BATCH_HEALTH && decoder->key == KEY_HEALTH) {
             read_health(decoder);
+        } else if (batch->info.kind == PK_BATCH_HEALTH && decoder->key == KEY_HEALTH_MORE) {
+            read_more_health(decoder);
         } else if (batch->info.kind == PK_BATCH_ORIGIN && decoder->key == KEY_ORIGIN_SITE) {
             mp_text(&decoder->in, batch->origin.site, sizeof batch->origin.site);
         } else if (batch->info.kind == PK_BATCH_ORIGIN && decoder->key == KEY_ORIGIN_SENSOR) {

@@ -195,6 +195,25 @@ static void put_column(struct encoder *encoder, unsigned key, const uint64_t *va
     put_bin(encoder, &encoder->part);
 }
 
+static bool has_more_health(const struct pk_batch_builder *builder)
+{
+    return !pk_column_is_zero(
+        builder->health.v + PK_N_HEALTH_FIRST, PK_N_HEALTH_KEYS - PK_N_HEALTH_FIRST);
+}
+
+/* Two columns: a reader of the first minor version wants exactly PK_N_HEALTH_FIRST values in the first, and skips the second. */
+static void put_health(struct encoder *encoder)
+{
+    const struct pk_batch_builder *builder = encoder->builder;
+    put_column(encoder, KEY_HEALTH, builder->health.v, PK_N_HEALTH_FIRST);
+    if (has_more_health(builder)) {
+        pk_bytes_clear(&encoder->part);
+        pk_column_encode(builder->health.v + PK_N_HEALTH_FIRST,
+            PK_N_HEALTH_KEYS - PK_N_HEALTH_FIRST, &encoder->part);
+        put_dictionary(encoder, KEY_HEALTH_MORE, PK_N_HEALTH_KEYS - PK_N_HEALTH_FIRST);
+    }
+}
+
 static uint32_t count_entries(struct encoder *encoder)
 {
     const struct pk_batch_builder *builder = encoder->builder;
@@ -208,7 +227,7 @@ static uint32_t count_entries(struct encoder *encoder)
     for (unsigned i = 0; builder->schema && i < builder->schema->n_columns; i++) {
         n += !pk_column_is_zero(column_values(encoder, i), builder->n_rows);
     }
-    return n + (builder->info.kind == PK_BATCH_HEALTH      ? 1
+    return n + (builder->info.kind == PK_BATCH_HEALTH      ? 1 + has_more_health(builder)
                    : builder->info.kind == PK_BATCH_ORIGIN ? 3
                                                            : 0);
 }
@@ -278,7 +297,7 @@ static pk_err encode(struct encoder *encoder)
         }
     }
     if (builder->info.kind == PK_BATCH_HEALTH) {
-        put_column(encoder, KEY_HEALTH, builder->health.v, PK_N_HEALTH_KEYS);
+        put_health(encoder);
     } else if (builder->info.kind == PK_BATCH_ORIGIN) {
         put_uint(encoder, KEY_ORIGIN_SITE);
         put_text(encoder, builder->origin.site);

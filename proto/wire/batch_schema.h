@@ -30,6 +30,7 @@ enum body_key {
     KEY_ANSWERS = 22,
     KEY_COLUMN_FIRST = 32, /* columns: 32..127 */
     KEY_HEALTH = 96,
+    KEY_HEALTH_MORE = 97,
     KEY_ORIGIN_SITE = 120,
     KEY_ORIGIN_SENSOR = 121,
     KEY_ORIGIN_SOFTWARE = 122,

@@ -54,8 +54,9 @@ static void on_negative(
     counts->rows += row->name.len > 0;
 }
 
-static void on_window_end(void *arg)
+static void on_window_end(void *arg, bool is_last)
 {
+    (void)is_last;
     (void)arg;
 }
 

@@ -10,6 +10,8 @@ from conftest import program
 
 VECTORS = json.loads((pathlib.Path(__file__).resolve().parents[1] / "data/vectors/wire.json").read_text())
 
+N_HEALTH = 52
+
 
 @pytest.fixture(scope="session")
 def probe():
@@ -153,7 +155,8 @@ def decode(data):
             first = start + signed(c[85][i])
             out["rows"].append({"name": name[c[80][i]].hex(), "type": c[81][i], "rcode": c[83][i], "count": c[84][i], "first_us": first, "last_us": first + c[86][i]})
     elif kind == 5:
-        out["rows"].append({"counters": column(body, 96, 33)})
+        more = column({97: body[97][1]}, 97, body[97][0]) if 97 in body else []
+        out["rows"].append({"counters": column(body, 96, 33) + more + [0] * (N_HEALTH - 33 - len(more))})
     else:
         out["rows"].append({"site": body[120], "sensor": body[121], "software": body[122]})
     return out
@@ -170,6 +173,15 @@ def test_c_reads_and_writes_the_same(probe, vector):
     assert json.loads(done.stdout) == vector["decoded"]
     made = dict(line.split() for line in subprocess.run([probe, "make"], capture_output=True, text=True, check=True).stdout.splitlines())
     assert made[vector["name"]] == vector["hex"], "the encoder's bytes changed: that is a change of protocol"
+
+
+@pytest.mark.parametrize("n", [1, N_HEALTH - 33, 200])
+def test_c_takes_the_counters_it_knows(probe, n):
+    """An older sensor sends fewer, a newer one more."""
+    body = unpack(bytes.fromhex(next(v["hex"] for v in VECTORS["batches"] if v["name"] == "health")))
+    data = msgpack.packb({**body, 97: [n, b"\x02" + bytes(range(1, n + 1))]}, use_bin_type=True)
+    done = subprocess.run([probe, "batch", data.hex()], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["rows"][0]["counters"][33:] == [i + 1 if i < n else 0 for i in range(N_HEALTH - 33)]
 
 
 @pytest.mark.parametrize("vector", VECTORS["batches"], ids=lambda v: v["name"])

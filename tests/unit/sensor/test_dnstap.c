@@ -72,8 +72,9 @@ static void on_negative(
     (void)row;
 }
 
-static void on_window_end(void *arg)
+static void on_window_end(void *arg, bool is_last)
 {
+    (void)is_last;
     (void)arg;
 }
 

@@ -97,6 +97,7 @@ static void give(
     message.sport = is_response ? 53 : side->port;
     message.dport = is_response ? side->port : 53;
     message.digest = pk_hash_quick(copy, len);
+    pk_pairing_tick(f->pairing, ts_us);
     pk_pairing_message(f->pairing, &message);
     free(copy);
 }

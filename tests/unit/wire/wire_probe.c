@@ -114,6 +114,14 @@ static void make_health(struct pk_batch_builder *builder)
     (void)pk_batch_set_health(builder, &health);
 }
 
+static void make_more_health(struct pk_batch_builder *builder)
+{
+    struct pk_health health = {.v = {[PK_HEALTH_INTERVAL_MS] = 10000,
+                                   [PK_HEALTH_COPIES] = 300,
+                                   [PK_HEALTH_CLOCK_STEPS] = 2}};
+    (void)pk_batch_set_health(builder, &health);
+}
+
 static void make_origin(struct pk_batch_builder *builder)
 {
     struct pk_origin origin = {.site = "acme/hq", .sensor = "hq-1", .software = "picket-sensor"};
@@ -125,9 +133,10 @@ static int make(void)
     static const struct {
         enum pk_batch_kind kind;
         void (*fill)(struct pk_batch_builder *builder);
-    } samples[] = {{PK_BATCH_ACTIVITY, make_activity}, {PK_BATCH_RRSET, make_rrset},
-        {PK_BATCH_NEGATIVE, make_negative}, {PK_BATCH_HEALTH, make_health},
-        {PK_BATCH_ORIGIN, make_origin}};
+        const char *name; /* NULL: the kind's */
+    } samples[] = {{PK_BATCH_ACTIVITY, make_activity, NULL}, {PK_BATCH_RRSET, make_rrset, NULL},
+        {PK_BATCH_NEGATIVE, make_negative, NULL}, {PK_BATCH_HEALTH, make_health, NULL},
+        {PK_BATCH_HEALTH, make_more_health, "health-more"}, {PK_BATCH_ORIGIN, make_origin, NULL}};
     struct pk_batch_builder *builder;
     if (pk_batch_builder_new(100, &builder) != PK_OK) {
         return 1;
@@ -145,7 +154,7 @@ static int make(void)
         if (pk_batch_encode(builder, &body, &first_us, &last_us) != PK_OK) {
             return 1;
         }
-        printf("%s ", pk_batch_kind_str(samples[i].kind));
+        printf("%s ", samples[i].name ? samples[i].name : pk_batch_kind_str(samples[i].kind));
         put_hex(body.data, body.len);
         putchar('\n');
         pk_bytes_done(&body);
