@@ -77,31 +77,6 @@ pk_err pk_capture_open_file(
     return PK_OK;
 }
 
-const char *pk_capture_filter(
-    int link_type, const struct pk_ports *ports, char *out, size_t out_size)
-{
-    char port[256] = "";
-    size_t len = 0;
-    for (size_t i = 0; i < ports->n; i++) {
-        len += (size_t)snprintf(
-            port + len, sizeof port - len, "%sport %u", i ? " or " : "", ports->v[i]);
-    }
-    char here[512];
-    /* Later fragments carry no ports, and the kernel cannot follow IPv6 extension headers: both are let through. */
-    snprintf(here, sizeof here,
-        "%s or (ip[6:2] & 0x1fff != 0) or (ip6 and (ip6[6]=44 or ip6[6]=0 or ip6[6]=60 or ip6[6]=43))",
-        port);
-    if (link_type == DLT_EN10MB) {
-        /* "vlan" shifts the offsets of everything after it, so the untagged part stands first. */
-        snprintf(out, out_size,
-            "(%s) or (vlan and ((%s) or (vlan and (%s or (ip[6:2] & 0x1fff != 0)))))", here, here,
-            port);
-    } else {
-        snprintf(out, out_size, "%s", here);
-    }
-    return out;
-}
-
 void pk_capture_close(struct pk_capture *capture)
 {
     if (capture) {

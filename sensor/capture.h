@@ -42,8 +42,4 @@ enum pk_capture_result pk_capture_next(
     struct pk_capture *capture, struct pk_raw_packet *out_packet);
 const char *pk_capture_error(const struct pk_capture *capture);
 
-/* The kernel filter for a link type: catches VLAN-tagged and fragmented frames, which "port 53" does not. Returns text. */
-const char *pk_capture_filter(
-    int link_type, const struct pk_ports *ports, char *out, size_t out_size);
-
 #endif

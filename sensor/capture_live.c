@@ -15,8 +15,11 @@
 
 #include <pcap/pcap.h>
 
+#include "filter.h"
+
 enum {
-    SNAPLEN = 262144
+    SNAPLEN = 262144,
+    MAX_FILTER_BYTES = 256 << 10
 };
 
 struct pk_live {
@@ -60,10 +63,14 @@ static enum pk_live_result fail(const struct pk_live *live, enum pk_live_result 
 enum pk_live_result pk_live_set_ports(
     struct pk_live *live, const struct pk_ports *ports, char out_error[PK_CAPTURE_ERROR_SIZE])
 {
-    char filter[4096];
     struct bpf_program program;
-    pk_capture_filter(live->link_type, ports, filter, sizeof filter);
-    if (pcap_compile(live->pcap, &program, filter, 1, PCAP_NETMASK_UNKNOWN) != 0) {
+    struct pk_bytes filter;
+    pk_bytes_init(&filter, MAX_FILTER_BYTES);
+    bool is_made =
+        pk_filter_text(live->link_type, ports, &filter) == PK_OK &&
+        pcap_compile(live->pcap, &program, pk_bytes_text(&filter), 1, PCAP_NETMASK_UNKNOWN) == 0;
+    pk_bytes_done(&filter);
+    if (!is_made) {
         return fail(live, PK_LIVE_FAILED, "cannot make the kernel filter", out_error);
     }
     int result = pcap_setfilter(live->pcap, &program);

@@ -160,6 +160,11 @@ static void read_capture(
         pk_conf_int(file, pk_conf_item(ports, i), 1, 65535, &port);
         config->ports.v[config->ports.n++] = (uint16_t)port;
     }
+    bool with_tunnels = true, with_fragments = true;
+    pk_conf_bool(file, pk_conf_get(file, capture, "tunnels"), &with_tunnels);
+    pk_conf_bool(file, pk_conf_get(file, capture, "fragments"), &with_fragments);
+    config->ports.without_tunnels = !with_tunnels;
+    config->ports.without_fragments = !with_fragments;
     pk_conf_finish_map(file, capture);
     if ((config->n_interfaces > 0 || has_dnstap) == (config->n_reads > 0)) {
         pk_conf_fail(file, capture,

@@ -32,6 +32,7 @@ static const char usage[] =
     "      --dnstap-use KINDS messages that are told whole (default auth,client,update; also resolver, forwarder, stub, tool)\n"
     "      --dnstap-rrsets KINDS  messages that give RRsets alone (default resolver,forwarder)\n"
     "      --dnstap-plain     beside --interface: also what came over plain UDP and TCP, which the interface shows\n"
+    "      --multicast            list mDNS (5353) and LLMNR (5355) messages too; they are never paired\n"
     "      --port N           DNS port besides 53 (repeatable)\n"
     "      --user NAME        after opening the interfaces root becomes this user (default picket, else nobody)\n"
     "      --no-sandbox       without seccomp and Landlock\n"
@@ -47,6 +48,7 @@ enum {
     OPT_VANTAGE,
     OPT_WINDOW,
     OPT_PORT,
+    OPT_MULTICAST,
     OPT_USER,
     OPT_NOW,
     OPT_NO_SANDBOX,
@@ -72,6 +74,7 @@ static const struct option long_options[] = {
     {"vantage", required_argument, NULL, OPT_VANTAGE},
     {"window", required_argument, NULL, OPT_WINDOW},
     {"port", required_argument, NULL, OPT_PORT},
+    {"multicast", no_argument, NULL, OPT_MULTICAST},
     {"user", required_argument, NULL, OPT_USER},
     {"ship", required_argument, NULL, OPT_SHIP},
     {"now", no_argument, NULL, OPT_NOW},
@@ -186,6 +189,9 @@ static int take(struct pk_options *options, int option, const char *value)
             return wrong("--port", value, "1 to 65535, at most fifteen of them");
         }
         options->ports.v[options->ports.n++] = (uint16_t)v;
+        break;
+    case OPT_MULTICAST:
+        options->ports.with_multicast = true;
         break;
     case OPT_USER:
         options->user = value;

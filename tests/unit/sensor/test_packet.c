@@ -11,6 +11,7 @@
 
 #include "packet_builder.h"
 #include "sensor/packet.h"
+#include "wrap_builder.h"
 
 static const struct pk_ports ports = {.v = {53}, .n = 1};
 static const char payload[] = "a payload of some length";
@@ -84,6 +85,197 @@ static void vlan_tags_are_looked_through_and_told(void **state)
             assert_string_equal(pk_via_text(&packet.via, via), vias[n]);
         }
     }
+}
+
+static size_t inner(uint8_t *out, bool is_v6)
+{
+    struct pk_build_flow flow = udp_flow(PK_BUILD_RAW);
+    flow.is_v6 = is_v6;
+    return pk_build_packet(out, &flow, payload, PAYLOAD_LEN);
+}
+
+static const struct {
+    const char *layers, *via; /* as built, as told */
+    bool is_v6;               /* the innermost packet */
+} tunnels[] = {
+    {"", "", false},
+    {"vlan:12", "vlan:12", true},
+    {"qinq:7,vlan:4095", "vlan:7,vlan:4095", false},
+    {"pppoe:513", "pppoe:513", false},
+    {"vlan:7,pppoe:1", "vlan:7,pppoe:1", true},
+    {"mpls:16", "mpls:16", false},
+    {"vlan:2,mpls:16,mpls:1048575", "vlan:2,mpls:16,mpls:1048575", true},
+    {"gre", "gre", false},
+    {"gre:4294967295", "gre:4294967295", true},
+    {"gre,mpls:5", "gre,mpls:5", false},
+    {"bridge:9,vlan:3", "gre:9,vlan:3", false},
+    {"erspan:1023", "erspan:1023", false},
+    {"erspan3:7,vlan:1", "erspan:7,vlan:1", true},
+    {"vxlan:16777215", "vxlan:16777215", false},
+    {"vxlan_old:1,vlan:5", "vxlan:1,vlan:5", true},
+    {"gpe:3", "vxlan:3", false},
+    {"gpe:4", "vxlan:4", true},
+    {"geneve:77", "geneve:77", false},
+    {"gtp:4000000000", "gtp:4000000000", true},
+    {"ipip", "ipip", false},
+    {"6in4", "6in4", true},
+    {"4in6", "4in6", false},
+    {"6in6", "6in6", true},
+    {"teredo", "teredo", true},
+    {"vlan:1,gre:2,vxlan:3,6in4,6in6,4in6,ipip,6in4",
+        "vlan:1,gre:2,vxlan:3,6in4,6in6,4in6,ipip,6in4", true},
+};
+
+static void tunnels_are_looked_into_and_told(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof tunnels / sizeof *tunnels; i++) {
+        uint8_t ip[PK_BUILD_MAX], data[PK_BUILD_MAX];
+        char via[PK_VIA_TEXT_SIZE];
+        struct pk_packet packet;
+        size_t len = pk_build_wrapped(data, tunnels[i].layers, ip, inner(ip, tunnels[i].is_v6));
+        enum pk_disposition got = dissect(1, data, len, len, &packet);
+        if (got != PK_PACKET_DNS) {
+            fail_msg("%s: %s", tunnels[i].layers, pk_disposition_str(got));
+        }
+        assert_string_equal(pk_via_text(&packet.via, via), tunnels[i].via);
+        assert_int_equal(packet.payload_len, PAYLOAD_LEN);
+        assert_memory_equal(packet.payload, payload, PAYLOAD_LEN);
+        assert_int_equal(packet.src.family, tunnels[i].is_v6 ? 6 : 4);
+        assert_int_equal(packet.src.bytes[tunnels[i].is_v6 ? 15 : 3], 1);
+    }
+}
+
+/* Every byte of a tunnel's headers, changed to every value: something is said, nothing outside is read. Every cut likewise. */
+static void damaged_tunnels_invent_nothing(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof tunnels / sizeof *tunnels; i++) {
+        uint8_t ip[PK_BUILD_MAX], data[PK_BUILD_MAX];
+        struct pk_packet packet;
+        size_t len = pk_build_wrapped(data, tunnels[i].layers, ip, inner(ip, tunnels[i].is_v6));
+        for (size_t at = 12; at < len - PAYLOAD_LEN; at++) {
+            uint8_t good = data[at];
+            for (unsigned value = 0; value < 256; value += 5) {
+                data[at] = (uint8_t)value;
+                assert_true(dissect(1, data, len, len, &packet) < PK_N_DISPOSITIONS);
+            }
+            data[at] = good;
+            assert_int_not_equal(dissect(1, data, at, at, &packet), PK_PACKET_DNS);
+            assert_int_equal(dissect(1, data, at, len, &packet), PK_PACKET_SNAPPED);
+        }
+    }
+}
+
+static void what_is_wrapped_too_deep_is_counted(void **state)
+{
+    (void)state;
+    uint8_t ip[PK_BUILD_MAX], data[PK_BUILD_MAX];
+    struct pk_packet packet;
+    size_t len = pk_build_wrapped(
+        data, "ipip,ipip,ipip,ipip,ipip,ipip,ipip,ipip,ipip", ip, inner(ip, false));
+    assert_int_equal(dissect(1, data, len, len, &packet), PK_PACKET_TOO_DEEP);
+}
+
+static void tunnels_that_are_not_understood_are_counted(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *layers;
+        size_t at; /* from the Ethernet header */
+        uint8_t value;
+    } cases[] = {
+        {"gre", 14 + 9, 50},         /* ESP */
+        {"gre", 14 + 20, 0x40},      /* source routes */
+        {"gre", 14 + 21, 1},         /* version of PPTP */
+        {"vxlan:1", 14 + 28, 0},     /* no VNI */
+        {"geneve:1", 14 + 28, 0xc0}, /* another version */
+        {"gtp:1", 14 + 28, 0x54},    /* another version */
+        {"erspan:1", 14 + 28, 0x70}, /* another version */
+        {"teredo", 14 + 28, 0x45},   /* not a prefix of Teredo, not IPv6 */
+        {"mpls:1", 14 + 4, 0x10},    /* neither IP nor a control word */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint8_t ip[PK_BUILD_MAX], data[PK_BUILD_MAX];
+        struct pk_packet packet;
+        size_t len = pk_build_wrapped(
+            data, cases[i].layers, ip, inner(ip, strcmp(cases[i].layers, "teredo") == 0));
+        data[cases[i].at] = cases[i].value;
+        enum pk_disposition got = dissect(1, data, len, len, &packet);
+        if (got != PK_PACKET_TUNNEL) {
+            fail_msg("%zu %s: %s", i, cases[i].layers, pk_disposition_str(got));
+        }
+    }
+}
+
+static void a_quotation_in_an_icmp_error_is_counted_apart(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        bool is_v6 = i & 1, is_echo = i & 2;
+        uint8_t ip[PK_BUILD_MAX], icmp[PK_BUILD_MAX] = {0}, data[PK_BUILD_MAX];
+        struct pk_packet packet;
+        size_t quoted = inner(ip, is_v6), header = is_v6 ? 40 : 20;
+        memcpy(icmp, ip, header);
+        icmp[is_v6 ? 5 : 3] = (uint8_t)(8 + quoted + (is_v6 ? 0 : 20));
+        icmp[is_v6 ? 6 : 9] = is_v6 ? 58 : 1;
+        icmp[header] = is_echo ? (is_v6 ? 128 : 8) : (is_v6 ? 1 : 3);
+        memcpy(icmp + header + 8, ip, quoted);
+        size_t len = pk_build_wrapped(data, "", icmp, header + 8 + quoted);
+        assert_int_equal(dissect(1, data, len, len, &packet),
+            is_echo ? PK_PACKET_NOT_DNS : PK_PACKET_ICMP_QUOTE);
+    }
+}
+
+static void multicast_dns_only_when_asked(void **state)
+{
+    (void)state;
+    static const struct pk_ports both = {.v = {53}, .n = 1, .with_multicast = true};
+    for (unsigned i = 0; i < 4; i++) {
+        struct pk_build_flow flow = udp_flow(PK_BUILD_RAW);
+        flow.dport = i & 1 ? 5353 : 5355;
+        flow.is_tcp = i & 2;
+        uint8_t data[PK_BUILD_MAX];
+        struct pk_packet packet;
+        size_t len = pk_build_packet(data, &flow, payload, PAYLOAD_LEN);
+        assert_int_equal(
+            pk_packet_dissect(101, data, len, len, &ports, &packet), PK_PACKET_NOT_DNS);
+        assert_int_equal(pk_packet_dissect(101, data, len, len, &both, &packet),
+            flow.is_tcp ? PK_PACKET_TCP : PK_PACKET_DNS);
+        assert_true(packet.is_multicast);
+        flow.sport = 53; /* DNS to a host that happens to use this port */
+        len = pk_build_packet(data, &flow, payload, PAYLOAD_LEN);
+        (void)pk_packet_dissect(101, data, len, len, &both, &packet);
+        assert_false(packet.is_multicast);
+    }
+}
+
+/* NFLOG's attributes before the payload, padded to words; radiotap and 802.11 with QoS before LLC. */
+static void attributes_and_radio_headers_are_stepped_over(void **state)
+{
+    (void)state;
+    uint8_t data[PK_BUILD_MAX], ip[PK_BUILD_MAX];
+    struct pk_packet packet;
+    size_t len = inner(ip, false);
+    static const uint8_t nflog[] = {2, 0, 0, 5, 5, 0, 10, 0, 'x', 0, 0, 0};
+    memcpy(data, nflog, sizeof nflog);
+    uint16_t attribute[2] = {(uint16_t)(len + 4), 9}; /* the host's order */
+    memcpy(data + sizeof nflog, attribute, 4);
+    memcpy(data + sizeof nflog + 4, ip, len);
+    assert_int_equal(
+        dissect(239, data, sizeof nflog + 4 + len, sizeof nflog + 4 + len, &packet), PK_PACKET_DNS);
+    static const uint8_t radio[8 + 26 + 8] = {
+        0, 0, 8, 0, 0, 0, 0, 0, 0x88, 1, [34] = 0xaa, 0xaa, 3, 0, 0, 0, 8, 0};
+    memcpy(data, radio, sizeof radio);
+    memcpy(data + sizeof radio, ip, len);
+    assert_int_equal(
+        dissect(127, data, sizeof radio + len, sizeof radio + len, &packet), PK_PACKET_DNS);
+    assert_int_equal(
+        dissect(105, data + 8, sizeof radio - 8 + len, sizeof radio - 8 + len, &packet),
+        PK_PACKET_DNS);
+    data[9] |= 0x40; /* encrypted */
+    assert_int_equal(
+        dissect(127, data, sizeof radio + len, sizeof radio + len, &packet), PK_PACKET_TUNNEL);
 }
 
 static void every_cut_is_snapped_when_the_capture_cut_it_and_never_dns(void **state)
@@ -211,6 +403,7 @@ static void extension_headers_are_walked_up_to_a_bound(void **state)
     assert_int_equal(dissect(101, data, len, len, &packet), PK_PACKET_DNS); /* RFC 6946 */
     len = with_extensions(data, &fragment, 1, first);
     assert_int_equal(dissect(101, data, len, len, &packet), PK_PACKET_FRAGMENT);
+    assert_true(packet.fragment.has_more);
     len = with_extensions(data, &fragment, 1, later);
     assert_int_equal(dissect(101, data, len, len, &packet), PK_PACKET_FRAGMENT);
 }
@@ -242,6 +435,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_link_type_leads_to_the_payload),
         cmocka_unit_test(vlan_tags_are_looked_through_and_told),
+        cmocka_unit_test(tunnels_are_looked_into_and_told),
+        cmocka_unit_test(damaged_tunnels_invent_nothing),
+        cmocka_unit_test(what_is_wrapped_too_deep_is_counted),
+        cmocka_unit_test(tunnels_that_are_not_understood_are_counted),
+        cmocka_unit_test(a_quotation_in_an_icmp_error_is_counted_apart),
+        cmocka_unit_test(multicast_dns_only_when_asked),
+        cmocka_unit_test(attributes_and_radio_headers_are_stepped_over),
         cmocka_unit_test(every_cut_is_snapped_when_the_capture_cut_it_and_never_dns),
         cmocka_unit_test(padding_after_the_ip_packet_is_no_payload),
         cmocka_unit_test(damage_is_named),
