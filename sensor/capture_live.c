@@ -29,6 +29,11 @@ struct pk_live {
     uint16_t interface;
     pk_live_cb on_packet; /* during a read */
     void *arg;
+    int64_t until_us;
+    size_t n_given;
+    struct pk_raw_packet held; /* data points to held_bytes; NULL: none is held */
+    uint8_t *held_bytes;
+    size_t held_size;
     uint32_t last_received, last_dropped, last_iface_dropped; /* libpcap's are 32 bits and wrap */
     struct pk_live_counts counts;
 };
@@ -148,6 +153,7 @@ void pk_live_close(struct pk_live *live)
 {
     if (live) {
         pcap_close(live->pcap);
+        free(live->held_bytes);
         free(live);
     }
 }
@@ -168,9 +174,26 @@ const char *pk_live_link_name(const struct pk_live *live)
     return name ? name : "?";
 }
 
+/* libpcap gives a block back to the kernel with its last packet, so a packet that is to wait is copied. False: no memory, then it does not wait. */
+static bool hold(struct pk_live *live, const struct pk_raw_packet *packet)
+{
+    if (live->held_size < packet->caplen) {
+        uint8_t *bytes = realloc(live->held_bytes, packet->caplen);
+        if (!bytes) {
+            return false;
+        }
+        live->held_bytes = bytes;
+        live->held_size = packet->caplen;
+    }
+    memcpy(live->held_bytes, packet->data, packet->caplen);
+    live->held = *packet;
+    live->held.data = live->held_bytes;
+    return true;
+}
+
 static void on_pcap(unsigned char *user, const struct pcap_pkthdr *header, const uint8_t *data)
 {
-    const struct pk_live *live = (const void *)user;
+    struct pk_live *live = (void *)user;
     const struct pk_raw_packet packet = {
         .ts_us = (int64_t)header->ts.tv_sec * 1000000 + header->ts.tv_usec,
         .data = data,
@@ -178,22 +201,48 @@ static void on_pcap(unsigned char *user, const struct pcap_pkthdr *header, const
         .wire_len = header->len,
         .interface = live->interface,
     };
+    if (packet.ts_us > live->until_us && hold(live, &packet)) {
+        pcap_breakloop(live->pcap);
+        return;
+    }
     live->on_packet(live->arg, live->link_type, &packet);
+    live->n_given++;
 }
 
-enum pk_live_result pk_live_read(struct pk_live *live, int max, pk_live_cb on_packet, void *arg,
-    size_t *out_n, char out_error[PK_CAPTURE_ERROR_SIZE])
+static bool give_held(struct pk_live *live)
+{
+    if (live->held.data && live->held.ts_us > live->until_us) {
+        return false;
+    }
+    if (live->held.data) {
+        live->on_packet(live->arg, live->link_type, &live->held);
+        live->held.data = NULL;
+        live->n_given++;
+    }
+    return true;
+}
+
+enum pk_live_result pk_live_read(struct pk_live *live, int max, int64_t until_us,
+    pk_live_cb on_packet, void *arg, size_t *out_n, char out_error[PK_CAPTURE_ERROR_SIZE])
 {
     live->on_packet = on_packet;
     live->arg = arg;
-    int n = pcap_dispatch(live->pcap, max, on_pcap, (unsigned char *)live);
-    *out_n = n > 0 ? (size_t)n : 0;
-    if (n >= 0 || n == PCAP_ERROR_BREAK) {
+    live->until_us = until_us;
+    live->n_given = 0;
+    int result =
+        give_held(live) ? pcap_dispatch(live->pcap, max, on_pcap, (unsigned char *)live) : 0;
+    *out_n = live->n_given;
+    if (result >= 0 || result == PCAP_ERROR_BREAK) {
         return PK_LIVE_OK;
     }
     /* libpcap has one code for all that can happen to a running capture; the interface itself tells them apart. */
     return fail(live, if_nametoindex(live->name) ? PK_LIVE_DOWN : PK_LIVE_GONE, "the capture ended",
         out_error);
+}
+
+int64_t pk_live_held_us(const struct pk_live *live)
+{
+    return live->held.data ? live->held.ts_us : INT64_MAX;
 }
 
 void pk_live_counts(struct pk_live *live, struct pk_live_counts *out_counts)

@@ -44,9 +44,12 @@ void pk_live_close(struct pk_live *live);
 int pk_live_fd(const struct pk_live *live); /* readable when a block is ready */
 int pk_live_link_type(const struct pk_live *live);
 const char *pk_live_link_name(const struct pk_live *live); /* EN10MB, ... */
-/* Gives what is ready to the callback, about max packets at most; never waits. DOWN, GONE, FAILED: the handle is of no more use. */
-enum pk_live_result pk_live_read(struct pk_live *live, int max, pk_live_cb on_packet, void *arg,
-    size_t *out_n, char out_error[PK_CAPTURE_ERROR_SIZE]);
+/* Gives what is ready to the callback, about max packets at most, up to the first that is younger than until_us (INT64_MAX: no such limit); that one is held, as a copy, for a
+ * later call. Never waits. DOWN, GONE, FAILED: the handle is of no more use. */
+enum pk_live_result pk_live_read(struct pk_live *live, int max, int64_t until_us,
+    pk_live_cb on_packet, void *arg, size_t *out_n, char out_error[PK_CAPTURE_ERROR_SIZE]);
+/* The time of the held packet; INT64_MAX when none is held. */
+int64_t pk_live_held_us(const struct pk_live *live);
 /* Another filter in the running capture; what the old one let through is still read. */
 enum pk_live_result pk_live_set_ports(
     struct pk_live *live, const struct pk_ports *ports, char out_error[PK_CAPTURE_ERROR_SIZE]);

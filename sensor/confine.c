@@ -229,6 +229,7 @@ static const char *const allowed[] = {
     "epoll_pwait",
     "epoll_pwait2",
     "eventfd2",
+    "timerfd_settime",
     "pipe2",
     "futex",
     "futex_waitv",

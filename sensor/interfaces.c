@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "picket/clock.h"
@@ -24,7 +25,11 @@ enum {
     COUNT_MS = 1000,
     RETRY_FIRST_MS = 1000,
     RETRY_MAX_MS = 30000,
-    NETLINK = PK_STATS_MAX_INTERFACES, /* its number among the epoll events */
+    NETLINK = PK_STATS_MAX_INTERFACES, /* their numbers among the epoll events */
+    TIMER,
+    N_EVENTS,
+    FUTURE_US =
+        1000000, /* a packet so far ahead of the clock was stamped before the clock stepped back: it does not wait */
 };
 
 struct slot {
@@ -48,7 +53,9 @@ struct pk_interfaces {
     struct pk_stats *stats;
     pk_live_cb on_packet;
     void *arg;
-    int epoll_fd, netlink_fd;
+    int epoll_fd, netlink_fd, timer_fd;
+    bool
+        is_merging; /* several are open: a timer wakes the set, not the rings, which always hold something that waits */
     bool must_look;
     uint64_t gone_dropped, gone_iface_dropped;    /* of slots used again */
     int64_t next_look_ms, next_count_ms, left_ms; /* left_ms: when nothing was left; -1 */
@@ -148,13 +155,6 @@ static enum pk_live_result open_slot(
         slot->live = NULL;
         return result;
     }
-    struct epoll_event event = {.events = EPOLLIN, .data.u32 = (uint32_t)(slot - set->slots)};
-    if (epoll_ctl(set->epoll_fd, EPOLL_CTL_ADD, pk_live_fd(slot->live), &event) != 0) {
-        snprintf(out_error, PK_CAPTURE_ERROR_SIZE, "%s: cannot be watched: %s", slot->name,
-            strerror(errno));
-        close_slot(set, slot);
-        return PK_LIVE_FAILED;
-    }
     struct pk_interface_stats *stats = stats_of(set, slot);
     slot->ifindex = if_nametoindex(slot->name);
     slot->wait_ms = 0;
@@ -169,12 +169,12 @@ static enum pk_live_result open_slot(
     return PK_LIVE_OK;
 }
 
-static size_t read_slot(struct pk_interfaces *set, struct slot *slot)
+static size_t read_slot(struct pk_interfaces *set, struct slot *slot, int64_t until_us)
 {
     char error[PK_CAPTURE_ERROR_SIZE];
     size_t n = 0;
     enum pk_live_result result =
-        pk_live_read(slot->live, PK_INTERFACES_READ, set->on_packet, set->arg, &n, error);
+        pk_live_read(slot->live, PK_INTERFACES_READ, until_us, set->on_packet, set->arg, &n, error);
     stats_of(set, slot)->packets += n;
     if (result != PK_LIVE_OK) {
         lose(set, slot, result, error);
@@ -261,6 +261,24 @@ static unsigned index_in(const struct if_nameindex *list, const char *name)
     return strcmp(name, "any") == 0 ? UINT32_MAX : 0; /* of libpcap, not of the kernel */
 }
 
+/* One wakes the set by its ring; with several a timer does. */
+static void set_wakers(struct pk_interfaces *set)
+{
+    size_t n_open = pk_interfaces_n_open(set);
+    set->is_merging = n_open > 1;
+    for (size_t i = 0; i < PK_STATS_MAX_INTERFACES; i++) {
+        if (set->slots[i].live) {
+            struct epoll_event event = {.events = EPOLLIN, .data.u32 = (uint32_t)i};
+            int fd = pk_live_fd(set->slots[i].live); /* may be there already, or not be there */
+            (void)epoll_ctl(
+                set->epoll_fd, set->is_merging ? EPOLL_CTL_DEL : EPOLL_CTL_ADD, fd, &event);
+        }
+    }
+    const struct timespec turn = {.tv_nsec = PK_INTERFACES_TURN_MS * 1000000L};
+    const struct itimerspec timer = {.it_interval = turn, .it_value = turn}, never = {0};
+    (void)timerfd_settime(set->timer_fd, 0, set->is_merging ? &timer : &never, NULL);
+}
+
 static void look_at(struct pk_interfaces *set, struct slot *slot, unsigned ifindex, int64_t now_ms)
 {
     char error[PK_CAPTURE_ERROR_SIZE];
@@ -318,6 +336,7 @@ static void look(struct pk_interfaces *set, int64_t now_ms)
     if (list) {
         if_freenameindex(list);
     }
+    set_wakers(set);
 }
 
 /* --- the source --- */
@@ -332,18 +351,69 @@ static void drain_netlink(struct pk_interfaces *set)
     } while (n > 0 || (n < 0 && (errno == ENOBUFS || errno == EINTR)));
 }
 
+/* The slot with the oldest head, and in out_until_us how far it may be read: to the next oldest head or the limit. NULL: nothing is due. */
+static struct slot *oldest_slot(struct pk_interfaces *set, int64_t now_us, int64_t *out_until_us)
+{
+    struct slot *oldest = NULL;
+    int64_t oldest_us = INT64_MAX, next_us = now_us - PK_INTERFACES_HOLD_MS * INT64_C(1000);
+    const int64_t limit_us = next_us;
+    for (size_t i = 0; i < PK_STATS_MAX_INTERFACES; i++) {
+        struct slot *slot = &set->slots[i];
+        int64_t head_us = slot->live ? pk_live_held_us(slot->live) : INT64_MAX;
+        if (head_us == INT64_MAX) {
+            continue;
+        }
+        head_us = head_us > now_us + FUTURE_US ? INT64_MIN : head_us;
+        if (head_us < oldest_us) {
+            next_us = oldest_us < next_us ? oldest_us : next_us;
+            oldest_us = head_us;
+            oldest = slot;
+        } else if (head_us < next_us) {
+            next_us = head_us;
+        }
+    }
+    if (!oldest || oldest_us > limit_us) {
+        return NULL;
+    }
+    *out_until_us = oldest_us == INT64_MIN ? pk_live_held_us(oldest->live) : next_us;
+    return oldest;
+}
+
+static size_t merge(struct pk_interfaces *set)
+{
+    int64_t now_us = pk_clock_wall_us(), until_us;
+    size_t n_read = 0;
+    for (size_t i = 0; i < PK_STATS_MAX_INTERFACES; i++) {
+        if (set->slots[i].live) {
+            (void)read_slot(set, &set->slots[i], INT64_MIN); /* only to have its head */
+        }
+    }
+    struct slot *slot;
+    while (n_read < PK_INTERFACES_READ && (slot = oldest_slot(set, now_us, &until_us))) {
+        n_read += read_slot(set, slot, until_us);
+    }
+    return n_read;
+}
+
 static size_t read_set(void *self)
 {
     struct pk_interfaces *set = self;
-    struct epoll_event events[PK_STATS_MAX_INTERFACES + 1];
+    struct epoll_event events[N_EVENTS];
     size_t n_read = 0;
-    int n = epoll_wait(set->epoll_fd, events, PK_STATS_MAX_INTERFACES + 1, 0);
+    int n = epoll_wait(set->epoll_fd, events, N_EVENTS, 0);
     for (int i = 0; i < n; i++) {
         uint32_t which = events[i].data.u32;
+        uint64_t expired;
         if (which == NETLINK) {
             drain_netlink(set);
+        } else if (which == TIMER) {
+            n_read += merge(set);
+            if (n_read < PK_INTERFACES_READ) { /* else there is more: the timer stays due */
+                ssize_t len = read(set->timer_fd, &expired, sizeof expired);
+                (void)len;
+            }
         } else if (set->slots[which].live) {
-            n_read += read_slot(set, &set->slots[which]);
+            n_read += read_slot(set, &set->slots[which], INT64_MAX);
         }
     }
     if (set->must_look) {
@@ -478,9 +548,12 @@ static bool open_descriptors(struct pk_interfaces *set)
 {
     struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK};
     struct epoll_event event = {.events = EPOLLIN, .data.u32 = NETLINK};
+    struct epoll_event timer = {.events = EPOLLIN, .data.u32 = TIMER};
     set->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    set->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     set->netlink_fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
-    return set->epoll_fd >= 0 && set->netlink_fd >= 0 &&
+    return set->epoll_fd >= 0 && set->netlink_fd >= 0 && set->timer_fd >= 0 &&
+           epoll_ctl(set->epoll_fd, EPOLL_CTL_ADD, set->timer_fd, &timer) == 0 &&
            bind(set->netlink_fd, (const struct sockaddr *)&address, sizeof address) == 0 &&
            epoll_ctl(set->epoll_fd, EPOLL_CTL_ADD, set->netlink_fd, &event) == 0;
 }
@@ -494,7 +567,7 @@ pk_err pk_interfaces_open(const struct pk_interfaces_options *options, struct pk
         snprintf(out_error, PK_CAPTURE_ERROR_SIZE, "out of memory");
         return PK_ERR_NOMEM;
     }
-    set->epoll_fd = set->netlink_fd = -1;
+    set->epoll_fd = set->netlink_fd = set->timer_fd = -1;
     set->left_ms = -1;
     set->ports = options->ports;
     set->ring_bytes = options->ring_bytes;
@@ -530,6 +603,9 @@ void pk_interfaces_close(struct pk_interfaces *set)
     pk_interfaces_count(set);
     if (set->netlink_fd >= 0) {
         close(set->netlink_fd);
+    }
+    if (set->timer_fd >= 0) {
+        close(set->timer_fd);
     }
     if (set->epoll_fd >= 0) {
         close(set->epoll_fd);

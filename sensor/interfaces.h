@@ -1,7 +1,10 @@
 /* All the interfaces one thread captures from: opened by name or pattern, watched while they come and go, opened again when they come back.
  *
  * A slot an interface. A name keeps its slot for ever; an interface that matched a pattern loses it when it vanishes. An interface that fails is tried again after 1, 2, 4 ... 30 s, at once when the
- * kernel says that something changed, while the others go on. One thread a set. */
+ * kernel says that something changed, while the others go on. One thread a set.
+ *
+ * Packets of several interfaces are given out in the order of their times: each waits until no other interface can still bring an older one, PK_INTERFACES_HOLD_MS. A single interface's
+ * packets do not wait. */
 #ifndef SENSOR_INTERFACES_H
 #define SENSOR_INTERFACES_H
 
@@ -16,7 +19,9 @@
 #include "stats.h"
 
 enum {
-    PK_INTERFACES_READ = 4096,     /* packets taken from one before the next has its turn, about */
+    PK_INTERFACES_READ = 4096, /* packets taken before other sources have their turn, about */
+    PK_INTERFACES_HOLD_MS = PK_LIVE_BLOCK_MS + 50,
+    PK_INTERFACES_TURN_MS = 10,    /* several interfaces are looked at so often */
     PK_INTERFACES_LEFT_MS = 10000, /* so long nothing may be left before the set gives up */
     PK_INTERFACES_RING_MIN = 2 << 20,
     PK_INTERFACES_RING_MAX = 2047 << 20,
