@@ -235,7 +235,7 @@ static void answer(struct pk_pipeline *pipeline, const struct pending *pending, 
         .epoch = frame->epoch,
         .seq = frame->seq,
         .upto = upto,
-        .body_len = frame->body_len,
+        .body_len = frame->raw_len, /* what the child has taken from the credit */
         .error = error,
     };
     (void)pk_link_send(&pipeline->ingest.link, PK_LINK_DONE, &done, sizeof done, NULL,

@@ -13,6 +13,7 @@
 #include <sysexits.h>
 
 #include "picket/batch.h"
+#include "picket/codec.h"
 #include "picket/limits.h"
 #include "picket/scope.h"
 #include "picket/segment.h"
@@ -39,9 +40,11 @@ struct item {
     size_t file, place;
     const uint8_t *body; /* in the file's data */
     uint32_t body_len;
+    uint8_t codec;
 };
 
 struct replay {
+    struct pk_bytes unpacked; /* of the batch in hand */
     struct pk_scope *scope;
     struct pk_cof_history *history; /* NULL: none was given */
     struct file *files;
@@ -108,6 +111,13 @@ static int find_site(struct replay *replay, struct file *file)
     return EX_OK;
 }
 
+static pk_err decode(struct replay *replay, uint8_t codec, const uint8_t *body, size_t len,
+    struct pk_batch **out_batch, struct pk_batch_fault *out_fault)
+{
+    pk_err err = pk_unpack(codec, body, len, &replay->unpacked, &body, &len);
+    return err == PK_OK ? pk_batch_decode(body, len, out_batch, out_fault) : err;
+}
+
 /* One record: checked to the last column, remembered when it is activity. */
 static int take_record(struct replay *replay, size_t index, const struct pk_segment_record *record,
     size_t offset, size_t place)
@@ -115,9 +125,7 @@ static int take_record(struct replay *replay, size_t index, const struct pk_segm
     struct file *file = &replay->files[index];
     struct pk_batch *batch = NULL;
     struct pk_batch_fault fault = {.what = ""};
-    pk_err err = record->codec == PK_CODEC_PLAIN
-                     ? pk_batch_decode(record->body, record->body_len, &batch, &fault)
-                     : PK_ERR_UNSUPPORTED;
+    pk_err err = decode(replay, record->codec, record->body, record->body_len, &batch, &fault);
     if (err != PK_OK) {
         return refuse(file, offset, fault.what[0] ? fault.what : "codec", err);
     }
@@ -136,6 +144,7 @@ static int take_record(struct replay *replay, size_t index, const struct pk_segm
         struct item item = {.window_start_us = info->window_start_us,
             .file = index,
             .place = place,
+            .codec = record->codec,
             .body = record->body,
             .body_len = record->body_len};
         status = add_item(replay, &item) ? EX_OK : fail(EX_OSERR, "out of memory");
@@ -219,7 +228,7 @@ static int feed(struct replay *replay, const struct item *item)
     struct pk_engine *engine = engine_of(replay, file->tenant);
     struct pk_batch *batch = NULL;
     struct pk_batch_fault fault;
-    if (!engine || pk_batch_decode(item->body, item->body_len, &batch, &fault) !=
+    if (!engine || decode(replay, item->codec, item->body, item->body_len, &batch, &fault) !=
                        PK_OK) { /* verified before: only memory can fail */
         return fail(EX_OSERR, "out of memory");
     }
@@ -323,6 +332,7 @@ int pk_replay_main(int argc, char **argv)
     const char *scope_path = NULL, *history_path = NULL;
     char error[PK_CONF_ERROR_SIZE];
     struct replay replay = {0};
+    pk_bytes_init(&replay.unpacked, PK_MAX_BODY_BYTES);
     int status = read_arguments(argc, argv, &scope_path, &history_path);
     if (status >= 0) {
         return status;
@@ -353,6 +363,7 @@ int pk_replay_main(int argc, char **argv)
     for (size_t i = 0; replay.engines && i < replay.scope->n_tenants; i++) {
         pk_engine_free(replay.engines[i]);
     }
+    pk_bytes_done(&replay.unpacked);
     free(replay.files);
     free(replay.engines);
     free(replay.items);

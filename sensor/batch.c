@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "picket/codec.h"
 #include "picket/limits.h"
 
 struct pk_batcher {
@@ -14,7 +15,8 @@ struct pk_batcher {
     void *arg;
     struct pk_batch_builder *builder;
     struct pk_batch_info info; /* of the window; kind 0: none begun */
-    struct pk_bytes body;
+    struct pk_bytes body, packed;
+    struct pk_packer *packer;
     pk_err err;
 };
 
@@ -27,8 +29,11 @@ pk_err pk_batcher_new(
     }
     *batcher = (struct pk_batcher){.stats = stats, .on_sealed = on_sealed, .arg = arg};
     pk_bytes_init(&batcher->body, PK_MAX_BODY_BYTES);
+    pk_bytes_init(&batcher->packed, PK_MAX_BODY_BYTES);
     pk_err err = pk_batch_builder_new(PK_MAX_BATCH_ROWS, &batcher->builder);
+    err = err == PK_OK ? pk_packer_new(&batcher->packer) : err;
     if (err != PK_OK) {
+        pk_batch_builder_free(batcher->builder);
         free(batcher);
         return err;
     }
@@ -41,6 +46,8 @@ void pk_batcher_free(struct pk_batcher *batcher)
     if (batcher) {
         pk_batch_builder_free(batcher->builder);
         pk_bytes_done(&batcher->body);
+        pk_bytes_done(&batcher->packed);
+        pk_packer_free(batcher->packer);
         free(batcher);
     }
 }
@@ -61,8 +68,12 @@ static void seal(struct pk_batcher *batcher)
         pk_err err =
             pk_batch_encode(batcher->builder, &batcher->body, &sealed.first_us, &sealed.last_us);
         if (err == PK_OK) {
-            sealed.body = batcher->body.data;
-            sealed.body_len = batcher->body.len;
+            sealed.codec = (uint8_t)pk_pack(
+                batcher->packer, batcher->body.data, batcher->body.len, &batcher->packed);
+            struct pk_bytes *body =
+                sealed.codec == PK_CODEC_PLAIN ? &batcher->body : &batcher->packed;
+            sealed.body = body->data;
+            sealed.body_len = body->len;
             err = batcher->on_sealed(batcher->arg, &sealed);
         }
         if (err != PK_OK) {

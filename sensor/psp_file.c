@@ -60,7 +60,7 @@ pk_err pk_psp_file_append(void *arg, const struct pk_sealed *sealed)
                    ? 0
                    : ++file->seq, /* says who wrote the file; is never shipped */
         .kind = (uint8_t)sealed->kind,
-        .codec = PK_CODEC_PLAIN,
+        .codec = sealed->codec,
         .rows = sealed->rows,
         .first_us = sealed->first_us,
         .last_us = sealed->last_us,

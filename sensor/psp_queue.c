@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "picket/batch.h"
+#include "picket/codec.h"
 #include "picket/limits.h"
 
 enum {
@@ -47,6 +48,21 @@ static bool add_record(struct pk_psp_queue *queue, const struct pk_segment_recor
     return true;
 }
 
+static pk_err check_batch(const struct pk_segment_record *record, struct pk_batch_fault *out_fault)
+{
+    struct pk_batch *batch = NULL;
+    struct pk_bytes unpacked;
+    const uint8_t *body;
+    size_t len;
+    pk_bytes_init(&unpacked, PK_MAX_BODY_BYTES);
+    out_fault->what = "codec";
+    pk_err err = pk_unpack(record->codec, record->body, record->body_len, &unpacked, &body, &len);
+    err = err == PK_OK ? pk_batch_decode(body, len, &batch, out_fault) : err;
+    pk_batch_free(batch);
+    pk_bytes_done(&unpacked);
+    return err;
+}
+
 /* Every record, its checksum and its batch; the sequence without gaps. */
 static pk_err index_records(
     struct pk_psp_queue *queue, const char *path, char out_error[PK_PSP_QUEUE_ERROR_SIZE])
@@ -61,14 +77,12 @@ static pk_err index_records(
     }
     while (pos < len) {
         struct pk_segment_record record;
-        struct pk_batch *batch = NULL;
         struct pk_batch_fault fault = {.what = "record"};
         size_t at = pos;
         err = pk_segment_record_decode(data, len, &pos, &record);
         if (err == PK_OK) {
-            err = pk_batch_decode(record.body, record.body_len, &batch, &fault);
+            err = check_batch(&record, &fault);
         }
-        pk_batch_free(batch);
         if (err == PK_OK && record.kind != PK_BATCH_ORIGIN && record.seq != queue->n_records + 1) {
             err = PK_ERR_MALFORMED;
             fault.what = "sequence has a gap";

@@ -303,7 +303,7 @@ static pk_err append(struct pk_spool *spool, const struct pk_sealed *sealed)
     struct pk_segment_record record = {
         .seq = spool->next_seq,
         .kind = (uint8_t)sealed->kind,
-        .codec = PK_CODEC_PLAIN,
+        .codec = sealed->codec,
         .rows = sealed->rows,
         .first_us = sealed->first_us,
         .last_us = sealed->last_us,

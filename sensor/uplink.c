@@ -18,6 +18,7 @@
 
 #include "picket/batch.h"
 #include "picket/clock.h"
+#include "picket/codec.h"
 #include "picket/hash.h"
 #include "picket/limits.h"
 #include "picket/log.h"
@@ -178,7 +179,7 @@ static void send_hello(struct uplink *up)
     up->queue->info(up->queue->self, &info);
     struct pk_hello_body hello = {
         .software = "picket-sensor " PICKET_VERSION,
-        .capabilities = up->options->is_durable ? PK_CAP_SPOOL : 0,
+        .capabilities = PK_CAP_ZSTD | (up->options->is_durable ? PK_CAP_SPOOL : 0),
         .spool_epoch = info.epoch,
         .spool_oldest_seq = info.oldest_seq,
         .spool_newest_seq = info.newest_seq,
@@ -238,6 +239,7 @@ static void on_monitor(struct uplink *up)
 static void send_batches(struct uplink *up)
 {
     struct pk_segment_record record;
+    size_t raw_len;
     while (up->n_flight < up->welcome.credit_batches && up->n_flight < MAX_IN_FLIGHT) {
         struct pk_queue_info info;
         up->queue->info(up->queue->self, &info);
@@ -246,7 +248,8 @@ static void send_batches(struct uplink *up)
         }
         if (up->next_seq > info.newest_seq ||
             !up->queue->read(up->queue->self, up->next_seq, &up->buffer, &record) ||
-            (up->n_flight > 0 && up->flight_bytes + record.body_len > up->welcome.credit_bytes)) {
+            pk_unpacked_len(record.codec, record.body, record.body_len, &raw_len) != PK_OK ||
+            (up->n_flight > 0 && up->flight_bytes + raw_len > up->welcome.credit_bytes)) {
             return;
         }
         struct pk_frame frame = {
@@ -259,7 +262,7 @@ static void send_batches(struct uplink *up)
                     .codec = record.codec,
                     .kind = record.kind,
                     .body_len = record.body_len,
-                    .raw_len = record.body_len,
+                    .raw_len = (uint32_t)raw_len,
                     .rows = record.rows,
                     .first_us = record.first_us,
                     .last_us = record.last_us,
@@ -273,8 +276,8 @@ static void send_batches(struct uplink *up)
             up->progress_ms = pk_clock_mono_ms();
         }
         up->flight[up->n_flight++] =
-            (struct in_flight){.seq = record.seq, .bytes = record.body_len};
-        up->flight_bytes += record.body_len;
+            (struct in_flight){.seq = record.seq, .bytes = (uint32_t)raw_len};
+        up->flight_bytes += raw_len;
         atomic_fetch_add(
             record.seq <= up->highest_sent ? &up->counters->resent : &up->counters->sent, 1);
         up->highest_sent = record.seq > up->highest_sent ? record.seq : up->highest_sent;

@@ -19,6 +19,7 @@
 
 #include "picket/batch.h"
 #include "picket/clock.h"
+#include "picket/codec.h"
 #include "picket/hash.h"
 #include "picket/limits.h"
 #include "picket/log.h"
@@ -40,6 +41,7 @@ enum {
 };
 
 struct child {
+    struct pk_bytes unpacked; /* of the batch in hand */
     void *context, *router;
     struct pk_zap *zap;
     struct pk_link link;
@@ -203,7 +205,8 @@ static void send_welcome(
     struct pk_welcome_body welcome = {
         .sensor_id = session->sensor,
         .max_body_bytes = PK_MAX_BODY_BYTES,
-        .max_unpacked_bytes = PK_MAX_UNPACKED_BYTES,
+        .max_unpacked_bytes = PK_MAX_BODY_BYTES,
+        .capabilities = PK_CAP_ZSTD,
         .credit_batches = PK_CREDIT_BATCHES,
         .credit_bytes = pk_session_credit_bytes(&child->sessions),
         .ack_timeout_ms = ACK_TIMEOUT_MS,
@@ -279,16 +282,15 @@ static void on_hello(
 }
 
 /* Everything that can be wrong with a batch, in the order of docs/PROTOCOL.md s6. 0 when nothing is. */
-static enum pk_frame_error check_batch(const struct pk_frame_batch *frame, const uint8_t *body,
-    size_t len, char reason[PK_LINK_TEXT_SIZE])
+static enum pk_frame_error check_batch(struct child *child, const struct pk_frame_batch *frame,
+    const uint8_t *body, size_t len, char reason[PK_LINK_TEXT_SIZE])
 {
-    if (frame->body_len != len || frame->raw_len != len || len > PK_MAX_BODY_BYTES ||
-        frame->rows > PK_MAX_BATCH_ROWS) {
+    if (frame->body_len != len || len > PK_MAX_BODY_BYTES || frame->rows > PK_MAX_BATCH_ROWS) {
         snprintf(reason, PK_LINK_TEXT_SIZE,
             "lengths in the header do not fit the body of %zu bytes", len);
         return PK_FRAME_ERR_TOO_LARGE;
     }
-    if (frame->codec != PK_CODEC_PLAIN) {
+    if (frame->codec != PK_CODEC_PLAIN && frame->codec != PK_CODEC_ZSTD) {
         snprintf(reason, PK_LINK_TEXT_SIZE, "codec %u was not agreed", frame->codec);
         return PK_FRAME_ERR_UNSUPPORTED;
     }
@@ -298,9 +300,18 @@ static enum pk_frame_error check_batch(const struct pk_frame_batch *frame, const
         snprintf(reason, PK_LINK_TEXT_SIZE, "digest does not fit the body");
         return PK_FRAME_ERR_CORRUPT;
     }
+    size_t raw_len;
+    pk_err err = pk_unpack(frame->codec, body, len, &child->unpacked, &body, &raw_len);
+    if (err != PK_OK || raw_len != frame->raw_len) {
+        snprintf(reason, PK_LINK_TEXT_SIZE, "does not unpack to %" PRIu32 " bytes (%s)",
+            frame->raw_len, pk_err_str(err));
+        return err == PK_ERR_NOMEM   ? PK_FRAME_ERR_OVERLOADED
+               : err == PK_ERR_LIMIT ? PK_FRAME_ERR_TOO_LARGE
+                                     : PK_FRAME_ERR_MALFORMED;
+    }
     struct pk_batch *batch = NULL;
     struct pk_batch_fault fault = {0};
-    pk_err err = pk_batch_decode(body, len, &batch, &fault);
+    err = pk_batch_decode(body, raw_len, &batch, &fault);
     if (err == PK_OK &&
         (pk_batch_info(batch)->kind != frame->kind || pk_batch_rows(batch) != frame->rows ||
             pk_batch_info(batch)->kind == PK_BATCH_ORIGIN)) {
@@ -323,31 +334,36 @@ static void on_batch(struct child *child, struct pk_session *session, const stru
         .sensor = session->sensor, .session = session->id, .frame = frame->u.batch};
     const uint8_t *body = in->has_body ? zmq_msg_data(&in->body) : NULL;
     size_t len = in->has_body ? zmq_msg_size(&in->body) : 0;
-    if (len == 0 || len > PK_MAX_BODY_BYTES) {
+    uint32_t raw_len = frame->u.batch.raw_len;
+    if (len == 0 || len > PK_MAX_BODY_BYTES || raw_len > PK_MAX_BODY_BYTES) {
         child->stats.refused_frames++;
         send_error(child, session, PK_FRAME_ERR_TOO_LARGE, &frame->u.batch,
             "no body, or beyond the limit of WELCOME");
         return;
     }
-    if (!session->is_resumed || !pk_session_take(&child->sessions, session, (uint32_t)len)) {
+    if (!session->is_resumed || !pk_session_take(&child->sessions, session, raw_len)) {
         child->stats.refused_credit++;
         send_error(
             child, session, PK_FRAME_ERR_CREDIT, &frame->u.batch, "beyond the credit granted");
         return;
     }
-    enum pk_frame_error code = check_batch(&frame->u.batch, body, len, batch.reason);
+    enum pk_frame_error code = check_batch(child, &frame->u.batch, body, len, batch.reason);
     if (code == PK_FRAME_ERR_OVERLOADED) {
-        pk_session_give_back(&child->sessions, session, (uint32_t)len);
+        pk_session_give_back(&child->sessions, session, raw_len);
         send_error(child, session, code, &frame->u.batch, "out of memory, send again");
         return;
     }
-    batch.frame.body_len = (uint32_t)len;
     child->stats.batches++;
     child->stats.batch_bytes += len;
+    if (!code && frame->u.batch.codec != PK_CODEC_PLAIN) { /* the core knows plain bodies only */
+        body = child->unpacked.data;
+        len = child->unpacked.len;
+    }
+    batch.frame.body_len = (uint32_t)len;
     child->stats.refused_batches += code != 0;
     enum pk_link_type type = code ? PK_LINK_REFUSED : PK_LINK_BATCH;
     if (pk_link_send(&child->link, type, &batch, sizeof batch, body, len) != PK_OK) {
-        pk_session_give_back(&child->sessions, session, (uint32_t)len);
+        pk_session_give_back(&child->sessions, session, raw_len);
         send_error(child, session, PK_FRAME_ERR_OVERLOADED, &frame->u.batch,
             "the core does not keep up, send again");
     }
@@ -632,6 +648,7 @@ int pk_ingest_child_main(int link_fd)
     prctl(PR_SET_DUMPABLE, 0); /* the server's secret key is in memory */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     struct child child = {.next_stats_ms = 0};
+    pk_bytes_init(&child.unpacked, PK_MAX_BODY_BYTES);
     struct pk_link_setup setup;
     int status = 70; /* EX_SOFTWARE */
     if (pk_link_init(&child.link, link_fd, LINK_QUEUE_SLACK) == PK_OK &&

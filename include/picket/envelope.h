@@ -52,11 +52,6 @@ enum pk_bye_reason {
     PK_BYE_MOVED = 3,
     PK_BYE_REVOKED = 4
 };
-enum pk_codec {
-    PK_CODEC_PLAIN = 0,
-    PK_CODEC_ZSTD = 1
-};
-
 struct pk_frame_batch {
     uint64_t epoch, seq;
     uint8_t codec; /* enum pk_codec */

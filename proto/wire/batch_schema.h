@@ -9,7 +9,7 @@ enum {
     BODY_VERSION = 1,
     MAX_COLUMNS = 16,
     SEAL_BYTES =
-        160
+        500
         << 10, /* estimated body size at which the builder says full: ZeroMQ with CURVE is at its best from 16 to 256 KiB */
 };
 

@@ -32,6 +32,9 @@ struct fixture {
     uint8_t wire[MAX_RESPONSE];
     size_t len;
     char qname[256];
+    uint32_t epoch;          /* of the sink that keeps rows */
+    unsigned n_new, n_again; /* RRsets told, rows told again */
+    uint32_t ttl_min_s, ttl_max_s;
 };
 
 static const char *name_text(struct pk_slice slice, char text[PK_NAME_TEXT_SIZE])
@@ -68,6 +71,44 @@ static int teardown(void **state)
     struct fixture *f = *state;
     pk_history_free(f->history);
     free(f);
+    return 0;
+}
+
+/* --- a sink that keeps rows --- */
+
+static uint32_t keep_rrset(void *arg, const struct pk_rrset *rrset)
+{
+    struct fixture *f = arg;
+    (void)rrset;
+    return f->n_new++;
+}
+
+static uint32_t keep_enter(void *arg, int64_t ts_us)
+{
+    (void)ts_us;
+    return ((struct fixture *)arg)->epoch;
+}
+
+static void keep_repeat(
+    void *arg, uint32_t row, int64_t ts_us, uint32_t ttl_min_s, uint32_t ttl_max_s)
+{
+    struct fixture *f = arg;
+    (void)ts_us;
+    assert_true(row < f->n_new);
+    f->n_again++;
+    f->ttl_min_s = ttl_min_s;
+    f->ttl_max_s = ttl_max_s;
+}
+
+static int setup_keeping(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    pk_hash_set_key((const uint8_t[16]){1});
+    struct pk_history_sink sink = {
+        .arg = f, .rrset = keep_rrset, .enter = keep_enter, .repeat = keep_repeat};
+    assert_int_equal(pk_history_new(&f->stats, &sink, &f->history), PK_OK);
+    *state = f;
     return 0;
 }
 
@@ -277,11 +318,90 @@ static void the_digest_does_not_see_order(void **state)
     assert_int_equal(ttl_s, 0);
 }
 
+static struct pk_answer tell(struct fixture *f)
+{
+    struct pk_answer answer;
+    (void)pk_dnsmsg_parse(f->wire, f->len, &f->message.dns);
+    struct pk_transaction transaction = {
+        .outcome = PK_OUTCOME_ANSWERED, .response = &f->message, .response_ts_us = 5};
+    transaction.query.has_question = true;
+    transaction.query.question.type = A;
+    transaction.query.question.class = PK_CLASS_IN;
+    assert_int_equal(pk_name_from_text(f->qname, &transaction.query.question.name), PK_OK);
+    pk_history_transaction(f->history, &transaction, &answer);
+    return answer;
+}
+
+static void set_ttl(struct fixture *f, unsigned index, uint32_t ttl_s)
+{
+    struct pk_rr_iter iter;
+    struct pk_rr rr;
+    (void)pk_dnsmsg_parse(f->wire, f->len, &f->message.dns);
+    pk_rr_iter_init(&iter, &f->message.dns);
+    for (unsigned i = 0; i <= index; i++) {
+        assert_true(pk_rr_next(&iter, &rr));
+    }
+    uint8_t *ttl = f->wire + rr.rdata_pos - 6;
+    ttl[0] = (uint8_t)(ttl_s >> 24);
+    ttl[1] = (uint8_t)(ttl_s >> 16);
+    ttl[2] = (uint8_t)(ttl_s >> 8);
+    ttl[3] = (uint8_t)ttl_s;
+}
+
+/* The same rows, kind and digest as when it is taken apart; the TTLs are this response's own; counters as if. */
+static void a_response_seen_before_is_told_by_its_rows(void **state)
+{
+    struct fixture *f = *state;
+    respond(f, "www.example.com.", 0);
+    add(f, 1, "www.example.com.", CNAME, "web.example.com.");
+    add(f, 1, "web.example.com.", A, NULL);
+    add(f, 1, "stranger.example.net.", A, NULL);
+    struct pk_answer first = tell(f);
+    assert_int_equal(f->n_new, 2);
+    assert_int_equal(f->stats.rrsets_refused, 1);
+    set_ttl(f, 1, 77);
+    struct pk_answer second = tell(f);
+    assert_int_equal(f->n_new, 2);
+    assert_int_equal(f->n_again, 2);
+    assert_int_equal(f->ttl_min_s, 77);
+    assert_int_equal(f->ttl_max_s, 77);
+    assert_int_equal(f->stats.rrsets, 4);
+    assert_int_equal(f->stats.rrsets_refused, 2);
+    assert_int_equal(first.kind, second.kind);
+    assert_true(first.digest != 0 && first.digest == second.digest);
+    assert_int_equal(second.min_ttl_s, first.min_ttl_s < 77 ? first.min_ttl_s : 77);
+}
+
+static void one_other_byte_or_rows_that_are_gone_make_it_new(void **state)
+{
+    struct fixture *f = *state;
+    respond(f, "www.example.com.", 0);
+    add(f, 1, "www.example.com.", A, NULL);
+    (void)tell(f);
+    f->wire[f->len - 1] ^= 1; /* the address */
+    (void)tell(f);
+    assert_int_equal(f->n_new, 2);
+    f->wire[2] |= AA >> 8; /* another trust */
+    (void)tell(f);
+    assert_int_equal(f->n_new, 3);
+    assert_int_equal(f->n_again, 0);
+    (void)tell(f);
+    assert_int_equal(f->n_again, 1);
+    f->epoch++;
+    (void)tell(f);
+    assert_int_equal(f->n_new, 4);
+    assert_int_equal(f->n_again, 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(
+            a_response_seen_before_is_told_by_its_rows, setup_keeping, teardown),
+        cmocka_unit_test_setup_teardown(
+            one_other_byte_or_rows_that_are_gone_make_it_new, setup_keeping, teardown),
         TEST(records_of_one_set_come_as_one),
         TEST(only_answered_transactions_count),
         TEST(truncated_damaged_and_failed_responses_give_nothing),

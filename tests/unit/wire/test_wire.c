@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "picket/batch.h"
+#include "picket/codec.h"
 #include "picket/hash.h"
 #include "picket/limits.h"
 #include "picket/scope.h"
@@ -270,9 +271,79 @@ static int start(void **state)
     return pk_hash_start() == PK_OK ? 0 : -1;
 }
 
+/* --- codecs --- */
+
+static void packed_bodies_come_back_and_bounds_hold(void **state)
+{
+    (void)state;
+    struct pk_packer *packer;
+    struct pk_bytes packed, buffer;
+    static uint8_t body[100000];
+    const uint8_t *out;
+    size_t len;
+    uint32_t noise = 1;
+    for (size_t i = 0; i < sizeof body; i++) {
+        noise = noise * 1664525 + 1013904223;
+        body[i] = i % 4 ? 7 : (uint8_t)(noise >> 24);
+    }
+    assert_int_equal(pk_packer_new(&packer), PK_OK);
+    pk_bytes_init(&packed, PK_MAX_BODY_BYTES);
+    pk_bytes_init(&buffer, PK_MAX_BODY_BYTES);
+    assert_int_equal(pk_pack(packer, body, sizeof body, &packed), PK_CODEC_ZSTD);
+    assert_true(packed.len < sizeof body / 2);
+    assert_int_equal(pk_unpack(PK_CODEC_ZSTD, packed.data, packed.len, &buffer, &out, &len), PK_OK);
+    assert_int_equal(len, sizeof body);
+    assert_memory_equal(out, body, sizeof body);
+
+    /* Cut, longer, with another codec: refused. */
+    assert_int_equal(pk_unpack(PK_CODEC_ZSTD, packed.data, packed.len - 1, &buffer, &out, &len),
+        PK_ERR_MALFORMED);
+    pk_bytes_put_u8(&packed, 0);
+    assert_int_equal(
+        pk_unpack(PK_CODEC_ZSTD, packed.data, packed.len, &buffer, &out, &len), PK_ERR_MALFORMED);
+    assert_int_equal(
+        pk_unpack(2, packed.data, packed.len, &buffer, &out, &len), PK_ERR_UNSUPPORTED);
+    assert_int_equal(pk_unpack(PK_CODEC_PLAIN, body, 7, &buffer, &out, &len), PK_OK);
+    assert_ptr_equal(out, body);
+
+    /* What packs better than any reader allows stays plain, and so does what does not pack. */
+    memset(body, 0, sizeof body);
+    assert_int_equal(pk_pack(packer, body, sizeof body, &packed), PK_CODEC_PLAIN);
+    for (size_t i = 0; i < sizeof body; i++) {
+        noise = noise * 1664525 + 1013904223;
+        body[i] = (uint8_t)(noise >> 24);
+    }
+    assert_int_equal(pk_pack(packer, body, sizeof body, &packed), PK_CODEC_PLAIN);
+    pk_packer_free(packer);
+    pk_bytes_done(&packed);
+    pk_bytes_done(&buffer);
+}
+
+/* A frame may state any length: it is refused before anything is allocated for it. */
+static void a_bomb_is_refused_by_its_head(void **state)
+{
+    (void)state;
+    struct pk_bytes buffer;
+    const uint8_t *out;
+    size_t len;
+    /* Magic; single segment, content size of 8 bytes; the size; one empty raw block, the last. */
+    uint8_t bomb[64] = {0x28, 0xb5, 0x2f, 0xfd, 0xe0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0};
+    pk_bytes_init(&buffer, PK_MAX_BODY_BYTES);
+    assert_int_equal(
+        pk_unpack(PK_CODEC_ZSTD, bomb, sizeof bomb, &buffer, &out, &len), PK_ERR_LIMIT);
+    assert_null(buffer.data);
+    memset(bomb + 5, 0, 8);
+    bomb[6] = 0x10; /* 4096: within a body, but more than 32 times these bytes */
+    assert_int_equal(
+        pk_unpack(PK_CODEC_ZSTD, bomb, sizeof bomb, &buffer, &out, &len), PK_ERR_LIMIT);
+    assert_null(buffer.data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(packed_bodies_come_back_and_bounds_hold),
+        cmocka_unit_test(a_bomb_is_refused_by_its_head),
         cmocka_unit_test(column_of_the_draft_has_its_bytes),
         cmocka_unit_test(columns_of_any_values_come_back),
         cmocka_unit_test(activity_takes_few_bytes_a_row_and_comes_back),
