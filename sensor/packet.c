@@ -201,6 +201,7 @@ enum pk_disposition pk_packet_dissect(int link_type, const uint8_t *data, size_t
         .missing = wire_len > caplen ? wire_len - caplen : 0, .ports = ports, .out = out_packet};
     start(&d, data, caplen);
     out_packet->via.n = 0;
+    out_packet->sport = 0; /* where there are ports, none is 0 */
     enum pk_disposition result = pk_dissect_link(&d, link_type);
     return result == PK_DISSECT_NEXT ? go_on(&d, result) : result;
 }

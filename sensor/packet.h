@@ -35,7 +35,7 @@ struct pk_fragment {
 
 struct pk_packet {
     struct pk_addr src, dst; /* of the innermost IP header */
-    uint16_t sport, dport;
+    uint16_t sport, dport;   /* sport 0: the packet has none */
     bool is_tcp;
     bool is_fragmented; /* put together from IP fragments */
     bool is_multicast;  /* mDNS or LLMNR by its port */

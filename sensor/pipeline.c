@@ -6,10 +6,16 @@
 #include "picket/hash.h"
 
 #include "copies.h"
+#include "encrypted.h"
 #include "frag.h"
 #include "history.h"
 #include "pairing.h"
 #include "reasm.h"
+
+enum {
+    CLOCK_BACK_US = 1000000, /* interfaces read in turn are not that far apart */
+};
+#define CLOCK_AHEAD_US INT64_C(3600000000) /* no packet for an hour: or the clock was set */
 
 struct pk_pipeline {
     struct pk_pipeline_options options;
@@ -21,6 +27,8 @@ struct pk_pipeline {
     struct pk_history *history;
     struct pk_message message; /* of the packet in hand; big, so not on the stack of every call */
     struct pk_dnstap_told told;
+    struct pk_sides sides;
+    struct pk_encrypted encrypted;
     int64_t ts_us;
     uint16_t interface; /* of the packet in hand */
 };
@@ -53,6 +61,7 @@ static void on_repeat(
 static void on_transaction(void *arg, const struct pk_transaction *transaction)
 {
     struct pk_pipeline *pipeline = arg;
+    pk_sides_note(&pipeline->sides, transaction);
     if (pipeline->options.output) {
         pk_output_transaction(pipeline->options.output, transaction);
     }
@@ -251,6 +260,8 @@ static void take_packet(
     } else if (disposition == PK_PACKET_TCP) {
         pk_reasm_segment(
             pipeline->reasm, packet, pipeline->ts_us, stats->packets + stats->dnstap.frames);
+    } else if (disposition == PK_PACKET_NOT_DNS && packet->sport != 0) {
+        pk_encrypted_note(&pipeline->encrypted, packet, pipeline->ts_us, stats);
     }
 }
 
@@ -332,6 +343,9 @@ void pk_pipeline_packet(
     struct pk_pipeline *pipeline, int link_type, const struct pk_raw_packet *raw)
 {
     struct pk_packet packet;
+    int64_t gone_us = raw->ts_us - pipeline->ts_us;
+    pipeline->stats->clock_steps +=
+        pipeline->ts_us != 0 && (gone_us < -CLOCK_BACK_US || gone_us > CLOCK_AHEAD_US);
     pipeline->ts_us = raw->ts_us;
     pipeline->interface = raw->interface;
     pass_time(pipeline, raw->ts_us);
@@ -348,6 +362,11 @@ void pk_pipeline_packet(
     } else {
         take_packet(pipeline, &packet, disposition);
     }
+}
+
+const struct pk_sides *pk_pipeline_sides(const struct pk_pipeline *pipeline)
+{
+    return &pipeline->sides;
 }
 
 void pk_pipeline_tick(struct pk_pipeline *pipeline, int64_t now_us)

@@ -8,6 +8,7 @@
 #include "dnstap.h"
 #include "merge.h"
 #include "output.h"
+#include "sides.h"
 #include "stats.h"
 
 struct pk_pipeline;
@@ -29,6 +30,8 @@ void pk_pipeline_set_ports(struct pk_pipeline *pipeline, const struct pk_ports *
 /* A packet of this link type, or a frame of dnstap (link_type is not looked at). */
 void pk_pipeline_packet(
     struct pk_pipeline *pipeline, int link_type, const struct pk_raw_packet *packet);
+/* For pk_diagnose; borrowed as long as the pipeline lives. */
+const struct pk_sides *pk_pipeline_sides(const struct pk_pipeline *pipeline);
 /* Live capture without packets: time passes all the same. */
 void pk_pipeline_tick(struct pk_pipeline *pipeline, int64_t now_us);
 /* End of input: everything open is closed and given out. */

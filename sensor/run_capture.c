@@ -342,7 +342,7 @@ static int close_run(struct run *run, int status)
     if (run->pipeline) {
         struct pk_bytes counters;
         pk_bytes_init(&counters, 1 << 20);
-        if (pk_stats_json(&run->stats, &counters) == PK_OK) {
+        if (pk_stats_json(&run->stats, pk_pipeline_sides(run->pipeline), &counters) == PK_OK) {
             fprintf(stderr, "%s\n", pk_bytes_text(&counters));
         }
         pk_bytes_done(&counters);

@@ -491,7 +491,7 @@ static void close_daemon(struct daemon *d)
         for (unsigned i = 0; i < d->n_workers; i++) {
             pk_stats_add(&total, pk_worker_stats(d->workers[i]));
         }
-        if (pk_stats_json(&total, &counters) == PK_OK) {
+        if (pk_stats_json(&total, NULL, &counters) == PK_OK) {
             fprintf(stderr, "%s\n", pk_bytes_text(&counters));
         }
         pk_bytes_done(&counters);

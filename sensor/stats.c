@@ -7,6 +7,8 @@
 
 #include <jansson.h>
 
+#include "diagnosis.h"
+
 const char *pk_disposition_str(enum pk_disposition disposition)
 {
     static const char *const names[PK_N_DISPOSITIONS] = {
@@ -223,7 +225,20 @@ static void set_reassembly(json_t *root, const struct pk_stats *s)
     json_object_set_new(root, "tcp_shed", shed);
 }
 
-pk_err pk_stats_json(const struct pk_stats *s, struct pk_bytes *out)
+static json_t *diagnosis_json(const struct pk_stats *s, const struct pk_sides *sides)
+{
+    struct pk_diagnosed all[PK_N_DIAGNOSES];
+    json_t *array = json_array();
+    for (size_t i = 0, n = pk_diagnose(s, NULL, sides, all); i < n; i++) {
+        json_t *one = json_object();
+        (void)json_object_set_new(one, "kind", json_string(pk_diagnosis_str(all[i].kind)));
+        (void)json_object_set_new(one, "text", json_string(all[i].text));
+        (void)json_array_append_new(array, one);
+    }
+    return array;
+}
+
+pk_err pk_stats_json(const struct pk_stats *s, const struct pk_sides *sides, struct pk_bytes *out)
 {
     json_t *root = json_object(), *packets = json_object(), *faults = json_object();
     const char *wrong = pk_stats_check(s);
@@ -311,6 +326,7 @@ pk_err pk_stats_json(const struct pk_stats *s, struct pk_bytes *out)
         set(root, plain[i].key, plain[i].v);
     }
     json_object_set_new(root, "interfaces", interfaces_json(s));
+    json_object_set_new(root, "diagnosis", diagnosis_json(s, sides));
     json_object_set_new(root, "balanced", wrong ? json_string(wrong) : json_true());
     char *text = json_dumps(root, JSON_COMPACT);
     json_decref(root);
@@ -375,7 +391,7 @@ void pk_stats_health(const struct pk_stats *now, const struct pk_stats *before,
                 DELTA(dispositions[PK_PACKET_DNS]) + DELTA(dnstap.fates[PK_DNSTAP_USED]),
             [PK_HEALTH_TCP_PACKETS] = DELTA(dispositions[PK_PACKET_TCP]),
             [PK_HEALTH_COPIES] = DELTA(copies),
-            [PK_HEALTH_IGNORED] = DELTA(ignored),
+            [PK_HEALTH_IGNORED] = DELTA(ignored) + DELTA(multicast),
             [PK_HEALTH_OPENED] = DELTA(opened),
             [PK_HEALTH_OPEN_NOW] = now->open_now,
             [PK_HEALTH_TRANSFER_MORE] = DELTA(transfer_more),
@@ -390,6 +406,7 @@ void pk_stats_health(const struct pk_stats *now, const struct pk_stats *before,
             [PK_HEALTH_ENCRYPTED_PACKETS] = DELTA(encrypted_packets),
             [PK_HEALTH_ENCRYPTED_FLOWS] = DELTA(encrypted_flows),
             [PK_HEALTH_CLOCK_STEPS] = DELTA(clock_steps),
+            [PK_HEALTH_DIAGNOSES] = pk_diagnosis_bits(now, before),
         }};
 #undef DELTA
     *out_health = health;

@@ -150,8 +150,10 @@ struct pk_stats {
 const char *pk_stats_check(const struct pk_stats *stats);
 /* Adds one thread's counters; interfaces are matched by name. */
 void pk_stats_add(struct pk_stats *total, const struct pk_stats *one);
-/* One JSON object, with "balanced": true or the sentence. */
-pk_err pk_stats_json(const struct pk_stats *stats, struct pk_bytes *out);
+/* One JSON object, with "balanced": true or the sentence, and the diagnosis (sides may be NULL). */
+struct pk_sides;
+pk_err pk_stats_json(
+    const struct pk_stats *stats, const struct pk_sides *sides, struct pk_bytes *out);
 /* Deltas for a health row. */
 void pk_stats_health(const struct pk_stats *now, const struct pk_stats *before,
     uint32_t interval_ms, struct pk_health *out_health);

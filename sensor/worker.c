@@ -7,8 +7,13 @@
 #include "picket/clock.h"
 #include "picket/log.h"
 
+#include "diagnosis.h"
 #include "interfaces.h"
 #include "live_loop.h"
+
+enum {
+    DIAGNOSIS_MS = 60000
+};
 
 struct pk_worker {
     _Atomic(const struct pk_settings *) settings, wanted;
@@ -20,6 +25,9 @@ struct pk_worker {
     struct pk_interfaces *interfaces;  /* NULL: none */
     struct pk_dnstap_listener *dnstap; /* NULL: none */
     const struct pk_worker_hooks *hooks;
+    struct pk_stats diagnosed; /* as of the last diagnosis */
+    uint64_t diagnoses;        /* bits that hold */
+    int64_t next_diagnosis_ms;
 };
 
 static void on_packet(void *arg, int link_type, const struct pk_raw_packet *packet)
@@ -127,6 +135,36 @@ static void take_wanted(struct pk_worker *worker)
     atomic_store(&worker->settings, wanted);
 }
 
+/* Says what begins and what ends, at most once a minute each. */
+static void diagnose(struct pk_worker *worker, int64_t mono_ms)
+{
+    struct pk_diagnosed all[PK_N_DIAGNOSES];
+    uint64_t bits = 0;
+    if (worker->next_diagnosis_ms == 0) {
+        worker->next_diagnosis_ms = mono_ms + DIAGNOSIS_MS;
+    }
+    if (mono_ms < worker->next_diagnosis_ms) {
+        return;
+    }
+    size_t n =
+        pk_diagnose(&worker->stats, &worker->diagnosed, pk_pipeline_sides(worker->pipeline), all);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t bit = UINT64_C(1) << all[i].kind;
+        bits |= bit;
+        if (!(worker->diagnoses & bit)) {
+            pk_warn("diagnosis", "begins=%s %s", pk_diagnosis_str(all[i].kind), all[i].text);
+        }
+    }
+    for (int kind = 0; kind < PK_N_DIAGNOSES; kind++) {
+        if (worker->diagnoses & ~bits & UINT64_C(1) << kind) {
+            pk_info("diagnosis", "ends=%s", pk_diagnosis_str((enum pk_diagnosis)kind));
+        }
+    }
+    worker->diagnoses = bits;
+    worker->diagnosed = worker->stats;
+    worker->next_diagnosis_ms = mono_ms + DIAGNOSIS_MS;
+}
+
 static void on_tick(void *arg, int64_t mono_ms, bool was_idle)
 {
     struct pk_worker *worker = arg;
@@ -137,6 +175,7 @@ static void on_tick(void *arg, int64_t mono_ms, bool was_idle)
         worker->hooks->tick(worker->hooks->arg, mono_ms);
     }
     take_wanted(worker);
+    diagnose(worker, mono_ms);
 }
 
 static bool is_done(void *arg)

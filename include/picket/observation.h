@@ -200,7 +200,7 @@ enum pk_health_key {
     PK_HEALTH_DNS_PACKETS = PK_N_HEALTH_FIRST, /* with a DNS message, or a dnstap frame used */
     PK_HEALTH_TCP_PACKETS,                     /* given to the streams */
     PK_HEALTH_COPIES,             /* messages seen before, on another interface or twice */
-    PK_HEALTH_IGNORED,            /* messages of other opcodes */
+    PK_HEALTH_IGNORED,            /* messages of other opcodes, mDNS and LLMNR */
     PK_HEALTH_OPENED,             /* queries that were no retransmission */
     PK_HEALTH_OPEN_NOW,           /* gauge: of these, not yet closed */
     PK_HEALTH_TRANSFER_MORE,      /* responses after the first of a transfer */
