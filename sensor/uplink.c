@@ -42,7 +42,8 @@ enum {
     MONITOR_FRAME = 6, /* event be16, value be32 in host order */
 };
 
-#define MONITOR_ENDPOINT "inproc://picket.uplink.monitor"
+#define MONITOR_ENDPOINT \
+    "inproc://picket.uplink.monitor.%u" /* one a socket: a closed one's lives on for a while */
 
 struct in_flight {
     uint64_t seq;
@@ -54,6 +55,7 @@ struct uplink {
     const struct pk_queue *queue;
     struct pk_uplink_counters *counters;
     void *context, *socket, *monitor;
+    unsigned n_sockets;
     enum state state;
     size_t endpoint;
     int64_t until_ms;    /* DOWN: not before; CONNECTING, HELLO_SENT: not later */
@@ -77,6 +79,7 @@ static void go_down(struct uplink *up, int64_t wait_ms, const char *why)
         zmq_close(up->monitor);
     }
     if (up->socket) {
+        (void)zmq_socket_monitor(up->socket, NULL, 0);
         zmq_close(up->socket);
     }
     up->socket = up->monitor = NULL;
@@ -145,11 +148,13 @@ static void connect_next(struct uplink *up)
     int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
                  ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
                  ZMQ_EVENT_DISCONNECTED;
+    char monitor[sizeof MONITOR_ENDPOINT + 10];
+    snprintf(monitor, sizeof monitor, MONITOR_ENDPOINT, up->n_sockets++);
     up->socket = zmq_socket(up->context, ZMQ_DEALER);
-    bool is_good = up->socket && set_options(up) &&
-                   zmq_socket_monitor(up->socket, MONITOR_ENDPOINT, events) == 0;
+    bool is_good =
+        up->socket && set_options(up) && zmq_socket_monitor(up->socket, monitor, events) == 0;
     up->monitor = is_good ? zmq_socket(up->context, ZMQ_PAIR) : NULL;
-    is_good = up->monitor && zmq_connect(up->monitor, MONITOR_ENDPOINT) == 0 &&
+    is_good = up->monitor && zmq_connect(up->monitor, monitor) == 0 &&
               zmq_connect(up->socket, endpoint) == 0;
     if (!is_good) {
         pk_error("uplink", "endpoint=%s cannot connect: %s", endpoint, zmq_strerror(zmq_errno()));
