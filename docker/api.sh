@@ -7,7 +7,13 @@ picket-api &
 api=$!
 trap 'kill "$api"' TERM INT
 if [ ! -e "$shared/ready" ]; then
-    until PICKET_API_KEY=$(picketctl bootstrap 2>/dev/null); do sleep 1; done
+    until PICKET_API_KEY=$(picketctl bootstrap 2>/dev/null); do
+        sleep 1
+        kill -0 "$api" 2>/dev/null || { # it ends when the database is not there yet
+            picket-api &
+            api=$!
+        }
+    done
     export PICKET_API_KEY
     (umask 077 && printf '%s\n' "$PICKET_API_KEY" >"$shared/admin.key")
     picketctl apply -f /captures/scope.yaml
