@@ -37,8 +37,8 @@ static const uint8_t tunnel_protocols[] = {
 static const uint8_t extensions[] = {
     PK_IPPROTO_HOPOPT, PK_IPPROTO_ROUTING, PK_IPPROTO_AH, PK_IPPROTO_DSTOPT};
 
-/* Whether the two bytes at this place are a port of DNS, or (of the destination, but for Teredo) of a tunnel. */
-static void put_port(struct text *t, const char *place, bool is_destination)
+/* Whether the two bytes at this place are a port of DNS or of a tunnel. */
+static void put_port(struct text *t, const char *place)
 {
     const struct pk_ports *ports = t->ports;
     const char *separator = "";
@@ -51,10 +51,8 @@ static void put_port(struct text *t, const char *place, bool is_destination)
     }
     for (size_t i = 0; !ports->without_tunnels && i < sizeof tunnel_ports / sizeof *tunnel_ports;
          i++) {
-        if (is_destination || tunnel_ports[i] == PK_PORT_TEREDO) {
-            put(t, "%s%s=%u", separator, place, tunnel_ports[i]);
-            separator = " or ";
-        }
+        put(t, "%s%s=%u", separator, place, tunnel_ports[i]);
+        separator = " or ";
     }
     if (!*separator) {
         put(t, "%s=0", place);
@@ -77,10 +75,10 @@ static void put_ipv4(struct text *t, unsigned at)
         put(t, "link[%u:2]&0x1fff!=0 or ", at + 6);
     }
     snprintf(place, sizeof place, "link[%u+4*(link[%u]&0xf):2]", at, at);
-    put_port(t, place, false);
+    put_port(t, place);
     put(t, " or ");
     snprintf(place, sizeof place, "link[%u+4*(link[%u]&0xf):2]", at + 2, at);
-    put_port(t, place, true);
+    put_port(t, place);
     put(t, "))");
     if (!t->ports->without_tunnels) {
         put_one_of(t, at + 9, tunnel_protocols, sizeof tunnel_protocols);
@@ -93,10 +91,10 @@ static void put_ipv6(struct text *t, unsigned at)
     char place[32];
     put(t, "(((link[%u]=17 or link[%u]=6) and (", at + 6, at + 6);
     snprintf(place, sizeof place, "link[%u:2]", at + 40);
-    put_port(t, place, false);
+    put_port(t, place);
     put(t, " or ");
     snprintf(place, sizeof place, "link[%u:2]", at + 42);
-    put_port(t, place, true);
+    put_port(t, place);
     put(t, "))");
     put_one_of(t, at + 6, extensions, sizeof extensions);
     if (!t->ports->without_fragments) {
@@ -198,8 +196,7 @@ static void put_words(struct text *t, unsigned ethertype_at)
     }
     for (size_t i = 0; !ports->without_tunnels && i < sizeof tunnel_ports / sizeof *tunnel_ports;
          i++) {
-        bool is_both = tunnel_ports[i] == PK_PORT_TEREDO;
-        put(t, " or udp %sport %u", is_both ? "" : "dst ", tunnel_ports[i]);
+        put(t, " or udp port %u", tunnel_ports[i]);
     }
 }
 

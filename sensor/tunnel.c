@@ -167,15 +167,21 @@ static bool is_vxlan(uint16_t port)
     return port == PK_PORT_VXLAN || port == PK_PORT_VXLAN_GPE || port == PK_PORT_VXLAN_LINUX;
 }
 
+static bool is_port(uint16_t port)
+{
+    return is_vxlan(port) || port == PK_PORT_GENEVE || port == PK_PORT_GTP_U ||
+           port == PK_PORT_TEREDO;
+}
+
+/* The destination by the RFCs; some ends answer from the port, to where the other sent from. */
 bool pk_tunnel_is_port(uint16_t sport, uint16_t dport)
 {
-    return is_vxlan(dport) || dport == PK_PORT_GENEVE || dport == PK_PORT_GTP_U ||
-           dport == PK_PORT_TEREDO || sport == PK_PORT_TEREDO;
+    return is_port(dport) || is_port(sport);
 }
 
 enum pk_disposition pk_dissect_udp_tunnel(struct pk_dissector *d)
 {
-    uint16_t port = d->out->dport;
+    uint16_t port = is_port(d->out->dport) ? d->out->dport : d->out->sport;
     return is_vxlan(port)           ? dissect_vxlan(d, port == PK_PORT_VXLAN_GPE)
            : port == PK_PORT_GENEVE ? dissect_geneve(d)
            : port == PK_PORT_GTP_U  ? dissect_gtp(d)

@@ -40,7 +40,7 @@ CASES = {
     "transfer": exchange("example.com.", "AXFR", [("example.com.", 300, "IN", "SOA", "ns.example.com. mail.example.com. 5 2 3 4 60"), A], edns=False),
 }
 
-for folder in ("packet", "pipeline", "dnstap"):
+for folder in ("packet", "pipeline", "dnstap", "frag", "reasm"):
     (corpus / folder).mkdir(parents=True, exist_ok=True)
 for number, (name, (query, response)) in enumerate(CASES.items()):
     for is_tcp in (0, 1):
@@ -94,3 +94,84 @@ for name, (query, response) in CASES.items():
 query, response = CASES["answer"]
 (corpus / "dnstap" / "two-way").write_bytes(b"\0" + control(4) + control(2) + tap(6, response, 3) + tap(5, query, 3) + control(3, b""))
 (corpus / "dnstap" / "with-query").write_bytes(b"\x15" + control(2) + tap(6, response, 4, extra=field(10, query)) + tap(14, response, 7))
+
+
+def udp_in_ip(port, payload):
+    body = struct.pack("!HHHH", 50000, port, 8 + len(payload), 0) + payload
+    return in_ip(17, body)
+
+
+def in_ip(protocol, body):
+    return struct.pack("!BBHIBBH", 0x45, 0, 20 + len(body), 0, 64, protocol, 0) + bytes([10, 0, 0, 1, 10, 0, 0, 2]) + body
+
+
+def in_ethernet(kind, body):
+    return bytes(12) + struct.pack("!H", kind) + body
+
+
+inner = in_ethernet(0x0800, ipv4)
+TUNNELS = {
+    "gre": in_ip(47, struct.pack("!HHI", 0x2000, 0x0800, 5) + ipv4),
+    "bridge": in_ip(47, struct.pack("!HHIII", 0xB000, 0x6558, 0, 5, 1) + inner),
+    "erspan": in_ip(47, struct.pack("!HHI", 0x1000, 0x88BE, 1) + struct.pack("!HHI", 0x1000, 7, 0) + inner),
+    "erspan3": in_ip(47, struct.pack("!HHI", 0x1000, 0x22EB, 1) + struct.pack("!HHII", 0x2000, 7, 0, 0) + inner),
+    "vxlan": udp_in_ip(4789, struct.pack("!II", 0x08000000, 77 << 8) + inner),
+    "gpe": udp_in_ip(4790, struct.pack("!II", 0x0C000001, 77 << 8) + ipv4),
+    "geneve": udp_in_ip(6081, struct.pack("!III", 0x01006558, 77 << 8, 0) + inner),
+    "gtp": udp_in_ip(2152, struct.pack("!HHIII", 0x34FF, 8 + len(ipv4), 9, 0x85, 0x01000000) + ipv4),
+    "teredo": udp_in_ip(3544, b"\0\1\0\0" + bytes(9) + bytes(8) + ipv6),
+    "ipip": in_ip(4, ipv4),
+    "6in4": in_ip(41, ipv6),
+    "icmp": in_ip(1, b"\3\3" + bytes(6) + ipv4),
+    "fragment": ipv4[:6] + b"\x20\0" + ipv4[8:],
+}
+for name, packet_in in TUNNELS.items():
+    (corpus / "packet" / name).write_bytes(bytes([1, 0]) + in_ethernet(0x0800, packet_in))
+LINKS = {
+    "pppoe": (1, in_ethernet(0x8864, struct.pack("!HHHH", 0x1100, 7, len(ipv4) + 2, 0x21) + ipv4)),
+    "mpls": (1, in_ethernet(0x8847, struct.pack("!II", 16 << 12, 17 << 12 | 0x100) + ipv4)),
+    "snap": (1, in_ethernet(len(ipv4) + 8, b"\xaa\xaa\3\0\0\0\x08\0" + ipv4)),
+    "wlan": (10, b"\x88\1" + bytes(24) + b"\xaa\xaa\3\0\0\0\x08\0" + ipv4),
+    "radiotap": (11, b"\0\0\x08\0" + bytes(4) + b"\x08\1" + bytes(22) + b"\xaa\xaa\3\0\0\0\x08\0" + ipv4),
+    "nflog": (12, b"\2\0\0\5" + struct.pack("<HH", 5, 10) + b"x\0\0\0" + struct.pack("<HH", 4 + len(ipv4), 9) + ipv4),
+    "ppp": (13, b"\xff\3\0\x21" + ipv4),
+}
+for name, (link, frame) in LINKS.items():
+    (corpus / "packet" / name).write_bytes(bytes([link, 0]) + frame)
+
+
+def fragment(ident, offset, length, more, flags=0):
+    return struct.pack("!BBH", ident | more << 2 | flags, offset // 64, (offset % 64 // 8) << 12 | length)
+
+
+FRAGMENTS = {
+    "in-order": fragment(0, 0, 64, 1) + fragment(0, 64, 64, 1) + fragment(0, 128, 30, 0),
+    "reversed": fragment(1, 128, 30, 0) + fragment(1, 64, 64, 1) + fragment(1, 0, 64, 1),
+    "overlap": fragment(2, 0, 72, 1) + fragment(2, 64, 64, 1) + fragment(2, 128, 30, 0),
+    "forged": fragment(3, 64, 64, 1) + fragment(3, 64, 64, 1, 8) + fragment(3, 0, 64, 1) + fragment(3, 128, 30, 0),
+    "late": fragment(0, 0, 64, 1) + fragment(0, 64, 8, 1, 128) + fragment(0, 72, 8, 0, 128) + fragment(0, 64, 30, 0, 128),
+    "ipv6": fragment(0, 0, 64, 1, 16) + fragment(0, 64, 64, 0, 16 | 96),
+}
+for name, body in FRAGMENTS.items():
+    (corpus / "frag" / name).write_bytes(body)
+
+
+def segment(flags, delta, body):
+    return struct.pack("!BhB", flags, delta, len(body)) + body
+
+
+query, response = (framed(wire) for wire in CASES["answer"])
+query += b"" if len(query) % 2 == 0 else b"\0"
+STREAMS = {
+    "in-order": segment(4, 0, b"") + segment(0, 0, query) + segment(0, 0, query) + segment(8, 0, b""),
+    "split": segment(4, 0, b"") + segment(0, 0, query[:20]) + segment(0, 0, query[20:]),
+    "swapped": segment(4, 0, b"") + segment(0, 20, query[20:]) + segment(0, -len(query), query[:20]),
+    "midway": segment(0, 0, query[6:]) + segment(0, 0, query),
+    "gap": segment(4, 0, b"") + segment(0, 100, query) + segment(0x40, 0, query) + segment(0x40, 0, query),
+    "overlap": segment(4, 0, b"") + segment(0, 0, query) + segment(0, -10, query[-10:] + query[:20]),
+    "fast-open": segment(4, 0, query) + segment(4, -len(query) - 1, query) + segment(0, -len(query), query),
+    "reset": segment(4, 0, b"") + segment(0, 0, query[:10]) + segment(16, 0, b"") + segment(0, 0, query[10:]),
+    "repeated": segment(4, 0, b"") + segment(0, 0, b"\x20\0\1" * 5) + segment(0, 200, b"\0" * 101) + segment(0, -300, b"\1" * 99),
+}
+for name, body in STREAMS.items():
+    (corpus / "reasm" / name).write_bytes(body)

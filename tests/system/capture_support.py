@@ -44,12 +44,12 @@ def expected(capture, reorder=False):
 _runs = {}
 
 
-def run_sensor(sensor, capture, mode):
+def run_sensor(sensor, capture, mode, extra=()):
     """(exit status, lines, counters, standard error) of one capture in one mode; kept for the session."""
-    key = (sensor, str(capture), mode)
+    key = (sensor, str(capture), mode, extra)
     if key not in _runs:
         path = capture if pathlib.Path(str(capture)).is_absolute() else DATA / "pcap" / capture
-        done = subprocess.run([sensor, "--read", str(path), "--output", mode], capture_output=True, timeout=300, check=False)
+        done = subprocess.run([sensor, "--read", str(path), "--output", mode, *extra], capture_output=True, timeout=300, check=False)
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         tail = done.stderr.decode(errors="replace").splitlines()
         counters = json.loads(tail[-1]) if tail and tail[-1].startswith("{") else None
