@@ -15,6 +15,7 @@
 #include "detect/finding.h"
 
 enum {
+    QUIET_SAVES = 6, /* and what waits in the engine for company has waited long enough */
     MAX_STATE_BYTES = 1 << 30,
     MAX_FINDING_BYTES = 256 << 10
 };
@@ -31,8 +32,9 @@ struct waiting {
 struct tenant {
     struct pk_tenant_id id;
     struct pk_engine *engine;
-    uint64_t at_seq; /* ingest sequence of the last row seen */
-    bool is_dirty;   /* rows since the last saved state */
+    uint64_t at_seq;  /* ingest sequence of the last row seen */
+    bool is_dirty;    /* rows since the last saved state */
+    unsigned n_quiet; /* saves of the state without rows before them */
     struct waiting *waiting;
     size_t n_waiting, cap_waiting;
     pk_err err; /* of a callback */
@@ -313,6 +315,15 @@ pk_err pk_detection_save(struct pk_detection *detection, struct pk_store *store,
     for (size_t i = 0; i < detection->n_tenants; i++) {
         struct tenant *tenant = detection->tenants[i];
         bool saves_state = with_state && tenant->is_dirty;
+        tenant->n_quiet = tenant->is_dirty ? 0 : tenant->n_quiet + with_state;
+        if (tenant->n_quiet == QUIET_SAVES) {
+            pk_err flushed = pk_engine_flush(tenant->engine);
+            if (flushed != PK_OK) {
+                return flushed;
+            }
+            tenant->is_dirty = tenant->n_waiting > 0;
+            saves_state = tenant->is_dirty;
+        }
         if (tenant->n_waiting == 0 && !saves_state) {
             continue;
         }

@@ -141,6 +141,9 @@ uint64_t actor_hash(const struct actor_key *key)
 struct actor_key actor_network_key(const struct actor *actor)
 {
     struct actor_key key;
+    if (actor->key.kind != ACTOR_ADDRESS) {
+        return actor->key;
+    }
     memset(&key, 0, sizeof key);
     key.kind = ACTOR_NETWORK;
     key.addr = pk_addr_prefix(&actor->key.addr, actor->key.addr.family == 4 ? 24 : 48).addr;
@@ -182,8 +185,11 @@ void actors_save(const struct actors *actors, uint32_t *positions, struct pk_byt
         pk_bytes_put_be64(out, actor->last_miss);
         state_put_time(out, actor->last_miss_us);
         pk_bytes_put_varint(out, actor->rows);
+        pk_bytes_put_be16(out, actor->lesson_day);
+        pk_bytes_put_be16(out, actor->lessons);
+        state_put_float(out, actor->repeats);
         for (unsigned k = 0; k < N_OUTCOMES; k++) {
-            pk_bytes_put_varint(out, actor->outcomes[k]);
+            state_put_float(out, actor->own[k]);
         }
     }
 }
@@ -212,8 +218,14 @@ static void load_one(struct pk_engine *engine, struct pk_reader *in)
     actor->last_miss = pk_reader_be64(in);
     actor->last_miss_us = state_get_time(in);
     actor->rows = state_get_u32(in);
+    actor->lesson_day = pk_reader_be16(in);
+    actor->lessons = pk_reader_be16(in);
+    actor->repeats = state_get_float(in);
     for (unsigned k = 0; k < N_OUTCOMES; k++) {
-        actor->outcomes[k] = state_get_u32(in);
+        actor->own[k] = state_get_float(in);
+        if (!(actor->own[k] >= 0) || !(actor->repeats >= 0)) {
+            pk_reader_fail(in, PK_ERR_MALFORMED);
+        }
     }
 }
 

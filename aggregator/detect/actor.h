@@ -40,8 +40,10 @@ struct actor {
     int64_t first_us, last_us; /* of its rows; last never goes back */
     uint64_t last_miss;        /* name hash of its latest miss: query minimisation (trial.c) */
     int64_t last_miss_us;
-    uint32_t rows;                 /* saturating */
-    uint32_t outcomes[N_OUTCOMES]; /* its trials, saturating */
+    uint32_t rows;                /* saturating */
+    uint16_t lesson_day, lessons; /* what it taught the baseline today (baseline.c) */
+    float repeats;                /* its questions asked again, like own */
+    float own[N_OUTCOMES];        /* its trials while not suspected; the past fades (baseline.c) */
 };
 
 struct actors {
@@ -59,8 +61,9 @@ void actors_done(struct pk_engine *engine);
 struct actor *actor_get(struct pk_engine *engine, const struct actor_key *key, int64_t now_us);
 struct actor *actor_find(const struct pk_engine *engine, const struct actor_key *key);
 uint32_t actor_index(const struct pk_engine *engine, const struct actor *actor);
-uint64_t actor_hash(const struct actor_key *key);              /* the same on every machine */
-struct actor_key actor_network_key(const struct actor *actor); /* of an ACTOR_ADDRESS */
+uint64_t actor_hash(const struct actor_key *key); /* the same on every machine */
+struct actor_key actor_network_key(
+    const struct actor *actor); /* of an ACTOR_ADDRESS; any other source is its own network */
 
 /* Its name for people and for finding ids: "203.0.113.66", "203.0.113.0/24", "client:0011...", "print:00ff". */
 void actor_text(const struct actor_key *key, char out[64]);

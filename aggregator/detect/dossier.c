@@ -75,6 +75,8 @@ static pk_err add_evidence(struct dossier *dossier, const struct observation *se
     }
     dossier->evidence[dossier->n_evidence++] = (struct evidence){
         .sensor = seen->sensor,
+        .site = seen->site,
+        .vantage = seen->row->signature.vantage,
         .qtype = seen->row->signature.qtype,
         .rcode = seen->row->signature.rcode,
         .time_us = seen->row->first_us,
@@ -113,6 +115,35 @@ bool dossier_is_due(const struct dossier *dossier, uint32_t size, uint8_t severi
 {
     return dossier->revision == 0 || severity != dossier->severity ||
            dossier_sites(dossier) != dossier->reported_sites || size >= 2 * dossier->reported_size;
+}
+
+bool dossier_last_row(struct pk_engine *engine, const struct dossier *dossier, struct actor *actor,
+    struct pk_activity *out_row, struct observation *out_seen)
+{
+    if (dossier->n_evidence == 0) {
+        return false;
+    }
+    const struct evidence *last = &dossier->evidence[dossier->n_evidence - 1];
+    *out_row = (struct pk_activity){
+        .name = {last->name + 1, last->name[0]},
+        .first_us = last->time_us,
+        .count = 1,
+        .signature = {.qtype = last->qtype,
+            .rcode = last->rcode,
+            .vantage = last->vantage,
+            .qclass = 1},
+    };
+    memset(out_seen, 0, sizeof *out_seen);
+    out_seen->row = out_row;
+    out_seen->now_us = engine->now_us;
+    out_seen->actor = actor;
+    out_seen->site = last->site;
+    out_seen->sensor = last->sensor;
+    (void)pk_name_from_wire(last->name + 1, last->name[0], &out_seen->name); /* our own copy */
+    out_seen->reason =
+        pk_scope_match(engine->tenant, &out_seen->name, last->qtype, 1, &out_seen->zone_name);
+    return out_seen->reason == PK_SCOPE_ZONE && zone_enter(engine, out_seen) == PK_OK &&
+           out_seen->zone;
 }
 
 void subject_of_actor(const struct actor *actor, struct subject *out_subject)
@@ -272,6 +303,8 @@ void dossier_save(const struct dossier *dossier, struct pk_bytes *out)
     for (uint8_t i = 0; i < dossier->n_evidence; i++) {
         const struct evidence *evidence = &dossier->evidence[i];
         pk_bytes_put_be16(out, evidence->sensor);
+        pk_bytes_put_be16(out, evidence->site);
+        pk_bytes_put_u8(out, evidence->vantage);
         pk_bytes_put_be16(out, evidence->qtype);
         pk_bytes_put_be16(out, evidence->rcode);
         state_put_time(out, evidence->time_us);
@@ -284,11 +317,13 @@ static void load_evidence(struct dossier *dossier, struct pk_reader *in, size_t 
     uint8_t n = state_get_count(in, PK_FINDING_MAX_EVIDENCE);
     for (uint8_t i = 0; i < n && in->err == PK_OK; i++) {
         struct evidence evidence = {.sensor = pk_reader_be16(in)};
+        evidence.site = pk_reader_be16(in);
+        evidence.vantage = state_get_index(in, PK_N_VANTAGES);
         evidence.qtype = pk_reader_be16(in);
         evidence.rcode = pk_reader_be16(in);
         evidence.time_us = state_get_time(in);
         evidence.name = state_get_name(in);
-        if (evidence.sensor >= n_sensors) {
+        if (evidence.sensor >= n_sensors || evidence.site >= PK_ENGINE_MAX_SITES) {
             pk_reader_fail(in, PK_ERR_MALFORMED);
         }
         if (in->err == PK_OK) {

@@ -18,8 +18,9 @@ enum {
 };
 
 struct evidence {
-    uint16_t sensor; /* index of the engine's names */
+    uint16_t sensor, site; /* indices of the engine's names */
     uint16_t qtype, rcode;
+    uint8_t vantage;
     int64_t time_us;
     uint8_t *name; /* length byte and wire form; owned */
 };
@@ -62,6 +63,11 @@ unsigned dossier_sites(const struct dossier *dossier);
 
 /* Whether a report is due: first, doubled, new site, other severity. */
 bool dossier_is_due(const struct dossier *dossier, uint32_t size, uint8_t severity);
+
+/* A row that stands for the latest one that was written down as evidence, for a rule that decides without one in hand: name, time, type, site, zone, source. False when
+ * there is none, or its zone is gone. */
+bool dossier_last_row(struct pk_engine *engine, const struct dossier *dossier, struct actor *actor,
+    struct pk_activity *out_row, struct observation *out_seen);
 
 /* Whom a finding is about. */
 struct subject {

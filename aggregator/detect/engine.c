@@ -10,7 +10,9 @@
 
 enum {
     DEFAULT_ACTORS = 200000,
+    LEAST_ACTORS = 256, /* the rules hold on to two at a time */
     DEFAULT_CONTACTS = 2000000,
+    DEFAULT_MISSES = 262144,
     MAX_SENSOR_NAMES = UINT16_MAX,
     TICK_US = 10 * 1000000,
     FLUSH_US = 600 * 1000000,
@@ -54,15 +56,21 @@ pk_err pk_engine_new(const struct pk_engine_options *options, pk_finding_cb on_f
     engine->history = options->history;
     engine->limits.max_actors =
         options->limits.max_actors ? options->limits.max_actors : DEFAULT_ACTORS;
+    engine->limits.max_actors =
+        engine->limits.max_actors > LEAST_ACTORS ? engine->limits.max_actors : LEAST_ACTORS;
     engine->limits.max_contacts =
         options->limits.max_contacts ? options->limits.max_contacts : DEFAULT_CONTACTS;
+    engine->limits.max_misses =
+        options->limits.max_misses ? options->limits.max_misses : DEFAULT_MISSES;
     engine->on_finding = on_finding;
     engine->arg = arg;
     if (pk_labels_new(&engine->labels) != PK_OK ||
         actors_init(&engine->actors, engine->limits.max_actors) != PK_OK ||
         zones_init(&engine->zones, options->tenant->n_zones + options->tenant->n_canaries) !=
             PK_OK ||
-        pk_contacts_init(&engine->contacts, engine->limits.max_contacts) != PK_OK) {
+        pk_contacts_init(&engine->contacts, engine->limits.max_contacts) != PK_OK ||
+        misses_init(&engine->misses, engine->limits.max_misses) != PK_OK ||
+        baseline_init(&engine->baseline, options->priors) != PK_OK) {
         pk_engine_free(engine);
         return PK_ERR_NOMEM;
     }
@@ -79,6 +87,8 @@ void pk_engine_free(struct pk_engine *engine)
     actors_done(engine);
     zones_done(engine);
     pk_contacts_done(&engine->contacts);
+    misses_done(&engine->misses);
+    baseline_done(&engine->baseline);
     pk_labels_free(engine->labels);
     free(engine->sites.v);
     free(engine->sensors.v);
@@ -96,7 +106,8 @@ static pk_err advance(struct pk_engine *engine, int64_t now_us)
     pk_err err = PK_OK;
     if (now_us / TICK_US > engine->now_us / TICK_US && engine->now_us != 0) {
         for (size_t i = 0; i < N_RULES && err == PK_OK; i++) {
-            err = rules[i]->tick ? rules[i]->tick(engine, now_us) : PK_OK;
+            const struct rule *rule = rules[rule_order[i]];
+            err = rule->tick ? rule->tick(engine, now_us) : PK_OK;
         }
     }
     engine->now_us = now_us > engine->now_us ? now_us : engine->now_us;
@@ -181,8 +192,15 @@ pk_err pk_engine_observe(
     seen.is_own_scanner = key.kind != ACTOR_PSEUDONYM && pk_scope_is_in(engine->tenant->scanners,
                                                              engine->tenant->n_scanners, &key.addr);
     trial_judge(engine, &seen);
+    if (seen.trial.no == TRIAL_YES) {
+        err = baseline_p0(engine, &seen, seen.p0);
+    }
     for (size_t i = 0; i < N_RULES && err == PK_OK; i++) {
-        err = rules[i]->observe(engine, &seen);
+        const struct rule *rule = rules[rule_order[i]];
+        err = rule->observe ? rule->observe(engine, &seen) : PK_OK;
+    }
+    if (seen.trial.no == TRIAL_YES || seen.trial.no == NO_TRIAL_AGAIN) {
+        baseline_learn(engine, &seen); /* last: what the rules think of the source decides */
     }
     return err;
 }

@@ -16,18 +16,20 @@
 #include "picket/scope.h"
 
 #include "history.h"
+#include "priors.h"
 
 struct pk_engine;
 
 enum {
-    PK_ENGINE_STATE_VERSION = 2,
+    PK_ENGINE_STATE_VERSION = 3,
     PK_ENGINE_MAX_SITES = 512
 };
 
 struct pk_engine_limits {
     size_t max_actors; /* sources with state; default 200,000 */
     size_t
-        max_contacts; /* first-contact memory, (source, zone, label) of 24 h; default 2,000,000 */
+        max_contacts;  /* first-contact memory, (source, zone, label) of 24 h; default 2,000,000 */
+    size_t max_misses; /* labels that were missed, (zone, label) of 7 days; default 262,144 */
 };
 
 struct pk_engine_options {
@@ -35,6 +37,7 @@ struct pk_engine_options {
         *tenant; /* borrowed for the engine's life; zones, networks, peers, scanners, budget */
     struct pk_engine_limits limits;   /* zeros: defaults */
     struct pk_history_source history; /* lookup NULL: there is none */
+    const struct pk_priors *priors;   /* borrowed for the engine's life; NULL: those shipped */
 };
 
 /* Where a row was seen, in names: findings speak to people. Borrowed during the call. */

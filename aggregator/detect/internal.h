@@ -3,6 +3,7 @@
 #define DETECT_INTERNAL_H
 
 #include "actor.h"
+#include "baseline.h"
 #include "codec.h"
 #include "contact.h"
 #include "dossier.h"
@@ -11,6 +12,7 @@
 #include "history.h"
 #include "label.h"
 #include "ledger.h"
+#include "misses.h"
 #include "rule.h"
 #include "zone.h"
 
@@ -33,6 +35,8 @@ struct pk_engine {
     struct ledger *tenant_ledgers;
     struct ledger_queue queues[N_RULES];
     struct pk_contacts contacts;
+    struct misses misses;
+    struct baseline baseline;
     struct names sites, sensors; /* by first sight */
     struct pk_engine_stats stats;
     struct pk_finding report; /* the one being filled: too big for the stack */

@@ -19,11 +19,14 @@ struct pk_engine;
 struct actor;
 struct zone;
 
-/* The number of a rule is part of the saved state: append, never reuse. */
+/* The number of a rule is part of the saved state: append, never reuse. The order in which rules meet a row is that of `rule_order` in rules.c. */
 enum rule_id {
     RULE_TRANSFER,   /* D1 */
     RULE_SUBDOMAINS, /* D2, D3 */
     RULE_SWEEP,      /* D6 */
+    RULE_FLOOD,      /* random-subdomain floods */
+    RULE_COVERAGE,   /* D4, D5 */
+    RULE_HELD,       /* alarms of D2, D3 that wait for company */
     N_RULES
 };
 
@@ -43,6 +46,8 @@ struct observation {
     bool
         is_upstream; /* asked by a resolver of our own whose clients we see: one question, charged to the leg nearest to the client */
     struct trial trial;
+    double p0
+        [N_OUTCOMES]; /* of a trial: share of each outcome expected of this source if it is benign (baseline.h) */
 };
 
 struct rule {
@@ -53,7 +58,7 @@ struct rule {
     size_t ledger_bytes; /* what it keeps for one owner; zeroed when made */
     uint32_t
         max_ledgers; /* a tenant; when all are in use the one longest untouched without an open finding goes */
-    /* One row. PK_ERR_NOMEM alone. */
+    /* One row. PK_ERR_NOMEM alone. NULL: not wanted. */
     pk_err (*observe)(struct pk_engine *engine, const struct observation *seen);
     /* The engine's clock passed a multiple of ten seconds; NULL: not wanted. Called before the row that moved the clock, so at that moment all earlier rows are in. */
     pk_err (*tick)(struct pk_engine *engine, int64_t now_us);
@@ -65,9 +70,11 @@ struct rule {
 };
 
 extern const struct rule *const rules[N_RULES];
-extern const struct rule rule_transfer, rule_subdomains, rule_sweep;
+extern const uint8_t rule_order[N_RULES];
+extern const struct rule rule_transfer, rule_subdomains, rule_sweep, rule_flood, rule_coverage,
+    rule_held;
 
 /* ln(trials a day / false alerts a day allowed to this rule): Lorden's bound for a Page test (docs/DETECTIONS.md, "Threshold"). */
-double rule_threshold(const struct pk_engine *engine, enum rule_id rule, double trials_a_day);
+double rule_threshold(const struct pk_engine *engine, double budget_share, double trials_a_day);
 
 #endif

@@ -1,224 +1,668 @@
-/* D2: guessing subdomains (T1595.003, T1590.002), a sequential likelihood-ratio test over all sites.
+/* D2, D3: guessing subdomains (T1595.003, T1590.002), by one source or one network, quickly or one name an hour, over all sites.
  *
- * A trial is the first question of a source for a label below a zone within a day, wherever it was seen. Its outcome is a hit, or a miss of a dictionary, random or
- * other label. For each of three ideas of the attacker's list and four shares of attack in the source's traffic a log-wealth is kept,
- *     L <- max(0, L - leak dt) + ln(1 - eps + eps p1(outcome) / p0(outcome)),
- * and the alarm is max(L + ln weight) > h. The floor at 0 makes it a CUSUM (Page 1954), the mixture bounds what benign questions of the same source can take away, and
- * h = ln(trials a day / false alarms a day allowed) is Lorden's bound. Priors: docs/DETECTIONS.md. */
+ * The statistic is in guess.h; here is what counts as evidence and when an alarm goes out.
+ *  - A label that several unrelated established sources miss (misses.h) is nobody's attack: no weight, also when that shows only afterwards.
+ *  - A name that history knows existed is somebody's old bookmark or D11's business: no weight.
+ *  - Resolvers of many, with hundreds of first contacts before, are judged by the rate of labels new to them (Poisson), since the names that exist run out within a day.
+ *  - An alarm about an established source waits half a minute for company, unless two dozen names missed already: a botched roll-out shows at many branches at once and then
+ *    carries no weight. A stranger's goes out at once.
+ *  - A finding of a network takes over its addresses, one of a campaign (coverage.h) its members. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "picket/hash.h"
+
+#include "coverage.h"
+#include "guess.h"
 #include "internal.h"
 
 enum {
-    N_HYPOTHESES = 3,
-    N_SHARES = 4,
+    FAST,
+    SLOW,
+    N_WINDOWS,
+    N_RATIOS = 4,
+    MAX_RECENT = 32, /* latest missed labels */
     MIN_DICT = 8,
     MIN_LABELS = 6,
     MIN_UNKNOWN = 12,
+    MIN_EVENTS = 12,
+    MIN_ADDRESSES = 3,
     MANY_HITS = 5,
-    LEAK_S = 86400
+    MANY_MISSES = 24, /* names that need no company */
+    FAST_S = 600,     /* in which a fast wealth as high as the threshold is gone */
+    SLOW_S = 3 * 86400,
+    HELD_US = 30 * 1000000,
+    FLOOD_US = 600 * 1000000,
+    MAX_HELD = 64
 };
 
-struct trials {
-    double wealth[N_HYPOTHESES][N_SHARES];
+static const double fast_share = 0.2, slow_share = 0.1; /* of the budget */
+static const double n_granularities = 2;                /* address, network */
+static const double ratios[N_RATIOS] = {3, 10, 30, 100};
+static const double day_us = 86400e6;
+
+struct guesses {
+    struct guess_wealth wealth[N_WINDOWS];
+    float rates
+        [N_RATIOS]; /* Poisson form: log-wealth of labels new to the source coming so many times as often as usual */
+    float usual;     /* such labels since usual_us */
+    bool is_poisson; /* the source is a resolver of many */
+    bool is_slow;    /* the slow window raised the alarm */
+    int64_t first_us, last_us, usual_us;
+    int64_t crossed_us;               /* above the threshold since; 0: not */
     uint32_t hits, dict, rand, other; /* since the wealth last left zero */
-    uint32_t labels;                  /* distinct labels: every trial is one */
-    int64_t last_us;
+    uint32_t known;                   /* misses that another suspect asked first */
+    uint32_t common;                  /* misses without weight */
+    uint64_t recent[MAX_RECENT];      /* keys of misses.h; the outcome in the two lowest bits */
+    uint8_t n_recent, next_recent, n_addresses;
+    uint16_t addresses[MIN_ADDRESSES]; /* of a network: hashes of those that missed */
 };
 
-/* Shares of first contacts of a source not seen before, by where the sensor stands: OUTCOME_HIT, OUTCOME_DICT, OUTCOME_RAND, OUTCOME_OTHER. */
-static const double p0_by_vantage[PK_N_VANTAGES][N_OUTCOMES] = {
-    [PK_VANTAGE_UNKNOWN] = {0.785, 0.030, 0.105, 0.080},
-    [PK_VANTAGE_AUTHORITATIVE] = {0.785, 0.030, 0.105, 0.080},
-    [PK_VANTAGE_RESOLVER] = {0.870, 0.030, 0.050, 0.050},
+/* What waits. The key, since a source may be gone when its time comes. */
+struct held {
+    struct actor_key keys[MAX_HELD];
+    uint8_t n;
 };
-/* A long list, a short one of good names, a list that our words do not know. */
-static const double p1[N_HYPOTHESES][N_OUTCOMES] = {
-    {.08, .86, .01, .05}, {.40, .54, .01, .05}, {.06, .02, .02, .90}};
-static const double shares[N_SHARES] = {1.0, 0.3, 0.1, 0.03};
-static const double share_weights[N_SHARES] = {0.4, 0.3, 0.2, 0.1};
-static const double trials_a_day = 170000;
 
-static double threshold(const struct pk_engine *engine)
+static double threshold(const struct pk_engine *engine, bool is_slow)
 {
-    return rule_threshold(engine, RULE_SUBDOMAINS, trials_a_day) +
-           log(3.0); /* three granularities of the source share the budget */
+    return rule_threshold(
+               engine, is_slow ? slow_share : fast_share, baseline_trials_a_day(engine)) +
+           log(n_granularities);
 }
 
-static double gain(
-    const struct observation *seen, enum outcome outcome, unsigned hypothesis, unsigned share)
+/* --- evidence --- */
+
+static void remember(struct guesses *guesses, uint64_t key, enum outcome outcome)
 {
-    double p0 = p0_by_vantage[seen->row->signature.vantage][outcome];
-    return log(1 - shares[share] + shares[share] * p1[hypothesis][outcome] / p0);
+    guesses->recent[guesses->next_recent] = (key & ~UINT64_C(3)) | outcome;
+    guesses->next_recent = (uint8_t)((guesses->next_recent + 1) % MAX_RECENT);
+    guesses->n_recent = (uint8_t)(guesses->n_recent + (guesses->n_recent < MAX_RECENT));
 }
 
-static double prior(unsigned share)
+static bool is_remembered(const struct guesses *guesses, uint64_t key)
 {
-    return log(share_weights[share] / N_HYPOTHESES);
-}
-
-static void update(
-    struct trials *trials, const struct observation *seen, enum outcome outcome, double h)
-{
-    int64_t dt_us = seen->row->first_us - trials->last_us;
-    double leak =
-        trials->last_us != 0 && dt_us > 0 ? h * (double)dt_us / ((double)LEAK_S * 1e6) : 0;
-    double highest = 0;
-    for (unsigned i = 0; i < N_HYPOTHESES; i++) {
-        for (unsigned k = 0; k < N_SHARES; k++) {
-            double left = trials->wealth[i][k] - leak;
-            highest = left > highest ? left : highest;
-            trials->wealth[i][k] = (left > 0 ? left : 0) + gain(seen, outcome, i, k);
+    for (uint8_t i = 0; i < guesses->n_recent; i++) {
+        if ((guesses->recent[i] & ~UINT64_C(3)) == (key & ~UINT64_C(3))) {
+            return true;
         }
     }
-    if (highest <= 0) { /* nothing is left of what was before: the episode begins here */
-        trials->hits = trials->dict = trials->rand = trials->other = trials->labels = 0;
-    }
-    trials->hits += outcome == OUTCOME_HIT;
-    trials->dict += outcome == OUTCOME_DICT;
-    trials->rand += outcome == OUTCOME_RAND;
-    trials->other += outcome == OUTCOME_OTHER;
-    trials->labels++;
-    trials->last_us = seen->row->first_us > trials->last_us ? seen->row->first_us : trials->last_us;
+    return false;
 }
 
-static double best(const struct trials *trials, unsigned *out_hypothesis, unsigned *out_share)
+static void begin_episode(struct guesses *guesses, int64_t now_us)
 {
-    double highest = -HUGE_VAL;
-    for (unsigned i = 0; i < N_HYPOTHESES; i++) {
-        for (unsigned k = 0; k < N_SHARES; k++) {
-            double score = trials->wealth[i][k] + prior(k);
-            if (score > highest) {
-                highest = score;
-                *out_hypothesis = i;
-                *out_share = k;
+    guesses->hits = guesses->dict = guesses->rand = guesses->other = guesses->known = 0;
+    guesses->n_recent = guesses->next_recent = 0;
+    guesses->first_us = now_us;
+    guesses->crossed_us = 0;
+}
+
+static void count(struct guesses *guesses, const struct observation *seen)
+{
+    enum outcome outcome = seen->trial.outcome;
+    guesses->hits += outcome == OUTCOME_HIT;
+    guesses->dict += outcome == OUTCOME_DICT;
+    guesses->rand += outcome == OUTCOME_RAND;
+    guesses->other += outcome == OUTCOME_OTHER;
+    if (outcome != OUTCOME_HIT) {
+        guesses->known += seen->trial.miss.is_suspect;
+        remember(guesses, seen->trial.miss.key, outcome);
+    }
+}
+
+/* Labels a day that are new to a busy source, half as much again (three times in its first day), at least five. */
+static double usual_a_day(const struct guesses *guesses, int64_t now_us)
+{
+    double days = (double)(now_us - guesses->usual_us) / day_us;
+    double margin = days < 1 ? 3 : 1.5;
+    days = days > 1.0 / 24 ? days : 1.0 / 24;
+    double rate = margin * (double)guesses->usual / days;
+    return rate > 5 ? rate : 5;
+}
+
+static void add_event(
+    struct guesses *guesses, const struct observation *seen, bool is_event, bool is_suspected)
+{
+    int64_t now_us = seen->row->first_us, dt_us = now_us - guesses->last_us;
+    double usual = usual_a_day(guesses, now_us) * (dt_us > 0 ? (double)dt_us / day_us : 0);
+    float highest = 0;
+    for (unsigned k = 0; k < N_RATIOS; k++) {
+        double left = (double)guesses->rates[k] - (ratios[k] - 1) * usual;
+        guesses->rates[k] = (float)(left > 0 ? left : 0);
+        highest = guesses->rates[k] > highest ? guesses->rates[k] : highest;
+        guesses->rates[k] += is_event ? (float)log(ratios[k]) : 0;
+    }
+    if (highest <= 0) {
+        begin_episode(guesses, now_us);
+    }
+    guesses->usual += is_event && !is_suspected;
+    if ((double)(now_us - guesses->usual_us) > 14 * day_us) { /* half of the past is forgotten */
+        guesses->usual /= 2;
+        guesses->usual_us += (now_us - guesses->usual_us) / 2;
+    }
+}
+
+static void add_outcome(struct pk_engine *engine, struct guesses *guesses,
+    const struct observation *seen, const struct actor *actor)
+{
+    int64_t dt_us = guesses->last_us ? seen->row->first_us - guesses->last_us : 0;
+    double dt_s = dt_us > 0 ? (double)dt_us / 1e6 : 0;
+    struct guess_wealth gains;
+    guess_gains(seen->p0, baseline_repeats(engine, actor), seen->trial.outcome, &gains);
+    (void)guess_add(
+        &guesses->wealth[FAST], &gains, (float)(threshold(engine, false) * dt_s / FAST_S));
+    if (guess_add(
+            &guesses->wealth[SLOW], &gains, (float)(threshold(engine, true) * dt_s / SLOW_S))) {
+        begin_episode(guesses, seen->row->first_us); /* nothing is left of what was before */
+    }
+}
+
+/* --- judging --- */
+
+static double score_of(const struct guesses *guesses, unsigned window)
+{
+    unsigned i, k;
+    if (!guesses->is_poisson) {
+        return guess_best(&guesses->wealth[window], &i, &k);
+    }
+    float highest = 0;
+    for (unsigned r = 0; r < N_RATIOS; r++) {
+        highest = guesses->rates[r] > highest ? guesses->rates[r] : highest;
+    }
+    return (double)highest - log(N_RATIOS);
+}
+
+static bool is_enough(const struct guesses *guesses, const struct actor *actor)
+{
+    uint32_t labels = guesses->hits + guesses->dict + guesses->rand + guesses->other;
+    uint32_t misses = guesses->dict + guesses->other;
+    if (actor->key.kind == ACTOR_NETWORK && guesses->n_addresses < MIN_ADDRESSES) {
+        return false; /* what one or two addresses do is told of them */
+    }
+    return guesses->is_poisson
+               ? misses >= MIN_EVENTS
+               : labels >= MIN_LABELS && (guesses->dict >= MIN_DICT || misses >= MIN_UNKNOWN);
+}
+
+/* 0: no alarm; else the score, and by which window. */
+static double alarm_of(const struct pk_engine *engine, const struct guesses *guesses,
+    const struct actor *actor, bool *out_is_slow)
+{
+    double fast = score_of(guesses, FAST), slow = score_of(guesses, SLOW);
+    *out_is_slow = !(fast > threshold(engine, false));
+    return !is_enough(guesses, actor)                               ? 0
+           : !*out_is_slow                                          ? fast
+           : !guesses->is_poisson && slow > threshold(engine, true) ? slow
+                                                                    : 0;
+}
+
+/* Takes back what labels brought that turned out to be common. p0 of the row in hand stands for that of the time: they differ by a day's learning at most. */
+static void take_back_common(const struct pk_engine *engine, struct guesses *guesses,
+    const double p0[N_OUTCOMES], double repeats)
+{
+    for (uint8_t i = 0; i < guesses->n_recent;) {
+        enum outcome outcome = (enum outcome)(guesses->recent[i] & 3);
+        if (!miss_is_common(engine, guesses->recent[i] & ~UINT64_C(3))) {
+            i++;
+            continue;
+        }
+        struct guess_wealth gains;
+        guess_gains(p0, repeats, outcome, &gains);
+        for (unsigned w = 0; w < N_WINDOWS; w++) {
+            for (unsigned l = 0; l < N_LISTS; l++) {
+                for (unsigned k = 0; k < N_SHARES; k++) {
+                    guesses->wealth[w].v[l][k] -= gains.v[l][k];
+                }
             }
         }
+        for (unsigned k = 0; k < N_RATIOS; k++) {
+            guesses->rates[k] -= (float)log(ratios[k]);
+        }
+        uint32_t *counter = outcome == OUTCOME_DICT   ? &guesses->dict
+                            : outcome == OUTCOME_RAND ? &guesses->rand
+                                                      : &guesses->other;
+        *counter -= *counter > 0;
+        guesses->common++;
+        guesses->recent[i] = guesses->recent[--guesses->n_recent];
+        guesses->next_recent = guesses->n_recent % MAX_RECENT;
     }
-    return highest;
 }
 
-static void report(struct pk_engine *engine, const struct observation *seen,
-    const struct trials *trials, struct dossier *dossier, uint8_t severity, double h)
+/* --- reporting --- */
+
+static void explain(struct pk_finding *finding, const struct guesses *guesses,
+    const double p0[N_OUTCOMES], double repeats)
+{
+    unsigned i = 0, k = 0, window = guesses->is_slow ? SLOW : FAST;
+    double score = score_of(guesses, window);
+    if (guesses->is_poisson) {
+        contribute(finding, "names new to a busy resolver, far more often than usual",
+            score + log(N_RATIOS));
+        contribute(finding, "prior of this rate", -log(N_RATIOS));
+        return;
+    }
+    (void)guess_best(&guesses->wealth[window], &i, &k);
+    const uint32_t counts[N_OUTCOMES] = {
+        guesses->hits, guesses->dict, guesses->rand, guesses->other};
+    static const char *const names[N_OUTCOMES] = {
+        "names that exist", "dictionary misses", "random-looking misses", "other misses"};
+    double rest = score - guess_prior(k);
+    for (unsigned y = 0; y < N_OUTCOMES; y++) {
+        struct guess_wealth gains;
+        guess_gains(p0, repeats, (enum outcome)y, &gains);
+        contribute(finding, names[y], counts[y] * (double)gains.v[i][k]);
+        rest -=
+            fabs(counts[y] * (double)gains.v[i][k]) >= 0.05 ? counts[y] * (double)gains.v[i][k] : 0;
+    }
+    contribute(finding, "prior of this list and share", guess_prior(k));
+    contribute(finding, "time, and what was before the episode", rest);
+}
+
+static void report(struct pk_engine *engine, struct actor *actor, struct guesses *guesses,
+    struct dossier *dossier, const double p0[N_OUTCOMES])
 {
     struct subject subject;
-    unsigned i = 0, k = 0;
-    double score = best(trials, &i, &k);
-    subject_of_actor(seen->actor, &subject);
+    uint8_t severity = guesses->hits >= MANY_HITS ? 4 : 3;
+    uint32_t labels = guesses->hits + guesses->dict + guesses->rand + guesses->other;
+    if (!dossier_is_due(dossier, labels, severity)) {
+        return;
+    }
+    subject_of_actor(actor, &subject);
     struct pk_finding *finding =
-        dossier_begin(engine, RULE_SUBDOMAINS, dossier, &subject, trials->labels, severity);
+        dossier_begin(engine, RULE_SUBDOMAINS, dossier, &subject, labels, severity);
+    finding->detector = guesses->is_slow ? "D3" : "D2";
     snprintf(finding->title, sizeof finding->title,
-        "Subdomain enumeration by %s: %u names tried, %u of them exist, at %zu site%s",
-        finding->actor_key, trials->labels, trials->hits, finding->n_sites,
+        "%s by %s: %u names tried, %u of them exist, at %zu site%s",
+        guesses->is_slow ? "Slow subdomain enumeration" : "Subdomain enumeration",
+        finding->actor_key, labels, guesses->hits, finding->n_sites,
         finding->n_sites == 1 ? "" : "s");
     finding->technique[finding->n_techniques++] = "T1595.003";
     finding->technique[finding->n_techniques++] = "T1590.002";
-    const double hits = trials->hits * gain(seen, OUTCOME_HIT, i, k),
-                 dict = trials->dict * gain(seen, OUTCOME_DICT, i, k);
-    const double rnd = trials->rand * gain(seen, OUTCOME_RAND, i, k),
-                 other = trials->other * gain(seen, OUTCOME_OTHER, i, k);
-    contribute(finding, "dictionary misses", dict);
-    contribute(finding, "other misses", other);
-    contribute(finding, "random-looking misses", rnd);
-    contribute(finding, "names that exist", hits);
-    contribute(finding, "prior of this list and share", prior(k));
-    contribute(finding, "time, and what was before the episode",
-        score - prior(k) - hits - dict - rnd - other);
-    finding->trials = trials->labels;
-    finding->hits = trials->hits;
-    finding->dict = trials->dict;
-    finding->rand = trials->rand;
-    finding->other = trials->other;
-    report_finding(engine, h);
+    explain(finding, guesses, p0, baseline_repeats(engine, actor));
+    finding->first_us =
+        guesses->first_us < finding->first_us ? guesses->first_us : finding->first_us;
+    finding->trials = labels;
+    finding->hits = guesses->hits;
+    finding->dict = guesses->dict;
+    finding->rand = guesses->rand;
+    finding->other = guesses->other;
+    report_finding(engine, threshold(engine, guesses->is_slow));
 }
 
-static pk_err again(const struct observation *seen)
+/* Whether the finding of this address's network is open and speaks for it. */
+static bool is_networks(struct pk_engine *engine, const struct actor *actor, int64_t now_us)
 {
-    struct trials *trials = actor_ledger_find(seen->actor, RULE_SUBDOMAINS);
-    struct dossier *known = trials ? ledger_dossier_find(trials) : NULL;
-    if (dossier_is_open(
-            known)) { /* no new trial, but the same question at another site is worth telling */
-        dossier_add_site(known, seen);
+    struct actor_key key = actor_network_key(actor);
+    struct actor *network = actor->key.kind == ACTOR_ADDRESS ? actor_find(engine, &key) : NULL;
+    const struct guesses *guesses = network ? actor_ledger_find(network, RULE_SUBDOMAINS) : NULL;
+    const struct dossier *dossier = guesses ? ledger_dossier_find(guesses) : NULL;
+    return dossier_is_open(dossier) &&
+           now_us - dossier->last_us <= (int64_t)FINDING_IDLE_S * 1000000;
+}
+
+static bool hold(struct pk_engine *engine, const struct actor *actor)
+{
+    struct held *held = tenant_ledger(engine, RULE_HELD);
+    if (!held || held->n == MAX_HELD) {
+        return false; /* too many wait: out with it */
     }
-    return PK_OK;
+    held->keys[held->n++] = actor->key;
+    return true;
+}
+
+/* The alarm goes out, waits, or becomes somebody else's. */
+static pk_err decide(struct pk_engine *engine, const struct observation *seen, struct actor *actor,
+    struct guesses *guesses)
+{
+    struct dossier *dossier = ledger_dossier(guesses);
+    bool is_slow, is_taken = false;
+    if (!dossier) {
+        return PK_ERR_NOMEM;
+    }
+    if (dossier_is_open(dossier)) {
+        report(engine, actor, guesses, dossier, seen->p0);
+        return PK_OK;
+    }
+    if (is_networks(engine, actor, seen->now_us)) {
+        return PK_OK;
+    }
+    uint32_t misses = guesses->dict + guesses->other;
+    bool waits = misses < MANY_MISSES && miss_is_established(seen->actor);
+    if (waits && guesses->crossed_us == 0) {
+        guesses->crossed_us = seen->now_us;
+        waits = hold(engine, actor);
+    } else if (waits) {
+        waits = seen->now_us - guesses->crossed_us < HELD_US;
+    }
+    if (waits) {
+        return PK_OK;
+    }
+    take_back_common(engine, guesses, seen->p0, baseline_repeats(engine, actor));
+    if (alarm_of(engine, guesses, actor, &is_slow) <= 0) {
+        guesses->crossed_us = 0;
+        return PK_OK;
+    }
+    guesses->is_slow = is_slow;
+    pk_err err = coverage_take(engine, seen, actor, misses, guesses->known, &is_taken);
+    if (err == PK_OK && !is_taken) {
+        report(engine, actor, guesses, dossier, seen->p0);
+    }
+    return err;
+}
+
+static pk_err write_down(
+    const struct observation *seen, struct actor *actor, struct guesses *guesses)
+{
+    bool is_hit = seen->trial.outcome == OUTCOME_HIT;
+    struct dossier *dossier = ledger_dossier(guesses);
+    if (!dossier) {
+        return PK_ERR_NOMEM;
+    }
+    if (actor->key.kind == ACTOR_NETWORK) {
+        dossier_add_address(dossier, &seen->actor->key.addr);
+    }
+    return dossier_note(dossier, seen, is_hit ? NOTE_LEARNED : NOTE_SAMPLE,
+        !is_hit || dossier->n_evidence < PK_FINDING_MAX_EVIDENCE / 2);
+}
+
+static void start(
+    struct guesses *guesses, const struct observation *seen, const struct actor *actor)
+{
+    if (guesses->last_us == 0) {
+        guesses->first_us = seen->row->first_us;
+    }
+    if (!guesses->is_poisson && actor == seen->actor && baseline_class(seen) == PK_SOURCE_SHARED &&
+        !actor->is_suspected) {
+        guesses->is_poisson = true;
+        guesses->usual = actor->own[OUTCOME_DICT] + actor->own[OUTCOME_OTHER];
+        guesses->usual_us = actor->first_us;
+        begin_episode(guesses, seen->row->first_us);
+    }
+}
+
+static void count_address(struct guesses *guesses, const struct observation *seen)
+{
+    uint16_t tag = (uint16_t)actor_hash(&seen->actor->key);
+    for (uint8_t i = 0; i < guesses->n_addresses; i++) {
+        if (guesses->addresses[i] == tag) {
+            return;
+        }
+    }
+    if (guesses->n_addresses < MIN_ADDRESSES) {
+        guesses->addresses[guesses->n_addresses++] = tag;
+    }
+}
+
+/* One trial for one key of its source. */
+static pk_err weigh(struct pk_engine *engine, const struct observation *seen, struct actor *actor)
+{
+    bool is_miss = seen->trial.outcome != OUTCOME_HIT;
+    struct guesses *guesses = actor_ledger_find(actor, RULE_SUBDOMAINS);
+    if (!is_miss && !guesses) {
+        return PK_OK; /* most sources never miss: nothing to write down */
+    }
+    guesses = actor_ledger(engine, actor, RULE_SUBDOMAINS);
+    if (!guesses) {
+        return PK_ERR_NOMEM;
+    }
+    start(guesses, seen, actor);
+    if (is_miss && is_remembered(guesses, seen->trial.miss.key)) {
+        return PK_OK; /* asked again after its day: still the same label */
+    }
+    if (guesses->is_poisson) {
+        add_event(guesses, seen,
+            seen->trial.outcome == OUTCOME_DICT || seen->trial.outcome == OUTCOME_OTHER,
+            actor->is_suspected);
+    } else {
+        add_outcome(engine, guesses, seen, actor);
+    }
+    count(guesses, seen);
+    if (is_miss && actor->key.kind == ACTOR_NETWORK) {
+        count_address(guesses, seen);
+    }
+    guesses->last_us =
+        seen->row->first_us > guesses->last_us ? seen->row->first_us : guesses->last_us;
+    double quarter = threshold(engine, false) / 4;
+    actor->is_suspected = score_of(guesses, FAST) > quarter || score_of(guesses, SLOW) > quarter;
+    if (!actor->is_suspected) {
+        guesses->crossed_us = 0;
+        return PK_OK;
+    }
+    if (is_miss) {
+        miss_suspect(engine, seen->trial.miss.key);
+    }
+    bool is_slow;
+    pk_err err = write_down(seen, actor, guesses);
+    return err == PK_OK && alarm_of(engine, guesses, actor, &is_slow) > 0
+               ? decide(engine, seen, actor, guesses)
+               : err;
+}
+
+/* No new trial, but the same question at another site is worth telling; and that a source asks what it knows is evidence too. */
+static void again(struct pk_engine *engine, const struct observation *seen)
+{
+    struct guesses *guesses = actor_ledger_find(seen->actor, RULE_SUBDOMAINS);
+    struct dossier *dossier = guesses ? ledger_dossier_find(guesses) : NULL;
+    if (dossier_is_open(dossier)) {
+        dossier_add_site(dossier, seen);
+    }
+    double repeats = guesses ? baseline_repeats(engine, seen->actor) : 0;
+    if (guesses && !guesses->is_poisson && repeats > engine->baseline.priors->repeat) {
+        struct guess_wealth gains;
+        guess_repeat_gains(repeats, &gains);
+        (void)guess_add(&guesses->wealth[FAST], &gains, 0);
+        (void)guess_add(&guesses->wealth[SLOW], &gains, 0);
+    }
+}
+
+static bool has_weight(const struct observation *seen)
+{
+    const struct trial *trial = &seen->trial;
+    bool is_flooded = seen->zone->flood_us != 0 &&
+                      seen->row->first_us - seen->zone->flood_us < FLOOD_US &&
+                      (trial->outcome == OUTCOME_RAND || trial->outcome == OUTCOME_OTHER);
+    return !is_flooded && !(trial->marks & MARK_KNOWN) && !trial->miss.is_common;
+}
+
+/* The network, when it has something to its name or something is to be noted. */
+static pk_err weigh_network(struct pk_engine *engine, const struct observation *seen)
+{
+    struct actor_key key = actor_network_key(seen->actor);
+    bool is_miss = seen->trial.outcome != OUTCOME_HIT;
+    struct actor *network =
+        is_miss ? actor_get(engine, &key, seen->row->first_us) : actor_find(engine, &key);
+    if (!network) {
+        return PK_OK;
+    }
+    uint64_t contact[2] = {actor_hash(&key), seen->trial.name_hash};
+    network->last_us =
+        seen->row->first_us > network->last_us ? seen->row->first_us : network->last_us;
+    return pk_contacts_add(
+               &engine->contacts, pk_hash_fixed(contact, sizeof contact), seen->row->first_us)
+               ? weigh(engine, seen, network)
+               : PK_OK;
 }
 
 static pk_err observe(struct pk_engine *engine, const struct observation *seen)
 {
-    if (seen->trial.no != TRIAL_YES) {
-        return seen->trial.no == NO_TRIAL_AGAIN ? again(seen) : PK_OK;
+    if (seen->trial.no != TRIAL_YES || !has_weight(seen)) {
+        if (seen->trial.no == NO_TRIAL_AGAIN) {
+            again(engine, seen);
+        }
+        return PK_OK;
     }
-    enum outcome outcome = seen->trial.outcome;
-    struct trials *trials = actor_ledger_find(seen->actor, RULE_SUBDOMAINS);
-    if (outcome == OUTCOME_HIT && !trials) {
-        return PK_OK; /* most sources never miss: nothing to write down */
+    pk_err err = seen->actor->key.kind == ACTOR_ADDRESS ? weigh_network(engine, seen) : PK_OK;
+    return err == PK_OK ? weigh(engine, seen, seen->actor) : err;
+}
+
+/* --- what waits --- */
+
+/* A row that stands for "now" when there is none: decide() needs the zone and the source's latest name. */
+static pk_err release(
+    struct pk_engine *engine, const struct actor_key *key, int64_t now_us, bool *out_stays)
+{
+    struct actor *actor = actor_find(engine, key);
+    struct guesses *guesses = actor ? actor_ledger_find(actor, RULE_SUBDOMAINS) : NULL;
+    struct dossier *dossier = guesses ? ledger_dossier_find(guesses) : NULL;
+    *out_stays = false;
+    if (!dossier || guesses->crossed_us == 0 || dossier_is_open(dossier)) {
+        return PK_OK;
     }
-    trials = actor_ledger(engine, seen->actor, RULE_SUBDOMAINS);
-    struct dossier *dossier = trials ? ledger_dossier(trials) : NULL;
-    if (!dossier) {
-        return PK_ERR_NOMEM;
+    if (now_us - guesses->crossed_us < HELD_US) {
+        *out_stays = true;
+        return PK_OK;
     }
-    double h = threshold(engine);
-    update(trials, seen, outcome, h);
-    pk_err err = dossier_note(dossier, seen, outcome == OUTCOME_HIT ? NOTE_LEARNED : NOTE_SAMPLE,
-        outcome != OUTCOME_HIT || dossier->n_evidence < PK_FINDING_MAX_EVIDENCE / 2);
-    if (err != PK_OK) {
-        return err;
+    struct pk_activity row;
+    struct observation seen;
+    if (!dossier_last_row(engine, dossier, actor, &row, &seen)) {
+        return PK_OK;
     }
-    unsigned i = 0, k = 0;
-    bool has_words = trials->dict >= MIN_DICT,
-         has_unknown = trials->dict + trials->other >= MIN_UNKNOWN;
-    if (best(trials, &i, &k) > h && (has_words || has_unknown) && trials->labels >= MIN_LABELS) {
-        uint8_t severity = trials->hits >= MANY_HITS ? 4 : 3;
-        if (dossier_is_due(dossier, trials->labels, severity)) {
-            report(engine, seen, trials, dossier, severity, h);
+    seen.now_us = now_us;
+    pk_err err = baseline_p0(engine, &seen, seen.p0);
+    bool is_slow;
+    return err == PK_OK && alarm_of(engine, guesses, actor, &is_slow) > 0
+               ? decide(engine, &seen, actor, guesses)
+               : err;
+}
+
+static pk_err tick(struct pk_engine *engine, int64_t now_us)
+{
+    struct held *held = tenant_ledger(engine, RULE_HELD);
+    pk_err err = held ? PK_OK : PK_ERR_NOMEM;
+    uint8_t kept = 0;
+    for (uint8_t i = 0; held && i < held->n; i++) {
+        bool stays = true;
+        struct actor_key key = held->keys[i];
+        if (err == PK_OK) {
+            err = release(engine, &key, now_us, &stays);
+        }
+        if (stays) {
+            held->keys[kept++] = key;
         }
     }
-    return PK_OK;
+    if (held) {
+        held->n = kept;
+    }
+    return err;
 }
+
+/* --- state --- */
 
 static void save(const void *ledger, struct pk_bytes *out)
 {
-    const struct trials *trials = ledger;
-    for (unsigned i = 0; i < N_HYPOTHESES; i++) {
-        for (unsigned k = 0; k < N_SHARES; k++) {
-            state_put_double(out, trials->wealth[i][k]);
+    const struct guesses *guesses = ledger;
+    for (unsigned w = 0; w < N_WINDOWS; w++) {
+        for (unsigned i = 0; i < N_LISTS; i++) {
+            for (unsigned k = 0; k < N_SHARES; k++) {
+                state_put_float(out, guesses->wealth[w].v[i][k]);
+            }
         }
     }
-    pk_bytes_put_varint(out, trials->hits);
-    pk_bytes_put_varint(out, trials->dict);
-    pk_bytes_put_varint(out, trials->rand);
-    pk_bytes_put_varint(out, trials->other);
-    pk_bytes_put_varint(out, trials->labels);
-    state_put_time(out, trials->last_us);
+    for (unsigned k = 0; k < N_RATIOS; k++) {
+        state_put_float(out, guesses->rates[k]);
+    }
+    state_put_float(out, guesses->usual);
+    pk_bytes_put_u8(out, guesses->is_poisson);
+    pk_bytes_put_u8(out, guesses->is_slow);
+    state_put_time(out, guesses->first_us);
+    state_put_time(out, guesses->last_us);
+    state_put_time(out, guesses->usual_us);
+    state_put_time(out, guesses->crossed_us);
+    pk_bytes_put_varint(out, guesses->hits);
+    pk_bytes_put_varint(out, guesses->dict);
+    pk_bytes_put_varint(out, guesses->rand);
+    pk_bytes_put_varint(out, guesses->other);
+    pk_bytes_put_varint(out, guesses->known);
+    pk_bytes_put_varint(out, guesses->common);
+    pk_bytes_put_u8(out, guesses->next_recent);
+    pk_bytes_put_u8(out, guesses->n_recent);
+    for (uint8_t i = 0; i < guesses->n_recent; i++) {
+        pk_bytes_put_be64(out, guesses->recent[i]);
+    }
+    pk_bytes_put_u8(out, guesses->n_addresses);
+    for (uint8_t i = 0; i < guesses->n_addresses; i++) {
+        pk_bytes_put_be16(out, guesses->addresses[i]);
+    }
 }
 
 static void load(void *ledger, struct pk_reader *in)
 {
-    struct trials *trials = ledger;
-    for (unsigned i = 0; i < N_HYPOTHESES; i++) {
-        for (unsigned k = 0; k < N_SHARES; k++) {
-            trials->wealth[i][k] = state_get_double(in);
+    struct guesses *guesses = ledger;
+    for (unsigned w = 0; w < N_WINDOWS; w++) {
+        for (unsigned i = 0; i < N_LISTS; i++) {
+            for (unsigned k = 0; k < N_SHARES; k++) {
+                guesses->wealth[w].v[i][k] = state_get_float(in);
+            }
         }
     }
-    trials->hits = state_get_u32(in);
-    trials->dict = state_get_u32(in);
-    trials->rand = state_get_u32(in);
-    trials->other = state_get_u32(in);
-    trials->labels = state_get_u32(in);
-    trials->last_us = state_get_time(in);
+    for (unsigned k = 0; k < N_RATIOS; k++) {
+        guesses->rates[k] = state_get_float(in);
+    }
+    guesses->usual = state_get_float(in);
+    guesses->is_poisson = state_get_count(in, 1);
+    guesses->is_slow = state_get_count(in, 1);
+    guesses->first_us = state_get_time(in);
+    guesses->last_us = state_get_time(in);
+    guesses->usual_us = state_get_time(in);
+    guesses->crossed_us = state_get_time(in);
+    guesses->hits = state_get_u32(in);
+    guesses->dict = state_get_u32(in);
+    guesses->rand = state_get_u32(in);
+    guesses->other = state_get_u32(in);
+    guesses->known = state_get_u32(in);
+    guesses->common = state_get_u32(in);
+    guesses->next_recent = state_get_index(in, MAX_RECENT);
+    guesses->n_recent = state_get_count(in, MAX_RECENT);
+    for (uint8_t i = 0; i < guesses->n_recent; i++) {
+        guesses->recent[i] = pk_reader_be64(in);
+    }
+    guesses->n_addresses = state_get_count(in, MIN_ADDRESSES);
+    for (uint8_t i = 0; i < guesses->n_addresses; i++) {
+        guesses->addresses[i] = pk_reader_be16(in);
+    }
+}
+
+static void save_held(const void *ledger, struct pk_bytes *out)
+{
+    const struct held *held = ledger;
+    pk_bytes_put_u8(out, held->n);
+    for (uint8_t i = 0; i < held->n; i++) {
+        pk_bytes_put_u8(out, held->keys[i].kind);
+        state_put_addr(out, &held->keys[i].addr);
+    }
+}
+
+static void load_held(void *ledger, struct pk_reader *in)
+{
+    struct held *held = ledger;
+    held->n = state_get_count(in, MAX_HELD);
+    for (uint8_t i = 0; i < held->n; i++) {
+        held->keys[i].kind = state_get_index(in, N_ACTOR_KINDS);
+        state_get_addr(in, &held->keys[i].addr);
+    }
 }
 
 const struct rule rule_subdomains = {
     .id = "D2",
     .family = "subdomains",
-    .version = "1",
-    .budget_share = 0.2,
-    .ledger_bytes = sizeof(struct trials),
+    .version = "2",
+    .budget_share = 0.3, /* D2 and D3 */
+    .ledger_bytes = sizeof(struct guesses),
     .max_ledgers = 200000,
     .observe = observe,
+    .tick = tick,
     .save = save,
     .load = load,
+};
+
+const struct rule rule_held = {
+    .id = "D2",
+    .family = "held",
+    .version = "1",
+    .ledger_bytes = sizeof(struct held),
+    .max_ledgers = 1,
+    .save = save_held,
+    .load = load_held,
 };

@@ -1,4 +1,4 @@
-/* The list of rules, in the order in which each row meets them. */
+/* The list of rules, and the order in which each row meets them. */
 #include <math.h>
 
 #include "internal.h"
@@ -7,9 +7,16 @@ const struct rule *const rules[N_RULES] = {
     [RULE_TRANSFER] = &rule_transfer,
     [RULE_SUBDOMAINS] = &rule_subdomains,
     [RULE_SWEEP] = &rule_sweep,
+    [RULE_FLOOD] = &rule_flood,
+    [RULE_COVERAGE] = &rule_coverage,
+    [RULE_HELD] = &rule_held,
 };
 
-double rule_threshold(const struct pk_engine *engine, enum rule_id rule, double trials_a_day)
+/* A flood explains what it brings; a campaign takes its members' findings over: so these come before the single source. */
+const uint8_t rule_order[N_RULES] = {
+    RULE_TRANSFER, RULE_FLOOD, RULE_COVERAGE, RULE_SUBDOMAINS, RULE_HELD, RULE_SWEEP};
+
+double rule_threshold(const struct pk_engine *engine, double budget_share, double trials_a_day)
 {
-    return log(trials_a_day / (rules[rule]->budget_share * engine->tenant->budget));
+    return log(trials_a_day / (budget_share * engine->tenant->budget));
 }

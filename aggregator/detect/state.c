@@ -7,7 +7,7 @@
 
 #include "internal.h"
 
-static const char magic[4] = "PKE2";
+static const char magic[4] = "PKE3";
 
 static void put_interned(struct pk_bytes *out, const struct names *names)
 {
@@ -54,6 +54,8 @@ pk_err pk_engine_save(const struct pk_engine *engine, struct pk_bytes *out)
     put_interned(out, &engine->sensors);
     zones_save(&engine->zones, out);
     pk_contacts_save(&engine->contacts, out);
+    misses_save(&engine->misses, out);
+    baseline_save(&engine->baseline, out);
     actors_save(&engine->actors, positions, out);
     ledgers_save(engine, positions, out);
     free(positions);
@@ -83,6 +85,8 @@ static void load(struct pk_engine *fresh, struct pk_reader *in)
     if (in->err == PK_OK && pk_contacts_load(&fresh->contacts, in) != PK_OK) {
         pk_reader_fail(in, PK_ERR_MALFORMED);
     }
+    misses_load(&fresh->misses, in);
+    baseline_load(&fresh->baseline, in, fresh->sites.n);
     actors_load(fresh, in);
     ledgers_load(fresh, in);
     if (in->err == PK_OK && !pk_reader_at_end(in)) {
@@ -92,8 +96,10 @@ static void load(struct pk_engine *fresh, struct pk_reader *in)
 
 pk_err pk_engine_load(struct pk_engine *engine, const uint8_t *state, size_t len)
 {
-    struct pk_engine_options options = {
-        .tenant = engine->tenant, .limits = engine->limits, .history = engine->history};
+    struct pk_engine_options options = {.tenant = engine->tenant,
+        .limits = engine->limits,
+        .history = engine->history,
+        .priors = engine->baseline.priors};
     struct pk_engine *fresh = NULL;
     pk_err err = pk_engine_new(&options, engine->on_finding, engine->arg, &fresh);
     if (err != PK_OK) {

@@ -180,9 +180,8 @@ void trial_judge(struct pk_engine *engine, struct observation *seen)
         return;
     }
     engine->stats.trials++;
-    uint32_t *count = &seen->actor->outcomes[trial->outcome];
-    *count += *count < UINT32_MAX;
     if (is_miss) {
+        miss_note(engine, seen, &trial->miss);
         ask_history(engine, seen);
         seen->actor->last_miss = trial->name_hash;
         seen->actor->last_miss_us = seen->row->first_us;

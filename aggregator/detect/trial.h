@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "label.h"
+#include "misses.h"
 
 struct pk_engine;
 struct observation;
@@ -50,6 +51,7 @@ struct trial {
     uint8_t marks;             /* MARK_* */
     uint64_t name_hash;        /* of the whole name, the same on every machine; always set */
     uint64_t label_hash;       /* of what stands before the zone; 0 when nothing does */
+    struct miss_facts miss;    /* of a first contact that misses; else zero */
 };
 
 /* Fills seen->trial; the rest of seen is there. */

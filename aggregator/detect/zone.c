@@ -152,6 +152,7 @@ void zones_save(const struct zones *zones, struct pk_bytes *out)
         pk_bytes_put_u8(out, zone->is_learned);
         pk_bytes_put_varint(out, zone->n_cuts);
         pk_bytes_put_u8(out, zone->n_search);
+        state_put_time(out, zone->flood_us);
         pk_bytes_put_u8(out, zone->n_wildcards);
         for (unsigned k = 0; k < zone->n_wildcards; k++) {
             pk_bytes_put_be64(out, zone->wildcards[k].digest);
@@ -177,6 +178,7 @@ static void load_one(struct zones *zones, struct pk_reader *in)
     zone->is_learned = state_get_count(in, 1);
     zone->n_cuts = state_get_u32(in);
     zone->n_search = pk_reader_u8(in);
+    zone->flood_us = state_get_time(in);
     zone->n_wildcards = state_get_count(in, MAX_WILDCARDS);
     for (unsigned k = 0; k < zone->n_wildcards; k++) {
         zone->wildcards[k].digest = pk_reader_be64(in);

@@ -34,6 +34,7 @@ struct zone {
         uint8_t n_random; /* random-looking labels that got it, saturating */
     } wildcards[MAX_WILDCARDS];
     uint8_t n_wildcards;
+    int64_t flood_us; /* a flood of random names was seen last; 0 never (rule_flood.c) */
     uint8_t
         n_search; /* outside names asked below it, saturating: a search suffix from SEARCH_NAMES on */
 };

@@ -125,6 +125,7 @@ static void play(struct world *world, const struct timeline *t)
     for (size_t i = 0; i < t->n; i++) {
         play_one(world, &t->events[i]);
     }
+    assert_int_equal(pk_engine_flush(world->engine), PK_OK);
 }
 
 static const char *const sites[] = {"hq", "branch", "cloud"};
@@ -154,7 +155,8 @@ static void nine_words_over_three_sites_are_a_finding_and_six_are_not(void **sta
     assert_int_equal(world->n_findings, 1);
     assert_string_equal(world->last.detector, "D2");
     assert_int_equal(world->last.n_sites, 3);
-    assert_int_equal(world->last.dict, 8); /* reported at the eighth */
+    assert_int_equal(
+        world->last.dict, 8); /* reported at the eighth: a stranger's alarm does not wait */
     double sum = 0;
     for (size_t i = 0; i < world->last.n_contributions; i++) {
         sum += world->last.contributions[i].nats;
@@ -321,6 +323,7 @@ static void saved_and_loaded_at_every_row_it_goes_on_the_same(void **state)
         for (size_t i = cut; i < t->n; i++) {
             play_one(second, &t->events[i]);
         }
+        assert_int_equal(pk_engine_flush(second->engine), PK_OK);
         pk_bytes_put(&first->log, second->log.data, second->log.len);
         assert_string_equal(pk_bytes_text(&first->log), pk_bytes_text(&whole->log));
         assert_int_equal(pk_engine_save(second->engine, &end), PK_OK);

@@ -1,0 +1,419 @@
+/* D4, D5: one list over many sources (T1595.003, T1590.002), and the same list at several places.
+ *
+ * Each source may stay below every threshold of its own; together they cover a list. So the statistic is kept for the zone, over its stream of questions: is a label one that
+ * nobody missed here within seven days? Questions asked again count as its background, since the names that exist run out within the day. A list brings new words at every step, benign typing errors do not. It is the mixture CUSUM of guess.h with outcomes new word, new other
+ * label, the rest, and smaller shares of the zone's traffic. One network brings four new labels to it a day at most, so that a single loud source cannot be a campaign.
+ *
+ * A campaign is one finding for its zone: sources that would raise alarms of their own while it is open join it (coverage_take). D5 is a campaign opened by a second
+ * source that asks what another suspect asked before. Overlap is counted in the table of missed labels, which the zone has anyway; no sketches. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "coverage.h"
+#include "internal.h"
+
+enum {
+    NEW_WORD,
+    NEW_OTHER,
+    REST,
+    N_EVENTS
+};
+enum {
+    LISTS = 2,
+    SHARES = 5,
+    MAX_MEMBERS = 64, /* networks; the longest silent goes */
+    PER_NETWORK = 4,  /* new labels a network brings in a day */
+    MIN_NETWORKS = 3,
+    MIN_WORDS = 12,
+    MIN_LABELS = 16,
+    MANY_HITS = 5,
+    DAY_S = 86400,
+    MIN_DAY_TRIALS = 200,
+    DAYS = 5,
+    MIN_OVERLAP = 6 /* a suspect's first names come before it is one */
+};
+
+/* Questions asked again (a second type, a retry) are of the rest too: they are what goes on when all that exists has been asked. */
+static const double p1[LISTS][N_EVENTS] = {{.40, .05, .55}, {.02, .40, .58}};
+static const double shares[SHARES] = {1.0, .3, .1, .03, .01};
+static const double weights[SHARES] = {.30, .25, .20, .15, .10};
+static const double budget_share = 0.2, pseudo_trials = 500;
+
+struct member {
+    struct actor_key network;
+    struct pk_addr addr;     /* one of its addresses; family 0 for a pseudonym */
+    int64_t last_us, day_us; /* latest new label; when the count began */
+    uint8_t n;               /* new labels since day_us, saturating at PER_NETWORK */
+};
+
+struct coverage {
+    float wealth[LISTS][SHARES];
+    int64_t last_us;
+    uint32_t words, others; /* new labels since the wealth last left zero */
+    struct member members[MAX_MEMBERS];
+    uint8_t n_members;
+    bool is_same_list; /* opened by coverage_take */
+    int64_t day;
+    float today[N_EVENTS], days[DAYS][N_EVENTS];
+    uint32_t n_days;
+};
+
+static double threshold(const struct pk_engine *engine)
+{
+    return rule_threshold(engine, budget_share, baseline_trials_a_day(engine));
+}
+
+/* --- what is usual here --- */
+
+static void turn_day(struct coverage *coverage, int64_t day)
+{
+    float total = coverage->today[0] + coverage->today[1] + coverage->today[2];
+    if (total >= MIN_DAY_TRIALS && coverage->words + coverage->others < MIN_WORDS) {
+        memcpy(coverage->days[coverage->n_days % DAYS], coverage->today, sizeof coverage->today);
+        coverage->n_days++; /* a day on which somebody went through a list is no lesson */
+    }
+    memset(coverage->today, 0, sizeof coverage->today);
+    coverage->day = day;
+}
+
+/* The mean of the days, with the prior's weight, never below a tenth of it. */
+static void usual(
+    const struct pk_engine *engine, const struct coverage *coverage, double out_p0[N_EVENTS])
+{
+    const double prior[N_EVENTS] = {engine->baseline.priors->novel_dict,
+        engine->baseline.priors->novel_other,
+        1 - engine->baseline.priors->novel_dict - engine->baseline.priors->novel_other};
+    double sum[N_EVENTS] = {0}, total = 0;
+    unsigned n = coverage->n_days < DAYS ? coverage->n_days : DAYS;
+    for (unsigned d = 0; d < n; d++) {
+        for (unsigned y = 0; y < N_EVENTS; y++) {
+            sum[y] += (double)coverage->days[d][y];
+            total += (double)coverage->days[d][y];
+        }
+    }
+    for (unsigned y = 0; y < N_EVENTS; y++) {
+        double p = (sum[y] + pseudo_trials * prior[y]) / (total + pseudo_trials);
+        out_p0[y] = p > prior[y] / 10 ? p : prior[y] / 10;
+    }
+}
+
+/* --- members --- */
+
+static struct member *member_of(
+    struct coverage *coverage, const struct actor_key *network, int64_t now_us)
+{
+    struct member *oldest = &coverage->members[0];
+    for (unsigned i = 0; i < coverage->n_members; i++) {
+        struct member *member = &coverage->members[i];
+        if (memcmp(&member->network, network, sizeof *network) == 0) {
+            return member;
+        }
+        oldest = member->last_us < oldest->last_us ? member : oldest;
+    }
+    struct member *member =
+        coverage->n_members < MAX_MEMBERS ? &coverage->members[coverage->n_members++] : oldest;
+    memset(member, 0, sizeof *member);
+    member->network = *network;
+    member->last_us = member->day_us = now_us;
+    return member;
+}
+
+static const struct member *find_member(const struct coverage *coverage, const struct actor *actor)
+{
+    struct actor_key network = actor_network_key(actor);
+    for (unsigned i = 0; i < coverage->n_members; i++) {
+        if (memcmp(&coverage->members[i].network, &network, sizeof network) == 0) {
+            return &coverage->members[i];
+        }
+    }
+    return NULL;
+}
+
+static unsigned active_members(const struct coverage *coverage, int64_t now_us)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < coverage->n_members; i++) {
+        n += coverage->members[i].n > 0 &&
+             now_us - coverage->members[i].last_us <= (int64_t)DAY_S * 1000000;
+    }
+    return n;
+}
+
+/* Whether this network may bring one more new label today. */
+static bool may_bring(struct coverage *coverage, const struct observation *seen)
+{
+    struct actor_key network = actor_network_key(seen->actor);
+    int64_t now_us = seen->row->first_us;
+    struct member *member = member_of(coverage, &network, now_us);
+    if (now_us - member->day_us > (int64_t)DAY_S * 1000000) {
+        member->day_us = now_us;
+        member->n = 0;
+    }
+    member->last_us = now_us > member->last_us ? now_us : member->last_us;
+    if (seen->actor->key.kind != ACTOR_PSEUDONYM) {
+        member->addr = seen->actor->key.addr;
+    }
+    if (member->n >= PER_NETWORK) {
+        return false;
+    }
+    member->n++;
+    return true;
+}
+
+/* --- reporting --- */
+
+static double best(const struct coverage *coverage, unsigned *out_list, unsigned *out_share)
+{
+    double highest = -HUGE_VAL;
+    for (unsigned i = 0; i < LISTS; i++) {
+        for (unsigned k = 0; k < SHARES; k++) {
+            double score = (double)coverage->wealth[i][k] + log(weights[k] / LISTS);
+            if (score > highest) {
+                highest = score;
+                *out_list = i;
+                *out_share = k;
+            }
+        }
+    }
+    return highest;
+}
+
+static void add_members(struct dossier *dossier, const struct coverage *coverage, int64_t now_us)
+{
+    for (unsigned i = 0; i < coverage->n_members; i++) {
+        const struct member *member = &coverage->members[i];
+        if (member->n > 0 && member->addr.family != 0 &&
+            now_us - member->last_us <= (int64_t)DAY_S * 1000000) {
+            dossier_add_address(dossier, &member->addr);
+        }
+    }
+}
+
+static void report(struct pk_engine *engine, const struct observation *seen,
+    struct coverage *coverage, struct dossier *dossier, double nats_overlap)
+{
+    struct subject subject = {.kind = "campaign"};
+    unsigned i = 0, k = 0;
+    uint8_t severity = dossier->n_learned >= MANY_HITS ? 4 : 3;
+    uint32_t size = coverage->words + coverage->others;
+    if (!dossier_is_due(dossier, size, severity)) {
+        return;
+    }
+    char zone[PK_NAME_TEXT_SIZE];
+    (void)pk_name_text(&seen->zone_name, zone);
+    snprintf(subject.key, sizeof subject.key, "zone:%.57s", zone);
+    double score = best(coverage, &i, &k);
+    add_members(dossier, coverage, seen->row->first_us);
+    struct pk_finding *finding =
+        dossier_begin(engine, RULE_COVERAGE, dossier, &subject, size, severity);
+    finding->detector = coverage->is_same_list ? "D5" : "D4";
+    unsigned n = active_members(coverage, seen->row->first_us);
+    snprintf(finding->title, sizeof finding->title,
+        "%s below %.60s: %u new names from %u networks, at %zu site%s",
+        coverage->is_same_list ? "The same list again" : "One list over many sources", zone, size,
+        n, finding->n_sites, finding->n_sites == 1 ? "" : "s");
+    finding->technique[finding->n_techniques++] = "T1595.003";
+    finding->technique[finding->n_techniques++] = "T1590.002";
+    memcpy(finding->campaign, finding->id, sizeof finding->campaign);
+    contribute(finding, "most names were asked by another suspect", nats_overlap);
+    if (nats_overlap == 0) {
+        contribute(
+            finding, "labels nobody missed here for a week", score - log(weights[k] / LISTS));
+        contribute(finding, "prior of this list and share", log(weights[k] / LISTS));
+    }
+    finding->trials = size;
+    finding->dict = coverage->words;
+    finding->other = coverage->others;
+    report_finding(engine, threshold(engine));
+}
+
+pk_err coverage_take(struct pk_engine *engine, const struct observation *seen,
+    const struct actor *actor, uint32_t n_names, uint32_t n_known, bool *out_taken)
+{
+    struct coverage *coverage = zone_ledger(engine, seen->zone, RULE_COVERAGE);
+    if (!coverage) {
+        return PK_ERR_NOMEM;
+    }
+    struct dossier *dossier = ledger_dossier_find(coverage);
+    int64_t now_us = seen->row->first_us;
+    bool is_open =
+        dossier_is_open(dossier) && now_us - dossier->last_us <= (int64_t)FINDING_IDLE_S * 1000000;
+    const struct member *member = find_member(coverage, actor);
+    bool is_member = member && member->n > 0;
+    bool is_same = n_known >= MIN_OVERLAP && 2 * n_known >= n_names;
+    *out_taken = (is_open && is_member) || is_same;
+    if (!*out_taken) {
+        return PK_OK;
+    }
+    dossier = ledger_dossier(coverage);
+    pk_err err = dossier ? dossier_note(dossier, seen, NOTE_SAMPLE, true) : PK_ERR_NOMEM;
+    if (err != PK_OK) {
+        return err;
+    }
+    if (!is_open) {
+        coverage->is_same_list = true;
+    }
+    if (actor->key.kind == ACTOR_ADDRESS || actor->key.kind == ACTOR_INSIDE) {
+        dossier_add_address(dossier, &actor->key.addr);
+    }
+    /* Half of n names by chance from a vocabulary of a few thousand: ln 100 for each is on the safe side. */
+    report(engine, seen, coverage, dossier, coverage->is_same_list ? n_known * log(100.0) : 0);
+    return PK_OK;
+}
+
+/* --- the stream --- */
+
+static void add(struct coverage *coverage, const double p0[N_EVENTS], unsigned event, double leak)
+{
+    float highest = 0;
+    for (unsigned i = 0; i < LISTS; i++) {
+        for (unsigned k = 0; k < SHARES; k++) {
+            float left = coverage->wealth[i][k] - (float)leak;
+            highest = left > highest ? left : highest;
+            coverage->wealth[i][k] =
+                (left > 0 ? left : 0) +
+                logf((float)(1 - shares[k] + shares[k] * p1[i][event] / p0[event]));
+        }
+    }
+    if (highest <= 0) {
+        coverage->words = coverage->others = 0;
+    }
+}
+
+static unsigned event_of(const struct observation *seen, struct coverage *coverage)
+{
+    const struct trial *trial = &seen->trial;
+    bool is_flooded = seen->row->first_us - seen->zone->flood_us < (int64_t)600 * 1000000;
+    bool is_new =
+        trial->miss.is_novel && !(trial->marks & MARK_KNOWN) &&
+        (trial->outcome == OUTCOME_DICT || (trial->outcome == OUTCOME_OTHER && !is_flooded));
+    if (!is_new) {
+        return REST;
+    }
+    return !may_bring(coverage, seen)       ? N_EVENTS
+           : trial->outcome == OUTCOME_DICT ? NEW_WORD
+                                            : NEW_OTHER;
+}
+
+static pk_err note(struct pk_engine *engine, const struct observation *seen,
+    struct coverage *coverage, double score, double h)
+{
+    struct dossier *dossier = ledger_dossier(coverage);
+    pk_err err = dossier ? dossier_note(dossier, seen, NOTE_SAMPLE, true) : PK_ERR_NOMEM;
+    bool is_enough =
+        coverage->words >= MIN_WORDS || coverage->words + coverage->others >= MIN_LABELS;
+    if (err == PK_OK && score > h && is_enough &&
+        active_members(coverage, seen->row->first_us) >= MIN_NETWORKS) {
+        report(engine, seen, coverage, dossier, 0);
+    }
+    return err;
+}
+
+static pk_err observe(struct pk_engine *engine, const struct observation *seen)
+{
+    if (seen->trial.no != TRIAL_YES && seen->trial.no != NO_TRIAL_AGAIN) {
+        return PK_OK;
+    }
+    struct coverage *coverage = zone_ledger(engine, seen->zone, RULE_COVERAGE);
+    if (!coverage) {
+        return PK_ERR_NOMEM;
+    }
+    int64_t now_us = seen->row->first_us, day = engine->now_us / INT64_C(86400000000);
+    if (day > coverage->day) {
+        turn_day(coverage, day);
+    }
+    unsigned event = event_of(seen, coverage);
+    if (event == N_EVENTS) {
+        return PK_OK; /* more of the same network: neither for nor against */
+    }
+    double p0[N_EVENTS], h = threshold(engine);
+    int64_t dt_us = coverage->last_us ? now_us - coverage->last_us : 0;
+    coverage->today[event]++;
+    usual(engine, coverage, p0);
+    add(coverage, p0, event, dt_us > 0 ? h * (double)dt_us / ((double)DAY_S * 1e6) : 0);
+    coverage->last_us = now_us > coverage->last_us ? now_us : coverage->last_us;
+    coverage->words += event == NEW_WORD;
+    coverage->others += event == NEW_OTHER;
+    unsigned i, k;
+    double score = event == REST ? 0 : best(coverage, &i, &k);
+    return score > h / 4 ? note(engine, seen, coverage, score, h) : PK_OK;
+}
+
+/* --- state --- */
+
+static void save(const void *ledger, struct pk_bytes *out)
+{
+    const struct coverage *coverage = ledger;
+    for (unsigned i = 0; i < LISTS; i++) {
+        for (unsigned k = 0; k < SHARES; k++) {
+            state_put_float(out, coverage->wealth[i][k]);
+        }
+    }
+    state_put_time(out, coverage->last_us);
+    pk_bytes_put_varint(out, coverage->words);
+    pk_bytes_put_varint(out, coverage->others);
+    pk_bytes_put_u8(out, coverage->is_same_list);
+    pk_bytes_put_u8(out, coverage->n_members);
+    for (unsigned i = 0; i < coverage->n_members; i++) {
+        const struct member *member = &coverage->members[i];
+        pk_bytes_put_u8(out, member->network.kind);
+        state_put_addr(out, &member->network.addr);
+        state_put_addr(out, &member->addr);
+        state_put_time(out, member->last_us);
+        state_put_time(out, member->day_us);
+        pk_bytes_put_u8(out, member->n);
+    }
+    state_put_time(out, coverage->day);
+    pk_bytes_put_varint(out, coverage->n_days);
+    for (unsigned y = 0; y < N_EVENTS; y++) {
+        state_put_float(out, coverage->today[y]);
+        for (unsigned d = 0; d < DAYS; d++) {
+            state_put_float(out, coverage->days[d][y]);
+        }
+    }
+}
+
+static void load(void *ledger, struct pk_reader *in)
+{
+    struct coverage *coverage = ledger;
+    for (unsigned i = 0; i < LISTS; i++) {
+        for (unsigned k = 0; k < SHARES; k++) {
+            coverage->wealth[i][k] = state_get_float(in);
+        }
+    }
+    coverage->last_us = state_get_time(in);
+    coverage->words = state_get_u32(in);
+    coverage->others = state_get_u32(in);
+    coverage->is_same_list = state_get_count(in, 1);
+    coverage->n_members = state_get_count(in, MAX_MEMBERS);
+    for (unsigned i = 0; i < coverage->n_members; i++) {
+        struct member *member = &coverage->members[i];
+        member->network.kind = state_get_index(in, N_ACTOR_KINDS);
+        state_get_addr(in, &member->network.addr);
+        state_get_addr(in, &member->addr);
+        member->last_us = state_get_time(in);
+        member->day_us = state_get_time(in);
+        member->n = state_get_count(in, PER_NETWORK);
+    }
+    coverage->day = state_get_time(in);
+    coverage->n_days = state_get_u32(in);
+    for (unsigned y = 0; y < N_EVENTS; y++) {
+        coverage->today[y] = state_get_float(in);
+        for (unsigned d = 0; d < DAYS; d++) {
+            coverage->days[d][y] = state_get_float(in);
+        }
+    }
+}
+
+const struct rule rule_coverage = {
+    .id = "D4",
+    .family = "campaign",
+    .version = "1",
+    .budget_share = 0.25, /* D4 and D5 */
+    .ledger_bytes = sizeof(struct coverage),
+    .max_ledgers = 10000,
+    .observe = observe,
+    .save = save,
+    .load = load,
+};
