@@ -14,6 +14,7 @@ enum {
     MAX_WEIGHT = 2000, /* trials a cell may weigh against its prior */
     LEAST_LESSONS = 5,
     MIN_TRIALS_A_DAY = 170000,
+    MAX_OWN = 5, /* times its class's share of a kind of miss a source may make its own habit */
     OWN_MEMORY = 1024 /* own trials kept; then all are halved */
 };
 
@@ -36,8 +37,9 @@ const struct pk_priors pk_priors_shipped =
                     [PK_SOURCE_SHARED] = {.800, .040, .090, .070},
                     [PK_SOURCE_INSIDE] = {.860, .035, .050, .055}},
             },
-        .novel_dict = .02,
-        .novel_other = .08,
+        .repeat = .4,
+        .novel_dict = .012,
+        .novel_other = .05,
 };
 
 static void reset(struct baseline *baseline, struct baseline_site *site, uint8_t vantage)
@@ -207,9 +209,11 @@ pk_err baseline_p0(
     for (unsigned y = 0; y < N_OUTCOMES; y++) {
         double p = (double)site->cells[class].p0[y];
         double mixed = (OWN_TRIALS * p + (double)own[y]) / (OWN_TRIALS + n);
+        double most = MAX_OWN * p;
         out_p0[y] = !has_own        ? p
-                    : mixed > p / 2 ? mixed
-                                    : p / 2; /* cleanliness has no end, trust in it has */
+                    : mixed < p / 2 ? p / 2 /* cleanliness has no end, trust in it has */
+                    : y != OUTCOME_HIT && mixed > most ? most
+                                                       : mixed;
     }
     return PK_OK;
 }
@@ -247,8 +251,9 @@ void baseline_learn(struct pk_engine *engine, const struct observation *seen)
     struct actor *actor = seen->actor;
     struct baseline *baseline = &engine->baseline;
     baseline->trials_today += seen->trial.no == TRIAL_YES;
-    if (actor->is_suspected) {
-        return;
+    if (actor->is_suspected || (seen->trial.miss.is_common && miss_is_established(actor)) ||
+        (seen->trial.marks & MARK_KNOWN)) {
+        return; /* what has no weight as evidence has none as a habit either */
     }
     if (seen->trial.no != TRIAL_YES) {
         actor->repeats++;

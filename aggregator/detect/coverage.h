@@ -4,10 +4,12 @@
 
 #include "rule.h"
 
-/* An alarm about one source is due. When the zone has an open campaign it belongs to (it brought new names to it, or most of its names are the campaign's), or when most of its
- * names were asked by other suspects before (then a campaign is opened: the same list again), the campaign's finding is revised in its place and *out_taken is true.
+/* An alarm about one source is due, with this score. It is told as part of the zone's campaign, and *out_taken is true, when
+ *  - the campaign is open and the source brought new names to it, or
+ *  - most of the source's names were asked by other suspects before (the same list again), or
+ *  - it is the second network to raise one here within an hour, or the third within a day (one tool, several addresses).
  * n_names of the source's missed labels, n_known of them asked by another suspect first. */
 pk_err coverage_take(struct pk_engine *engine, const struct observation *seen,
-    const struct actor *actor, uint32_t n_names, uint32_t n_known, bool *out_taken);
+    const struct actor *actor, double score, uint32_t n_names, uint32_t n_known, bool *out_taken);
 
 #endif

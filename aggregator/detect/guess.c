@@ -18,12 +18,11 @@ static void fill(const double ratios[N_LISTS], struct guess_wealth *out_gains)
     }
 }
 
-void guess_gains(const double p0[N_OUTCOMES], double repeats, enum outcome outcome,
-    struct guess_wealth *out_gains)
+void guess_gains(const double p0[N_OUTCOMES], enum outcome outcome, struct guess_wealth *out_gains)
 {
-    double ratios[N_LISTS], first = (1 - GUESS_REPEATS) / (1 - repeats);
+    double ratios[N_LISTS];
     for (unsigned i = 0; i < N_LISTS; i++) {
-        ratios[i] = first * p1[i][outcome] / p0[outcome];
+        ratios[i] = p1[i][outcome] / p0[outcome];
     }
     fill(ratios, out_gains);
 }

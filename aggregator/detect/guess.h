@@ -18,12 +18,11 @@ struct guess_wealth {
     float v[N_LISTS][N_SHARES];
 };
 
-/* ln(1 - e + e p1/p0) for each list and share. repeats is the share of a benign source's questions that are none for the first time: of an attacker's it is
- * GUESS_REPEATS, so p1/p0 is that of the outcome times the ratio of first contacts. */
+/* ln(1 - e + e p1/p0) for each list and share. */
+void guess_gains(const double p0[N_OUTCOMES], enum outcome outcome, struct guess_wealth *out_gains);
+/* The same for a question asked again, which is `repeats` of a benign source's questions and GUESS_REPEATS of an attacker's. For p0 >= p1 this costs wealth; that first contacts
+ * are then the rarer is not credited to them: once a day, when contacts are forgotten, a benign source makes many. E(e) <= 1 all the same. */
 #define GUESS_REPEATS 0.4
-void guess_gains(const double p0[N_OUTCOMES], double repeats, enum outcome outcome,
-    struct guess_wealth *out_gains);
-/* The same for a question asked again. */
 void guess_repeat_gains(double repeats, struct guess_wealth *out_gains);
 /* True when nothing was left before the gain: an episode begins. */
 bool guess_add(struct guess_wealth *wealth, const struct guess_wealth *gains, float leak);

@@ -31,6 +31,8 @@ enum {
     DAY_S = 86400,
     MIN_DAY_TRIALS = 200,
     DAYS = 5,
+    MAX_ALARMS = 4, /* latest sources with alarms of their own */
+    HOUR_S = 3600,
     MIN_OVERLAP = 6 /* a suspect's first names come before it is one */
 };
 
@@ -47,7 +49,15 @@ struct member {
     uint8_t n;               /* new labels since day_us, saturating at PER_NETWORK */
 };
 
+struct alarm {
+    struct actor_key network;
+    struct pk_addr addr;
+    int64_t time_us;
+};
+
 struct coverage {
+    struct alarm alarms[MAX_ALARMS]; /* that were not taken into a campaign; the oldest goes */
+    uint8_t n_alarms;
     float wealth[LISTS][SHARES];
     int64_t last_us;
     uint32_t words, others; /* new labels since the wealth last left zero */
@@ -183,83 +193,142 @@ static void add_members(struct dossier *dossier, const struct coverage *coverage
 {
     for (unsigned i = 0; i < coverage->n_members; i++) {
         const struct member *member = &coverage->members[i];
-        if (member->n > 0 && member->addr.family != 0 &&
+        if (member->n >= 2 && member->addr.family != 0 && /* one is a typing error's */
             now_us - member->last_us <= (int64_t)DAY_S * 1000000) {
             dossier_add_address(dossier, &member->addr);
         }
     }
 }
 
+/* Why a campaign that single alarms opened is believed. */
+struct company {
+    double score;      /* of the source that joins; 0: the stream's own alarm */
+    uint32_t n_known;  /* of its names asked by another suspect */
+    unsigned n_alarms; /* other networks' alarms within a day */
+};
+
+static void explain(
+    struct pk_finding *finding, const struct coverage *coverage, const struct company *company)
+{
+    unsigned i = 0, k = 0;
+    double score = best(coverage, &i, &k);
+    if (company->score > 0) {
+        contribute(finding, "evidence against the source that joined", company->score);
+        /* Half of n names by chance from a vocabulary of a thousand and more: ln 10 for each is on the safe side. */
+        contribute(finding, "names asked by another suspect", company->n_known * log(10.0));
+        return;
+    }
+    contribute(finding, "labels nobody missed here for a week", score - log(weights[k] / LISTS));
+    contribute(finding, "prior of this list and share", log(weights[k] / LISTS));
+}
+
 static void report(struct pk_engine *engine, const struct observation *seen,
-    struct coverage *coverage, struct dossier *dossier, double nats_overlap)
+    struct coverage *coverage, struct dossier *dossier, const struct company *company)
 {
     struct subject subject = {.kind = "campaign"};
-    unsigned i = 0, k = 0;
     uint8_t severity = dossier->n_learned >= MANY_HITS ? 4 : 3;
+    add_members(dossier, coverage, seen->row->first_us);
     uint32_t size = coverage->words + coverage->others;
+    size = size > dossier->n_addresses ? size : dossier->n_addresses;
     if (!dossier_is_due(dossier, size, severity)) {
         return;
     }
     char zone[PK_NAME_TEXT_SIZE];
     (void)pk_name_text(&seen->zone_name, zone);
     snprintf(subject.key, sizeof subject.key, "zone:%.57s", zone);
-    double score = best(coverage, &i, &k);
-    add_members(dossier, coverage, seen->row->first_us);
     struct pk_finding *finding =
         dossier_begin(engine, RULE_COVERAGE, dossier, &subject, size, severity);
     finding->detector = coverage->is_same_list ? "D5" : "D4";
-    unsigned n = active_members(coverage, seen->row->first_us);
+    const char *what = coverage->is_same_list ? "The same list again"
+                       : company->score > 0   ? "Enumeration by several sources"
+                                              : "One list over many sources";
     snprintf(finding->title, sizeof finding->title,
-        "%s below %.60s: %u new names from %u networks, at %zu site%s",
-        coverage->is_same_list ? "The same list again" : "One list over many sources", zone, size,
-        n, finding->n_sites, finding->n_sites == 1 ? "" : "s");
+        "%s below %.60s: %zu sources of several names, %u new names, at %zu site%s", what, zone,
+        finding->n_addresses, coverage->words + coverage->others, finding->n_sites,
+        finding->n_sites == 1 ? "" : "s");
     finding->technique[finding->n_techniques++] = "T1595.003";
     finding->technique[finding->n_techniques++] = "T1590.002";
     memcpy(finding->campaign, finding->id, sizeof finding->campaign);
-    contribute(finding, "most names were asked by another suspect", nats_overlap);
-    if (nats_overlap == 0) {
-        contribute(
-            finding, "labels nobody missed here for a week", score - log(weights[k] / LISTS));
-        contribute(finding, "prior of this list and share", log(weights[k] / LISTS));
-    }
-    finding->trials = size;
+    explain(finding, coverage, company);
+    finding->trials = coverage->words + coverage->others;
     finding->dict = coverage->words;
     finding->other = coverage->others;
     report_finding(engine, threshold(engine));
 }
 
+/* How many other networks raised alarms here within so long. */
+static unsigned other_alarms(const struct coverage *coverage, const struct actor_key *network,
+    int64_t now_us, int64_t within_s)
+{
+    unsigned n = 0;
+    for (uint8_t i = 0; i < coverage->n_alarms; i++) {
+        n += memcmp(&coverage->alarms[i].network, network, sizeof *network) != 0 &&
+             now_us - coverage->alarms[i].time_us <= within_s * 1000000;
+    }
+    return n;
+}
+
+static void add_alarm(struct coverage *coverage, const struct actor *actor,
+    const struct actor_key *network, int64_t now_us)
+{
+    unsigned at = 0;
+    for (uint8_t i = 0; i < coverage->n_alarms; i++) {
+        at = coverage->alarms[i].time_us < coverage->alarms[at].time_us ? i : at;
+    }
+    at = coverage->n_alarms < MAX_ALARMS ? coverage->n_alarms++ : at;
+    coverage->alarms[at] = (struct alarm){.network = *network, .time_us = now_us};
+    if (actor->key.kind == ACTOR_ADDRESS || actor->key.kind == ACTOR_INSIDE) {
+        coverage->alarms[at].addr = actor->key.addr;
+    }
+}
+
+static pk_err join(struct pk_engine *engine, const struct observation *seen,
+    const struct actor *actor, struct coverage *coverage, const struct company *company)
+{
+    struct dossier *dossier = ledger_dossier(coverage);
+    pk_err err = dossier ? dossier_note(dossier, seen, NOTE_SAMPLE, true) : PK_ERR_NOMEM;
+    if (err != PK_OK) {
+        return err;
+    }
+    if (actor->key.kind == ACTOR_ADDRESS || actor->key.kind == ACTOR_INSIDE) {
+        dossier_add_address(dossier, &actor->key.addr);
+    }
+    for (uint8_t i = 0; i < coverage->n_alarms; i++) {
+        if (coverage->alarms[i].addr.family != 0 &&
+            seen->row->first_us - coverage->alarms[i].time_us <= (int64_t)DAY_S * 1000000) {
+            dossier_add_address(dossier, &coverage->alarms[i].addr);
+        }
+    }
+    report(engine, seen, coverage, dossier, company);
+    return PK_OK;
+}
+
 pk_err coverage_take(struct pk_engine *engine, const struct observation *seen,
-    const struct actor *actor, uint32_t n_names, uint32_t n_known, bool *out_taken)
+    const struct actor *actor, double score, uint32_t n_names, uint32_t n_known, bool *out_taken)
 {
     struct coverage *coverage = zone_ledger(engine, seen->zone, RULE_COVERAGE);
     if (!coverage) {
         return PK_ERR_NOMEM;
     }
-    struct dossier *dossier = ledger_dossier_find(coverage);
+    const struct dossier *dossier = ledger_dossier_find(coverage);
     int64_t now_us = seen->row->first_us;
+    struct actor_key network = actor_network_key(actor);
     bool is_open =
         dossier_is_open(dossier) && now_us - dossier->last_us <= (int64_t)FINDING_IDLE_S * 1000000;
     const struct member *member = find_member(coverage, actor);
-    bool is_member = member && member->n > 0;
     bool is_same = n_known >= MIN_OVERLAP && 2 * n_known >= n_names;
-    *out_taken = (is_open && is_member) || is_same;
+    struct company company = {.score = score,
+        .n_known = n_known,
+        .n_alarms = other_alarms(coverage, &network, now_us, DAY_S)};
+    bool has_company =
+        company.n_alarms >= 2 || other_alarms(coverage, &network, now_us, HOUR_S) >= 1;
+    *out_taken = (is_open && member && member->n > 0) || is_same || has_company;
     if (!*out_taken) {
+        add_alarm(coverage, actor, &network, now_us);
         return PK_OK;
     }
-    dossier = ledger_dossier(coverage);
-    pk_err err = dossier ? dossier_note(dossier, seen, NOTE_SAMPLE, true) : PK_ERR_NOMEM;
-    if (err != PK_OK) {
-        return err;
-    }
-    if (!is_open) {
-        coverage->is_same_list = true;
-    }
-    if (actor->key.kind == ACTOR_ADDRESS || actor->key.kind == ACTOR_INSIDE) {
-        dossier_add_address(dossier, &actor->key.addr);
-    }
-    /* Half of n names by chance from a vocabulary of a few thousand: ln 100 for each is on the safe side. */
-    report(engine, seen, coverage, dossier, coverage->is_same_list ? n_known * log(100.0) : 0);
-    return PK_OK;
+    coverage->is_same_list = is_open ? coverage->is_same_list : is_same;
+    return join(engine, seen, actor, coverage, &company);
 }
 
 /* --- the stream --- */
@@ -305,7 +374,7 @@ static pk_err note(struct pk_engine *engine, const struct observation *seen,
         coverage->words >= MIN_WORDS || coverage->words + coverage->others >= MIN_LABELS;
     if (err == PK_OK && score > h && is_enough &&
         active_members(coverage, seen->row->first_us) >= MIN_NETWORKS) {
-        report(engine, seen, coverage, dossier, 0);
+        report(engine, seen, coverage, dossier, &(struct company){.score = 0});
     }
     return err;
 }
@@ -345,6 +414,13 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
 static void save(const void *ledger, struct pk_bytes *out)
 {
     const struct coverage *coverage = ledger;
+    pk_bytes_put_u8(out, coverage->n_alarms);
+    for (uint8_t i = 0; i < coverage->n_alarms; i++) {
+        pk_bytes_put_u8(out, coverage->alarms[i].network.kind);
+        state_put_addr(out, &coverage->alarms[i].network.addr);
+        state_put_addr(out, &coverage->alarms[i].addr);
+        state_put_time(out, coverage->alarms[i].time_us);
+    }
     for (unsigned i = 0; i < LISTS; i++) {
         for (unsigned k = 0; k < SHARES; k++) {
             state_put_float(out, coverage->wealth[i][k]);
@@ -377,6 +453,13 @@ static void save(const void *ledger, struct pk_bytes *out)
 static void load(void *ledger, struct pk_reader *in)
 {
     struct coverage *coverage = ledger;
+    coverage->n_alarms = state_get_count(in, MAX_ALARMS);
+    for (uint8_t i = 0; i < coverage->n_alarms; i++) {
+        coverage->alarms[i].network.kind = state_get_index(in, N_ACTOR_KINDS);
+        state_get_addr(in, &coverage->alarms[i].network.addr);
+        state_get_addr(in, &coverage->alarms[i].addr);
+        coverage->alarms[i].time_us = state_get_time(in);
+    }
     for (unsigned i = 0; i < LISTS; i++) {
         for (unsigned k = 0; k < SHARES; k++) {
             coverage->wealth[i][k] = state_get_float(in);

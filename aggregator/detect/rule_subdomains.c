@@ -1,7 +1,8 @@
 /* D2, D3: guessing subdomains (T1595.003, T1590.002), by one source or one network, quickly or one name an hour, over all sites.
  *
  * The statistic is in guess.h; here is what counts as evidence and when an alarm goes out.
- *  - A label that several unrelated established sources miss (misses.h) is nobody's attack: no weight, also when that shows only afterwards.
+ *  - A label that several unrelated established sources miss (misses.h) is no evidence against another such: no weight, also when that shows only afterwards. Of strangers the
+ *    baseline knows how many ask what everybody asks.
  *  - A name that history knows existed is somebody's old bookmark or D11's business: no weight.
  *  - Resolvers of many, with hundreds of first contacts before, are judged by the rate of labels new to them (Poisson), since the names that exist run out within a day.
  *  - An alarm about an established source waits half a minute for company, unless two dozen names missed already: a botched roll-out shows at many branches at once and then
@@ -144,13 +145,13 @@ static void add_event(
     }
 }
 
-static void add_outcome(struct pk_engine *engine, struct guesses *guesses,
-    const struct observation *seen, const struct actor *actor)
+static void add_outcome(
+    struct pk_engine *engine, struct guesses *guesses, const struct observation *seen)
 {
     int64_t dt_us = guesses->last_us ? seen->row->first_us - guesses->last_us : 0;
     double dt_s = dt_us > 0 ? (double)dt_us / 1e6 : 0;
     struct guess_wealth gains;
-    guess_gains(seen->p0, baseline_repeats(engine, actor), seen->trial.outcome, &gains);
+    guess_gains(seen->p0, seen->trial.outcome, &gains);
     (void)guess_add(
         &guesses->wealth[FAST], &gains, (float)(threshold(engine, false) * dt_s / FAST_S));
     if (guess_add(
@@ -199,8 +200,8 @@ static double alarm_of(const struct pk_engine *engine, const struct guesses *gue
 }
 
 /* Takes back what labels brought that turned out to be common. p0 of the row in hand stands for that of the time: they differ by a day's learning at most. */
-static void take_back_common(const struct pk_engine *engine, struct guesses *guesses,
-    const double p0[N_OUTCOMES], double repeats)
+static void take_back_common(
+    const struct pk_engine *engine, struct guesses *guesses, const double p0[N_OUTCOMES])
 {
     for (uint8_t i = 0; i < guesses->n_recent;) {
         enum outcome outcome = (enum outcome)(guesses->recent[i] & 3);
@@ -209,7 +210,7 @@ static void take_back_common(const struct pk_engine *engine, struct guesses *gue
             continue;
         }
         struct guess_wealth gains;
-        guess_gains(p0, repeats, outcome, &gains);
+        guess_gains(p0, outcome, &gains);
         for (unsigned w = 0; w < N_WINDOWS; w++) {
             for (unsigned l = 0; l < N_LISTS; l++) {
                 for (unsigned k = 0; k < N_SHARES; k++) {
@@ -232,8 +233,8 @@ static void take_back_common(const struct pk_engine *engine, struct guesses *gue
 
 /* --- reporting --- */
 
-static void explain(struct pk_finding *finding, const struct guesses *guesses,
-    const double p0[N_OUTCOMES], double repeats)
+static void explain(
+    struct pk_finding *finding, const struct guesses *guesses, const double p0[N_OUTCOMES])
 {
     unsigned i = 0, k = 0, window = guesses->is_slow ? SLOW : FAST;
     double score = score_of(guesses, window);
@@ -251,7 +252,7 @@ static void explain(struct pk_finding *finding, const struct guesses *guesses,
     double rest = score - guess_prior(k);
     for (unsigned y = 0; y < N_OUTCOMES; y++) {
         struct guess_wealth gains;
-        guess_gains(p0, repeats, (enum outcome)y, &gains);
+        guess_gains(p0, (enum outcome)y, &gains);
         contribute(finding, names[y], counts[y] * (double)gains.v[i][k]);
         rest -=
             fabs(counts[y] * (double)gains.v[i][k]) >= 0.05 ? counts[y] * (double)gains.v[i][k] : 0;
@@ -280,7 +281,7 @@ static void report(struct pk_engine *engine, struct actor *actor, struct guesses
         finding->n_sites == 1 ? "" : "s");
     finding->technique[finding->n_techniques++] = "T1595.003";
     finding->technique[finding->n_techniques++] = "T1590.002";
-    explain(finding, guesses, p0, baseline_repeats(engine, actor));
+    explain(finding, guesses, p0);
     finding->first_us =
         guesses->first_us < finding->first_us ? guesses->first_us : finding->first_us;
     finding->trials = labels;
@@ -339,13 +340,16 @@ static pk_err decide(struct pk_engine *engine, const struct observation *seen, s
     if (waits) {
         return PK_OK;
     }
-    take_back_common(engine, guesses, seen->p0, baseline_repeats(engine, actor));
+    if (miss_is_established(seen->actor)) {
+        take_back_common(engine, guesses, seen->p0);
+    }
     if (alarm_of(engine, guesses, actor, &is_slow) <= 0) {
         guesses->crossed_us = 0;
         return PK_OK;
     }
     guesses->is_slow = is_slow;
-    pk_err err = coverage_take(engine, seen, actor, misses, guesses->known, &is_taken);
+    pk_err err = coverage_take(engine, seen, actor, score_of(guesses, is_slow ? SLOW : FAST),
+        misses, guesses->known, &is_taken);
     if (err == PK_OK && !is_taken) {
         report(engine, actor, guesses, dossier, seen->p0);
     }
@@ -416,7 +420,7 @@ static pk_err weigh(struct pk_engine *engine, const struct observation *seen, st
             seen->trial.outcome == OUTCOME_DICT || seen->trial.outcome == OUTCOME_OTHER,
             actor->is_suspected);
     } else {
-        add_outcome(engine, guesses, seen, actor);
+        add_outcome(engine, guesses, seen);
     }
     count(guesses, seen);
     if (is_miss && actor->key.kind == ACTOR_NETWORK) {
@@ -463,7 +467,8 @@ static bool has_weight(const struct observation *seen)
     bool is_flooded = seen->zone->flood_us != 0 &&
                       seen->row->first_us - seen->zone->flood_us < FLOOD_US &&
                       (trial->outcome == OUTCOME_RAND || trial->outcome == OUTCOME_OTHER);
-    return !is_flooded && !(trial->marks & MARK_KNOWN) && !trial->miss.is_common;
+    return !is_flooded && !(trial->marks & MARK_KNOWN) &&
+           !(trial->miss.is_common && miss_is_established(seen->actor));
 }
 
 /* The network, when it has something to its name or something is to be noted. */
