@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -45,8 +46,9 @@ struct daemon {
     char sensor[PK_MAX_WIRE_TEXT + 1];
     struct pk_queue queue;
     struct pk_uplink_counters uplink_counters;
-    pthread_t uplink_thread;
-    bool has_uplink_thread;
+    pthread_t uplink_thread, sync_thread;
+    bool has_uplink_thread, has_sync_thread;
+    int sync_stop_fd;
     int stop_fd; /* of the uplink */
     const char *config_path;
 };
@@ -272,7 +274,7 @@ static void on_tick(void *arg, int64_t mono_ms)
 {
     struct daemon *d = arg;
     (void)mono_ms;
-    on_idle(d);
+    copy_counters(d);
     if (d->retired) {
         end_reload(d);
     } else if (reload_requested) {
@@ -382,6 +384,28 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
+/* A disk that takes its time must not keep anybody from emptying the rings. */
+static void *sync_main(void *arg)
+{
+    struct daemon *d = arg;
+    struct pollfd stop = {.fd = d->sync_stop_fd, .events = POLLIN};
+    while (poll(&stop, 1, PK_SPOOL_SYNC_MS) <= 0) {
+        pk_spool_sync(d->spool, pk_clock_mono_ms(), false);
+    }
+    return NULL;
+}
+
+static void stop_sync(struct daemon *d)
+{
+    if (d->has_sync_thread) {
+        uint64_t one = 1;
+        ssize_t n = write(d->sync_stop_fd, &one, sizeof one);
+        (void)n;
+        pthread_join(d->sync_thread, NULL);
+        close(d->sync_stop_fd);
+    }
+}
+
 static bool start_threads(struct daemon *d)
 {
     sigset_t all, before;
@@ -389,6 +413,10 @@ static bool start_threads(struct daemon *d)
     d->hooks = (struct pk_worker_hooks){.arg = d, .is_done = live_is_done};
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
+    d->sync_stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    d->has_sync_thread =
+        d->sync_stop_fd >= 0 && pthread_create(&d->sync_thread, NULL, sync_main, d) == 0;
+    is_good = d->has_sync_thread;
     for (unsigned i = 1; i < d->n_workers && is_good; i++) {
         struct thread_arg *arg = malloc(sizeof *arg);
         if (arg) {
@@ -418,6 +446,7 @@ static int run_live(struct daemon *d)
     for (unsigned i = 1; i <= d->n_threads; i++) {
         pthread_join(d->threads[i], NULL);
     }
+    stop_sync(d);
     for (unsigned i = 0; i < d->n_workers && d->spool; i++) {
         pk_worker_finish(d->workers[i]);
     }

@@ -360,14 +360,19 @@ pk_err pk_spool_append(void *arg, const struct pk_sealed *sealed)
 
 void pk_spool_sync(struct pk_spool *spool, int64_t mono_ms, bool force)
 {
+    int fd = -1;
     pthread_mutex_lock(&spool->mutex);
     if (spool->is_dirty && spool->active >= 0 &&
         (force || mono_ms - spool->synced_ms >= PK_SPOOL_SYNC_MS)) {
-        (void)fdatasync(spool->active);
-        spool->is_dirty = false;
+        fd = fcntl(spool->active, F_DUPFD_CLOEXEC, 0);
+        spool->is_dirty = fd < 0;
         spool->synced_ms = mono_ms;
     }
     pthread_mutex_unlock(&spool->mutex);
+    if (fd >= 0) { /* a slow disk holds nobody up who appends */
+        (void)fdatasync(fd);
+        close(fd);
+    }
 }
 
 uint64_t pk_spool_lost_rows(struct pk_spool *spool)
