@@ -1,6 +1,7 @@
 /* eval-run: one cell of a plan, to one JSON object on standard output.
  *
  *   eval-run PLAN list                       one line a cell: number, tab, the line of the plan
+ *   eval-run PLAN rules                      the ladder of levels, and the published level of each baseline
  *   eval-run PLAN NUMBER [--lists FOLDER] [--quick]
  *   eval-run PLAN NUMBER --packets FOLDER    the cell's first seed as one capture a site, and what the engine finds in it
  *
@@ -38,6 +39,7 @@ struct run {
     struct ev_baselines *baselines;
     struct ev_traffic traffic, later;
     struct ev_rows rows;
+    bool is_possible;  /* its words are there */
     uint32_t n_attack; /* transactions seen by the baselines */
 };
 
@@ -198,6 +200,11 @@ static void fork_seed(struct run *run, uint32_t seed)
 
 static void run_attack(struct run *run)
 {
+    if (!run->is_possible) {
+        print_line(run->cell->line);
+        (void)printf(",\"what\":\"%s\",\"runs\":[]}\n", run->cell->what);
+        return;
+    }
     for (uint32_t hour = FIRST_HOUR; hour < FIRST_HOUR + 24 * run->cell->age_days; hour++) {
         run_hour(run, hour, NULL);
     }
@@ -248,12 +255,13 @@ static bool prepare(struct run *run, const struct ev_cell *cell, const char *lis
             .loss = 0.01,
             .one_way = 0.05};
     }
-    if (!run->world ||
-        (cell->is_attack && !ev_lists_load(lists, &run->lists) && strcmp(cell->list, "made") != 0 &&
-            strcmp(cell->list, "alteration") != 0 && strchr("12", cell->what[1]))) {
-        (void)fprintf(stderr, "eval-run: this cell needs word lists (--lists): %s\n", cell->line);
+    if (!run->world) {
         return false;
     }
+    int kind = atoi(cell->what + 1);
+    bool needs_words = (kind <= 2 || kind >= 10) && strcmp(cell->list, "made") != 0 &&
+                       strcmp(cell->list, "alteration") != 0;
+    run->is_possible = !cell->is_attack || ev_lists_load(lists, &run->lists) || !needs_words;
     run->baselines =
         ev_baselines_new(run->world->start_us + (cell->is_attack ? FIRST_HOUR * EV_HOUR_US : 0));
     bool is_good = true;
@@ -284,6 +292,20 @@ static void shrink(struct ev_cell *cell)
     cell->hours = cell->hours > 12 ? 12 : cell->hours;
 }
 
+/* The ladder of levels, and each baseline's level as published. */
+static void print_rules(void)
+{
+    (void)printf("{\"levels\":[");
+    for (unsigned i = 0; i < EV_N_LEVELS; i++) {
+        (void)printf("%s%u", i ? "," : "", ev_levels[i]);
+    }
+    (void)printf("],\"published\":{");
+    for (unsigned rule = 0; rule < EV_N_RULES; rule++) {
+        (void)printf("%s\"%s\":%u", rule ? "," : "", ev_rule_names[rule], ev_rule_published[rule]);
+    }
+    (void)printf("}}\n");
+}
+
 int main(int argc, char **argv)
 {
     static struct run run;
@@ -292,7 +314,7 @@ int main(int argc, char **argv)
     bool is_quick = false;
     if (argc < 3 || !ev_plan_load(argv[1], &plan) || pk_hash_start()) {
         (void)fprintf(stderr,
-            "usage: eval-run PLAN list | eval-run PLAN NUMBER [--lists FOLDER] [--quick] [--packets FOLDER]\n");
+            "usage: eval-run PLAN list|rules | eval-run PLAN NUMBER [--lists FOLDER] [--quick] [--packets FOLDER]\n");
         return 64;
     }
     pk_hash_set_key((const uint8_t[16]){0}); /* the same tables every time */
@@ -300,6 +322,10 @@ int main(int argc, char **argv)
         is_quick = is_quick || strcmp(argv[i], "--quick") == 0;
         lists = strcmp(argv[i], "--lists") == 0 && i + 1 < argc ? argv[i + 1] : lists;
         packets = strcmp(argv[i], "--packets") == 0 && i + 1 < argc ? argv[i + 1] : packets;
+    }
+    if (strcmp(argv[2], "rules") == 0) {
+        print_rules();
+        return 0;
     }
     if (strcmp(argv[2], "list") == 0) {
         for (size_t i = 0; i < plan.n; i++) {

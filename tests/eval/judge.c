@@ -312,7 +312,7 @@ void ev_judge_print_benign(struct ev_judge *judge, FILE *out)
     struct pk_engine_stats stats;
     struct pk_bytes state;
     pk_engine_stats(judge->engine, &stats);
-    pk_bytes_init(&state, SIZE_MAX);
+    pk_bytes_init(&state, (size_t)1 << 32);
     pk_err err = pk_engine_save(judge->engine, &state);
     (void)fprintf(out,
         "{\"budget\":%g,\"rows\":%llu,\"trials\":%llu,\"cpu_s\":%.2f,\"actors\":%zu,\"contacts\":%zu,\"evicted_actors\":%llu,"

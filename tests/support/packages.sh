@@ -14,6 +14,7 @@ packages_test=(
     python3 python3-pytest python3-zmq python3-msgpack python3-psycopg python3-dnspython
     knot knot-module-dnstap knot-dnsutils bind9 nsd unbound dnsdist openssl zstd
 )
+packages_eval=(python3-matplotlib) # pictures of tests/run --long eval
 
 # packages_need PACKAGE...: installs those that are missing; says what to type when it may not.
 packages_need() {
