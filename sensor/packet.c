@@ -116,16 +116,35 @@ static enum pk_disposition dissect_tcp(struct pk_dissector *d)
     return PK_PACKET_TCP;
 }
 
-/* An error message quotes the packet it complains of (RFC 792, RFC 4443): DNS in it was seen already, or came from elsewhere, and is only counted. */
+/* Hands over whose message could not be delivered: the reader stands behind the quoted ports. */
+static void take_quote(
+    struct pk_dissector *d, const uint8_t *quoted_ip, bool is_v6, uint16_t sport, uint16_t dport)
+{
+    struct pk_packet *out = d->out;
+    pk_reader_skip(&d->in, 4);
+    out->quoted_id = pk_reader_be16(&d->in);
+    out->has_quoted_query = d->in.err == PK_OK;
+    if (out->has_quoted_query) {
+        out->src = is_v6 ? pk_addr_v6(quoted_ip + 8) : pk_addr_v4(quoted_ip + 12);
+        out->dst = is_v6 ? pk_addr_v6(quoted_ip + 24) : pk_addr_v4(quoted_ip + 16);
+        out->sport = sport;
+        out->dport = dport;
+    }
+}
+
+/* An error message quotes the packet it complains of (RFC 792, RFC 4443): DNS in it was seen already, or came from elsewhere, and is only counted. A query that is
+ * said to be undeliverable ends (pk_pairing_unreachable). */
 static enum pk_disposition dissect_icmp(struct pk_dissector *d, bool is_v6)
 {
     uint8_t type = pk_reader_u8(&d->in);
+    uint8_t code = pk_reader_u8(&d->in);
     bool is_error = is_v6 ? type >= 1 && type <= 4
                           : type == 3 || type == 4 || type == 5 || type == 11 || type == 12;
     if (!is_error) {
         return PK_PACKET_NOT_DNS;
     }
-    pk_reader_skip(&d->in, 7);
+    pk_reader_skip(&d->in, 6);
+    const uint8_t *quoted_ip = d->in.data + d->in.pos;
     struct pk_reader peek = d->in;
     size_t header = is_v6 ? 40 : (pk_reader_u8(&peek) & 0xfu) * 4u;
     peek = d->in;
@@ -135,6 +154,11 @@ static enum pk_disposition dissect_icmp(struct pk_dissector *d, bool is_v6)
     uint16_t sport = pk_reader_be16(&d->in), dport = pk_reader_be16(&d->in);
     bool is_quote = (protocol == PK_IPPROTO_UDP || protocol == PK_IPPROTO_TCP) &&
                     peek.err == PK_OK && d->in.err == PK_OK && is_dns(d->ports, sport, dport);
+    d->out->has_quoted_query = false;
+    bool is_undelivered = is_v6 ? type == 1 : type == 3 && code != 4 /* too big: sent again */;
+    if (is_quote && is_undelivered && protocol == PK_IPPROTO_UDP) {
+        take_quote(d, quoted_ip, is_v6, sport, dport);
+    }
     return is_quote ? PK_PACKET_ICMP_QUOTE : PK_PACKET_NOT_DNS;
 }
 

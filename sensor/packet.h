@@ -45,6 +45,9 @@ struct pk_packet {
     const uint8_t *payload;
     size_t payload_len;
     struct pk_fragment fragment;
+    bool
+        has_quoted_query; /* of ICMP_QUOTE: addresses and ports are those of a UDP packet that was not delivered, and ... */
+    uint16_t quoted_id; /* ... this is the id of its message */
     struct pk_via via;
 };
 

@@ -260,6 +260,11 @@ static void take_packet(
     } else if (disposition == PK_PACKET_TCP) {
         pk_reasm_segment(
             pipeline->reasm, packet, pipeline->ts_us, stats->packets + stats->dnstap.frames);
+    } else if (disposition == PK_PACKET_ICMP_QUOTE && packet->has_quoted_query) {
+        const struct pk_leg quoted = {
+            .src = packet->src, .dst = packet->dst, .sport = packet->sport, .dport = packet->dport};
+        (void)pk_pairing_unreachable(
+            pipeline->pairing, &quoted, PK_TRANSPORT_UDP, packet->quoted_id, pipeline->ts_us);
     } else if (disposition == PK_PACKET_NOT_DNS && packet->sport != 0) {
         pk_encrypted_note(&pipeline->encrypted, packet, pipeline->ts_us, stats);
     }

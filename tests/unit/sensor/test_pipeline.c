@@ -196,6 +196,39 @@ static void a_question_asked_again_after_its_answer_is_no_copy(void **state)
     fixture_free(f);
 }
 
+/* Port unreachable, from the server's host: the query ends there and then; quoted with more than our query (another id), it does not. */
+static void an_icmp_error_ends_its_query(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        struct fixture *f = fixture_new(PK_OUTPUT_TRANSACTIONS);
+        uint8_t wire[512], query[PK_BUILD_MAX], data[PK_BUILD_MAX] = {0};
+        bool is_v6 = i & 1, is_ours = i < 2;
+        const struct pk_build_flow flow = {
+            .link = PK_BUILD_RAW, .src = 1, .dst = 53, .sport = 4000, .dport = 53, .is_v6 = is_v6};
+        size_t len = pk_build_query(wire, 7, "www.example.com.", 1), header = is_v6 ? 40 : 20;
+        give(f, &flow, wire, len, 0);
+        wire[1] = is_ours ? 7 : 8;
+        size_t quoted = pk_build_packet(query, &flow, wire, len);
+        memcpy(data, query, header);
+        data[is_v6 ? 5 : 3] = (uint8_t)(8 + quoted + (is_v6 ? 0 : header));
+        data[is_v6 ? 6 : 9] = is_v6 ? 58 : 1;
+        data[header] = is_v6 ? 1 : 3;
+        data[header + 1] = is_v6 ? 4 : 3;
+        memcpy(data + header + 8, query, quoted);
+        const struct pk_raw_packet raw = {.ts_us = f->ts_us,
+            .data = data,
+            .caplen = header + 8 + quoted,
+            .wire_len = header + 8 + quoted};
+        pk_pipeline_packet(f->pipeline, PK_BUILD_RAW, &raw);
+        assert_int_equal(f->stats.dispositions[PK_PACKET_ICMP_QUOTE], 1);
+        assert_int_equal(f->stats.unreachable, is_ours);
+        assert_int_equal(f->stats.open_now, !is_ours);
+        finish(f);
+        fixture_free(f);
+    }
+}
+
 static void copies_are_listed_among_the_messages(void **state)
 {
     (void)state;
@@ -286,6 +319,7 @@ int main(void)
         cmocka_unit_test(an_exchange_is_two_messages_one_transaction_one_rrset),
         cmocka_unit_test(every_leg_of_a_container_host_is_one_transaction_of_the_pod),
         cmocka_unit_test(a_question_asked_again_after_its_answer_is_no_copy),
+        cmocka_unit_test(an_icmp_error_ends_its_query),
         cmocka_unit_test(copies_are_listed_among_the_messages),
         cmocka_unit_test(messages_cut_by_the_capture_are_shown_as_far_as_they_go),
         cmocka_unit_test(messages_of_other_opcodes_are_shown_but_not_paired),
