@@ -32,7 +32,6 @@ enum {
     RETRY_FIRST_MS = 200,
     RETRY_MAX_MS = 10000,
     START_WAIT_MS = 15000,
-    MAX_SENSORS = 20000,
 };
 
 /* A batch on its way to the commit. */
@@ -41,12 +40,6 @@ struct pending {
     struct pk_batch *batch; /* owned; NULL: refused by the child, for the quarantine */
     uint8_t *body;          /* owned; only when batch is NULL */
     int64_t received_us;
-};
-
-/* How far a sensor's present epoch is durable without a gap, for the ACK. */
-struct progress {
-    uint32_t sensor;
-    uint64_t epoch, upto;
 };
 
 struct pk_pipeline {
@@ -59,34 +52,11 @@ struct pk_pipeline {
     struct pending queue[MAX_QUEUE]; /* first in, first out; compacted after each commit */
     size_t n_queue;
     size_t queue_bytes;
-    struct progress *progress; /* by map */
-    size_t n_progress;
-    struct pk_map progress_by_sensor;
     int64_t retry_at_ms; /* nothing touches the store before */
     int64_t retry_ms;
     int64_t next_control_ms, next_state_ms, next_child_ms;
     struct pk_pipeline_counters counters;
 };
-
-static bool is_sensor(const void *entries, uint32_t entry, const void *key)
-{
-    return ((const struct progress *)entries)[entry].sensor == *(const uint32_t *)key;
-}
-
-static struct progress *progress_of(struct pk_pipeline *pipeline, uint32_t sensor)
-{
-    uint64_t hash = pk_hash(&sensor, sizeof sensor);
-    uint32_t entry = pk_map_find(&pipeline->progress_by_sensor, hash, pipeline->progress, &sensor);
-    if (entry == PK_MAP_NONE) {
-        if (pipeline->n_progress == MAX_SENSORS ||
-            !pk_map_add(&pipeline->progress_by_sensor, hash, (uint32_t)pipeline->n_progress)) {
-            return NULL;
-        }
-        entry = (uint32_t)pipeline->n_progress++;
-        pipeline->progress[entry] = (struct progress){.sensor = sensor};
-    }
-    return &pipeline->progress[entry];
-}
 
 /* --- trouble with the store --- */
 
@@ -218,23 +188,11 @@ static void pending_done(struct pending *pending)
 static void answer(struct pk_pipeline *pipeline, const struct pending *pending, uint16_t error)
 {
     const struct pk_frame_batch *frame = &pending->head.frame;
-    struct progress *progress = progress_of(pipeline, pending->head.sensor);
-    uint64_t upto = 0;
-    if (progress) {
-        if (progress->epoch != frame->epoch) {
-            *progress = (struct progress){.sensor = progress->sensor, .epoch = frame->epoch};
-        }
-        if (frame->seq == progress->upto + 1) {
-            progress->upto++;
-        }
-        upto = progress->upto;
-    }
     struct pk_link_done done = {
         .sensor = pending->head.sensor,
         .session = pending->head.session,
         .epoch = frame->epoch,
         .seq = frame->seq,
-        .upto = upto,
         .body_len = frame->raw_len, /* what the child has taken from the credit */
         .error = error,
     };
@@ -418,20 +376,17 @@ static void on_hello(struct pk_pipeline *pipeline, const uint8_t *data, size_t l
     }
     memcpy(&hello, data, sizeof hello);
     const struct pk_store_sensor *sensor = pk_registry_sensor(&pipeline->registry, hello.sensor);
-    struct progress *progress = progress_of(pipeline, hello.sensor);
-    if (!sensor || !progress || !store_ready(pipeline)) {
+    if (!sensor || !store_ready(pipeline)) {
         return; /* no WELCOME: the sensor asks again */
     }
     struct pk_link_resume resume = {
         .sensor = hello.sensor, .session = hello.session, .epoch = hello.body.spool_epoch};
-    pk_err err = pk_store_resume_point(
+    pk_err err = pk_store_newest_seq(
         pipeline->store, sensor->tenant, sensor->sensor, resume.epoch, &resume.seq);
     if (err != PK_OK) {
-        store_failed(pipeline, "read resume point");
+        store_failed(pipeline, "read newest sequence");
         return;
     }
-    *progress =
-        (struct progress){.sensor = hello.sensor, .epoch = resume.epoch, .upto = resume.seq};
     (void)pk_link_send(&pipeline->ingest.link, PK_LINK_RESUME, &resume, sizeof resume, NULL, 0);
     char name[128], address[128];
     hello.body.software[sizeof hello.body.software - 1] = '\0';
@@ -464,7 +419,8 @@ static void on_batch(struct pk_pipeline *pipeline, const uint8_t *data, size_t l
     if (!pending->batch) {
         pending->body = malloc(pending->head.frame.body_len);
         if (!pending->body) {
-            return; /* unanswered: it comes again */
+            answer(pipeline, pending, PK_FRAME_ERR_OVERLOADED);
+            return;
         }
         memcpy(pending->body, body, pending->head.frame.body_len);
     }
@@ -607,11 +563,8 @@ pk_err pk_pipeline_open(
     if (err != PK_OK) {
         goto fail;
     }
-    err = PK_ERR_NOMEM;
-    pipeline->progress = calloc(MAX_SENSORS, sizeof *pipeline->progress);
-    if (!pipeline->progress ||
-        pk_map_init(&pipeline->progress_by_sensor, MAX_SENSORS, is_sensor) != PK_OK ||
-        pk_detection_new(&pipeline->detection) != PK_OK) {
+    err = pk_detection_new(&pipeline->detection);
+    if (err != PK_OK) {
         goto fail;
     }
     doing = "connect to the database";
@@ -712,8 +665,6 @@ void pk_pipeline_close(struct pk_pipeline *pipeline)
     pk_registry_done(&pipeline->registry);
     pk_store_close(pipeline->store);
     pk_keypair_wipe(&pipeline->setup.server);
-    pk_map_done(&pipeline->progress_by_sensor);
-    free(pipeline->progress);
     free(pipeline);
 }
 

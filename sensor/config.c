@@ -188,14 +188,25 @@ static void read_aggregator(
     }
     const struct pk_conf_node *endpoints = pk_conf_get(file, aggregator, "endpoints");
     const struct pk_conf_node *key = pk_conf_get(file, aggregator, "server_key");
-    const char *text = NULL;
+    const char *text = NULL, *addresses[PK_DELIVERY_MAX_ENDPOINTS];
+    uint8_t server_pubkey[PK_KEY_BYTES] = {0};
     pk_conf_need(file, aggregator, endpoints, "endpoints");
     pk_conf_need(file, aggregator, key, "server_key");
-    config->n_endpoints = read_texts(file, endpoints, config->endpoints, PK_UPLINK_MAX_ENDPOINTS);
     pk_conf_text(file, key, &text);
-    if (text && !pk_key_parse(text, config->server_pubkey)) {
+    if (text && !pk_key_parse(text, server_pubkey)) {
         pk_conf_fail(file, key,
             "must be the aggregator's public key, 40 characters of Z85 in quotes, as it logs at its start");
+    }
+    config->n_endpoints = read_texts(file, endpoints, addresses, PK_DELIVERY_MAX_ENDPOINTS);
+    for (size_t i = 0; i < config->n_endpoints; i++) {
+        struct pk_endpoint *endpoint = &config->endpoints[i];
+        if (!addresses[i] || strlen(addresses[i]) >= sizeof endpoint->address) {
+            pk_conf_fail(
+                file, endpoints, "an endpoint is text like tcp://host:7353, at most 127 bytes");
+            continue;
+        }
+        memcpy(endpoint->address, addresses[i], strlen(addresses[i]) + 1);
+        memcpy(endpoint->server_pubkey, server_pubkey, PK_KEY_BYTES);
     }
     pk_conf_finish_map(file, aggregator);
 }

@@ -33,9 +33,8 @@ struct pk_sensor_config {
     uint32_t window_ms;
     const char *spool_folder;
     uint64_t spool_max_bytes;
-    const char *endpoints[PK_UPLINK_MAX_ENDPOINTS];
+    struct pk_endpoint endpoints[PK_DELIVERY_MAX_ENDPOINTS];
     size_t n_endpoints;
-    uint8_t server_pubkey[PK_KEY_BYTES];
 };
 
 pk_err pk_sensor_config_load(

@@ -19,7 +19,9 @@ struct pk_psp_queue {
     struct pk_segment_header header;
     struct pk_segment_record *records; /* sequence 1 first */
     size_t n_records, cap_records;
-    uint64_t acked_seq;
+    uint64_t acked_seq; /* up to here all are acknowledged or refused */
+    bool *is_refused;   /* by record */
+    uint64_t n_refused;
 };
 
 static pk_err read_file(
@@ -113,6 +115,10 @@ pk_err pk_psp_queue_open(
     if (err == PK_OK) {
         err = index_records(queue, path, out_error);
     }
+    if (err == PK_OK && !(queue->is_refused = calloc(queue->n_records + 1, sizeof(bool)))) {
+        snprintf(out_error, PK_PSP_QUEUE_ERROR_SIZE, "%s: out of memory", path);
+        err = PK_ERR_NOMEM;
+    }
     if (err != PK_OK) {
         pk_psp_queue_close(queue);
         return err;
@@ -126,6 +132,7 @@ void pk_psp_queue_close(struct pk_psp_queue *queue)
     if (queue) {
         pk_bytes_done(&queue->data);
         free(queue->records);
+        free(queue->is_refused);
         free(queue);
     }
 }
@@ -136,31 +143,65 @@ static void queue_info(void *self, struct pk_queue_info *out_info)
     *out_info = (struct pk_queue_info){.epoch = queue->header.epoch,
         .oldest_seq = queue->acked_seq + 1,
         .newest_seq = queue->n_records,
+        .n_batches = queue->n_records - queue->acked_seq,
         .bytes = queue->data.len};
 }
 
-static bool queue_read(
-    void *self, uint64_t seq, struct pk_bytes *buffer, struct pk_segment_record *out_record)
+static bool queue_next(void *self, struct pk_queue_at after, struct pk_bytes *buffer,
+    struct pk_queue_at *out_at, struct pk_segment_record *out_record)
 {
     const struct pk_psp_queue *queue = self;
     (void)buffer; /* the file is in memory already */
-    if (seq < 1 || seq > queue->n_records) {
+    uint64_t seq = after.epoch == queue->header.epoch && after.seq > queue->acked_seq
+                       ? after.seq + 1
+                       : queue->acked_seq + 1;
+    if (seq > queue->n_records) {
         return false;
     }
+    *out_at = (struct pk_queue_at){.epoch = queue->header.epoch, .seq = seq};
     *out_record = queue->records[seq - 1];
     return true;
 }
 
-static void queue_ack(void *self, uint64_t upto)
+/* What was refused stands in nobody's way. */
+static void pass_refused(struct pk_psp_queue *queue)
+{
+    while (queue->acked_seq < queue->n_records && queue->is_refused[queue->acked_seq]) {
+        queue->acked_seq++;
+    }
+}
+
+static void queue_ack(void *self, uint64_t epoch, uint64_t upto)
 {
     struct pk_psp_queue *queue = self;
-    if (upto > queue->acked_seq && upto <= queue->n_records) {
+    if (epoch == queue->header.epoch && upto > queue->acked_seq && upto <= queue->n_records) {
         queue->acked_seq = upto;
+        pass_refused(queue);
     }
+}
+
+static void queue_refused(void *self, struct pk_queue_at at, enum pk_queue_refusal why)
+{
+    struct pk_psp_queue *queue = self;
+    (void)why; /* the file stays as it is, whoever keeps a copy */
+    if (at.seq >= 1 && at.seq <= queue->n_records && !queue->is_refused[at.seq - 1]) {
+        queue->is_refused[at.seq - 1] = true;
+        queue->n_refused++;
+        pass_refused(queue);
+    }
+}
+
+uint64_t pk_psp_queue_refused(const struct pk_psp_queue *queue)
+{
+    return queue->n_refused;
 }
 
 struct pk_queue pk_psp_queue(struct pk_psp_queue *queue)
 {
-    return (struct pk_queue){
-        .self = queue, .info = queue_info, .read = queue_read, .ack = queue_ack, .wake_fd = -1};
+    return (struct pk_queue){.self = queue,
+        .info = queue_info,
+        .next = queue_next,
+        .ack = queue_ack,
+        .refused = queue_refused,
+        .wake_fd = -1};
 }

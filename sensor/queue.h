@@ -1,4 +1,7 @@
-/* What the uplink ships from: batches numbered without gaps within an epoch, kept until they are acknowledged. The spool is one, a .psp file another. */
+/* What the uplink ships from: immutable, numbered batches, kept until they are acknowledged. The spool is one, a .psp file another.
+ *
+ * A batch is named by (epoch, seq). Within an epoch numbers grow but may have holes: what was shed to keep the bounds is told to the aggregator by a loss row
+ * (kind PK_BATCH_LOSS) that follows. A queue may hold batches of several epochs; it gives them out in one order, in which all of an epoch stand together. */
 #ifndef SENSOR_QUEUE_H
 #define SENSOR_QUEUE_H
 
@@ -9,20 +12,32 @@
 #include "picket/err.h"
 #include "picket/segment.h"
 
+struct pk_queue_at {
+    uint64_t epoch, seq; /* epoch 0: before everything */
+};
+
 struct pk_queue_info {
-    uint64_t epoch;
-    uint64_t oldest_seq, newest_seq; /* kept; oldest > newest: empty */
-    uint64_t bytes;
+    uint64_t epoch; /* of what is waiting first, or of the next batch when nothing is */
+    uint64_t oldest_seq, newest_seq; /* of that epoch; oldest > newest: nothing waits */
+    uint64_t n_batches, bytes;       /* waiting, of all epochs; n_batches 0: empty */
+};
+
+enum pk_queue_refusal {
+    PK_QUEUE_REFUSED_KEPT, /* the aggregator keeps the bytes in quarantine and counts the loss */
+    PK_QUEUE_REFUSED_LOST, /* nobody has it: the queue's owner counts it */
+    PK_QUEUE_REFUSED_CONFLICT, /* its number is taken by other content: a restored copy of this queue. Needs a number of a new epoch */
 };
 
 struct pk_queue {
     void *self;
     void (*info)(void *self, struct pk_queue_info *out_info);
-    /* The record with this sequence, its body copied into buffer. False when it is not there (shed, or not yet written). */
-    bool (*read)(
-        void *self, uint64_t seq, struct pk_bytes *buffer, struct pk_segment_record *out_record);
-    /* Everything up to seq is durable at the aggregator. */
-    void (*ack)(void *self, uint64_t upto);
+    /* The first unacknowledged batch after a place, its body copied into buffer (or borrowed until the next call). False when there is none. */
+    bool (*next)(void *self, struct pk_queue_at after, struct pk_bytes *buffer,
+        struct pk_queue_at *out_at, struct pk_segment_record *out_record);
+    /* Everything of the epoch up to seq is durable at the aggregator. */
+    void (*ack)(void *self, uint64_t epoch, uint64_t upto);
+    /* This one will never be accepted under its number. */
+    void (*refused)(void *self, struct pk_queue_at at, enum pk_queue_refusal why);
     int wake_fd; /* readable when something was added; -1: nothing ever is */
 };
 

@@ -27,10 +27,6 @@
 #include "uplink.h"
 #include "worker.h"
 
-enum {
-    ENDPOINT_SIZE = 256
-};
-
 struct daemon {
     struct pk_settings *settings; /* wanted by all workers */
     struct pk_settings *retired;  /* while a worker may still use them; NULL else */
@@ -42,7 +38,6 @@ struct daemon {
     struct pk_worker_hooks hooks;  /* of those */
     struct pk_spool *spool;
     struct pk_uplink_options uplink;
-    char endpoints[PK_UPLINK_MAX_ENDPOINTS][ENDPOINT_SIZE]; /* what uplink points to */
     char sensor[PK_MAX_WIRE_TEXT + 1];
     struct pk_queue queue;
     struct pk_uplink_counters uplink_counters;
@@ -85,12 +80,12 @@ static int fail(int status, const char *text)
 static void set_uplink(struct daemon *d)
 {
     const struct pk_sensor_config *config = &d->settings->config;
-    memcpy(d->uplink.server_pubkey, config->server_pubkey, PK_KEY_BYTES);
-    for (size_t i = 0; i < config->n_endpoints; i++) {
-        snprintf(d->endpoints[i], sizeof d->endpoints[i], "%s", config->endpoints[i]);
-        d->uplink.endpoints[i] = d->endpoints[i];
-    }
-    d->uplink.n_endpoints = config->n_endpoints;
+    struct pk_delivery_options *delivery = &d->uplink.delivery;
+    memcpy(delivery->endpoints, config->endpoints, sizeof config->endpoints);
+    delivery->n_endpoints = config->n_endpoints;
+    delivery->sensor = d->sensor;
+    delivery->vantage = (uint8_t)config->vantage;
+    delivery->privacy = d->has_client_key ? PK_PRIVACY_PSEUDONYMS : PK_PRIVACY_NO_CLIENTS;
 }
 
 /* Configuration, scope and keys: everything that must be right before anything is opened. */
@@ -113,7 +108,6 @@ static int load(struct daemon *d, const char *path)
         return fail(EX_NOPERM, key_error);
     }
     snprintf(d->sensor, sizeof d->sensor, "%s", config->name);
-    d->uplink.sensor = d->sensor;
     set_uplink(d);
     d->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     pk_privileges_hide_memory();
@@ -143,7 +137,7 @@ static int open_core(struct daemon *d)
         pk_warn("spool", "torn_bytes=%" PRIu64 " cut off the end of the last segment", torn_bytes);
     }
     d->queue = pk_spool_queue(d->spool);
-    d->uplink.is_durable = true;
+    d->uplink.delivery.is_durable = true;
     d->uplink.ends_when_empty = false;
     for (unsigned i = 0; i < d->n_workers; i++) {
         if (pk_worker_open_core(d->workers[i], d->has_client_key ? d->client_key : NULL,
@@ -308,7 +302,7 @@ static void endpoint_ports(const struct pk_sensor_config *config, struct pk_priv
 {
     rules->tcp_ports[rules->n_tcp_ports++] = 53;
     for (size_t i = 0; i < config->n_endpoints; i++) {
-        const char *colon = strrchr(config->endpoints[i], ':');
+        const char *colon = strrchr(config->endpoints[i].address, ':');
         unsigned long port = colon ? strtoul(colon + 1, NULL, 10) : 0;
         if (port > 0 && port <= UINT16_MAX) {
             rules->tcp_ports[rules->n_tcp_ports++] = (uint16_t)port;
@@ -589,10 +583,13 @@ int pk_run_ship(const char *config_path, const char *const *paths, size_t n)
                      ? EX_OK
                      : EX_OSERR;
         queue.info(queue.self, &info);
-        bool is_whole = info.oldest_seq > info.newest_seq;
-        pk_info("ship", "file=%s batches=%" PRIu64 " acknowledged=%" PRIu64, paths[i],
-            info.newest_seq, info.oldest_seq - 1);
-        status = status == EX_OK && !is_whole ? EX_TEMPFAIL : status;
+        uint64_t refused = pk_psp_queue_refused(file);
+        pk_info("ship", "file=%s batches=%" PRIu64 " accepted=%" PRIu64 " refused=%" PRIu64,
+            paths[i], info.newest_seq, info.oldest_seq - 1 - refused, refused);
+        status = status != EX_OK      ? status
+                 : info.n_batches > 0 ? EX_TEMPFAIL
+                 : refused > 0        ? EX_DATAERR
+                                      : EX_OK;
         pk_psp_queue_close(file);
     }
     close_daemon(&d);

@@ -108,8 +108,11 @@ bool pk_settings_need_restart(const struct pk_settings *now, const struct pk_set
 
 bool pk_settings_same_uplink(const struct pk_settings *a, const struct pk_settings *b)
 {
-    return same_list(a->config.endpoints, a->config.n_endpoints, b->config.endpoints,
-               b->config.n_endpoints) &&
-           memcmp(a->config.server_pubkey, b->config.server_pubkey,
-               sizeof a->config.server_pubkey) == 0;
+    bool is_same = a->config.n_endpoints == b->config.n_endpoints;
+    for (size_t i = 0; is_same && i < a->config.n_endpoints; i++) {
+        const struct pk_endpoint *x = &a->config.endpoints[i], *y = &b->config.endpoints[i];
+        is_same = strcmp(x->address, y->address) == 0 &&
+                  memcmp(x->server_pubkey, y->server_pubkey, PK_KEY_BYTES) == 0;
+    }
+    return is_same;
 }

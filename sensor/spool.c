@@ -385,15 +385,22 @@ uint64_t pk_spool_lost_rows(struct pk_spool *spool)
 
 /* --- reading --- */
 
+static uint64_t oldest_of(const struct pk_spool *spool)
+{
+    uint64_t oldest = spool->n_files ? spool->files[0].first_seq : spool->next_seq;
+    return oldest > spool->acked_seq + 1 ? oldest : spool->acked_seq + 1;
+}
+
 static void queue_info(void *self, struct pk_queue_info *out_info)
 {
     struct pk_spool *spool = self;
     pthread_mutex_lock(&spool->mutex);
-    uint64_t oldest = spool->n_files ? spool->files[0].first_seq : spool->next_seq;
+    uint64_t oldest = oldest_of(spool);
     *out_info = (struct pk_queue_info){
         .epoch = spool->epoch,
-        .oldest_seq = oldest > spool->acked_seq + 1 ? oldest : spool->acked_seq + 1,
+        .oldest_seq = oldest,
         .newest_seq = spool->next_seq - 1,
+        .n_batches = spool->next_seq - oldest,
         .bytes = spool->bytes,
     };
     pthread_mutex_unlock(&spool->mutex);
@@ -443,26 +450,34 @@ static bool read_here(
     return true;
 }
 
-static bool queue_read(
-    void *self, uint64_t seq, struct pk_bytes *buffer, struct pk_segment_record *out_record)
+static bool queue_next(void *self, struct pk_queue_at after, struct pk_bytes *buffer,
+    struct pk_queue_at *out_at, struct pk_segment_record *out_record)
 {
     struct pk_spool *spool = self;
     bool is_found = false;
     pthread_mutex_lock(&spool->mutex);
-    if (seek_file(spool, seq)) {
+    uint64_t seq = oldest_of(spool);
+    if (after.epoch == spool->epoch && after.seq >= seq) {
+        seq = after.seq + 1;
+    }
+    if (seq < spool->next_seq && seek_file(spool, seq)) {
         do {
             is_found = read_here(spool, buffer, out_record);
         } while (is_found && out_record->seq < seq);
     }
     pthread_mutex_unlock(&spool->mutex);
-    return is_found && out_record->seq == seq;
+    if (!is_found || out_record->seq != seq) {
+        return false;
+    }
+    *out_at = (struct pk_queue_at){.epoch = spool->epoch, .seq = seq};
+    return true;
 }
 
-static void queue_ack(void *self, uint64_t upto)
+static void queue_ack(void *self, uint64_t epoch, uint64_t upto)
 {
     struct pk_spool *spool = self;
     pthread_mutex_lock(&spool->mutex);
-    if (upto > spool->acked_seq && upto < spool->next_seq) {
+    if (epoch == spool->epoch && upto > spool->acked_seq && upto < spool->next_seq) {
         spool->acked_seq = upto;
         bool has_dropped = false;
         while (spool->n_files > 0 && spool->files[0].last_seq <= upto &&
@@ -477,11 +492,21 @@ static void queue_ack(void *self, uint64_t upto)
     pthread_mutex_unlock(&spool->mutex);
 }
 
+static void queue_refused(void *self, struct pk_queue_at at, enum pk_queue_refusal why)
+{
+    struct pk_spool *spool = self;
+    (void)why;
+    if (at.seq == spool->acked_seq + 1) {
+        queue_ack(self, at.epoch, at.seq);
+    }
+}
+
 struct pk_queue pk_spool_queue(struct pk_spool *spool)
 {
     return (struct pk_queue){.self = spool,
         .info = queue_info,
-        .read = queue_read,
+        .next = queue_next,
         .ack = queue_ack,
+        .refused = queue_refused,
         .wake_fd = spool->wake};
 }

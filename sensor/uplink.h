@@ -1,5 +1,4 @@
-/* The way to the aggregator: one DEALER over CURVE, one endpoint at a time, batches sent in order within the credit granted, kept until acknowledged
- * (docs/PROTOCOL.md s4). The only module here that knows ZeroMQ. */
+/* The way to the aggregator: one DEALER over CURVE, one endpoint at a time. What is said on it, and when, is decided in delivery.h; this is the edge that holds the socket. */
 #ifndef SENSOR_UPLINK_H
 #define SENSOR_UPLINK_H
 
@@ -8,25 +7,18 @@
 #include "picket/err.h"
 #include "picket/key.h"
 
-#include "queue.h"
-
-enum {
-    PK_UPLINK_MAX_ENDPOINTS = 8
-};
+#include "delivery.h"
 
 struct pk_uplink_options {
-    const char *endpoints[PK_UPLINK_MAX_ENDPOINTS]; /* in order of preference; borrowed */
-    size_t n_endpoints;
-    uint8_t server_pubkey[PK_KEY_BYTES];
+    struct pk_delivery_options delivery; /* boot_id is filled here */
     struct pk_keypair keys;
-    const char *sensor;   /* name, for people */
-    bool is_durable;      /* the queue survives a restart */
     bool ends_when_empty; /* return when everything is acknowledged */
 };
 
 /* Written by the uplink's thread, read by others. */
 struct pk_uplink_counters {
-    atomic_uint_fast64_t sent, resent, acked, refused_rows, reconnects;
+    atomic_uint_fast64_t sent, resent, acked, refused, reconnects;
+    atomic_int_fast64_t clock_offset_us;
     atomic_bool is_connected;
 };
 

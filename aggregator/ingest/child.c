@@ -165,24 +165,23 @@ static void child_close(struct child *child)
 
 /* --- to the sensors --- */
 
-static void send_frame(struct child *child, const struct pk_session *session,
+/* False: the peer is gone or does not read, and the frame is lost. */
+static bool send_frame(struct child *child, const struct pk_session *session,
     const struct pk_frame *frame, const struct pk_bytes *body)
 {
     struct pk_bytes header;
     pk_bytes_init(&header, PK_MAX_HEADER_BYTES);
-    if (pk_frame_encode(frame, &header) == PK_OK &&
-        zmq_send(child->router, session->routing, PK_ROUTING_ID_BYTES,
-            ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0 &&
-        zmq_send(child->router, header.data, header.len, (body ? ZMQ_SNDMORE : 0) | ZMQ_DONTWAIT) >=
-            0 &&
-        body) {
-        (void)zmq_send(child->router, body->data, body->len, ZMQ_DONTWAIT);
-    }
-    /* A peer that is gone or does not read loses the frame: it will resend and be answered again. */
+    bool is_sent = pk_frame_encode(frame, &header) == PK_OK &&
+                   zmq_send(child->router, session->routing, PK_ROUTING_ID_BYTES,
+                       ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0 &&
+                   zmq_send(child->router, header.data, header.len,
+                       (body ? ZMQ_SNDMORE : 0) | ZMQ_DONTWAIT) >= 0 &&
+                   (!body || zmq_send(child->router, body->data, body->len, ZMQ_DONTWAIT) >= 0);
     pk_bytes_done(&header);
+    return is_sent;
 }
 
-static void send_error(struct child *child, const struct pk_session *session,
+static bool send_error(struct child *child, const struct pk_session *session,
     enum pk_frame_error code, const struct pk_frame_batch *batch, const char *text)
 {
     struct pk_frame frame = {
@@ -195,8 +194,9 @@ static void send_error(struct child *child, const struct pk_session *session,
     struct pk_bytes body;
     pk_bytes_init(&body, PK_MAX_WIRE_TEXT);
     pk_bytes_put(&body, text, strnlen(text, PK_MAX_WIRE_TEXT));
-    send_frame(child, session, &frame, body.len ? &body : NULL);
+    bool is_sent = send_frame(child, session, &frame, body.len ? &body : NULL);
     pk_bytes_done(&body);
+    return is_sent;
 }
 
 static void send_welcome(
@@ -327,6 +327,17 @@ static enum pk_frame_error check_batch(struct child *child, const struct pk_fram
     return (enum pk_frame_error)0;
 }
 
+/* A batch that is not taken. An ACK covers everything sent before it in its session (docs/PROTOCOL.md s6), so a sensor that might not have
+ * heard of a refusal, or that is to send the batch again, must begin a new session: the old one ends here. */
+static void refuse_batch(struct child *child, struct pk_session *session, enum pk_frame_error code,
+    const struct pk_frame_batch *batch, const char *text)
+{
+    bool is_final = code != PK_FRAME_ERR_CREDIT && code != PK_FRAME_ERR_OVERLOADED;
+    if (!send_error(child, session, code, batch, text) || !is_final) {
+        pk_sessions_close(&child->sessions, session);
+    }
+}
+
 static void on_batch(struct child *child, struct pk_session *session, const struct pk_frame *frame,
     struct incoming *in)
 {
@@ -337,20 +348,19 @@ static void on_batch(struct child *child, struct pk_session *session, const stru
     uint32_t raw_len = frame->u.batch.raw_len;
     if (len == 0 || len > PK_MAX_BODY_BYTES || raw_len > PK_MAX_BODY_BYTES) {
         child->stats.refused_frames++;
-        send_error(child, session, PK_FRAME_ERR_TOO_LARGE, &frame->u.batch,
+        refuse_batch(child, session, PK_FRAME_ERR_TOO_LARGE, &frame->u.batch,
             "no body, or beyond the limit of WELCOME");
         return;
     }
     if (!session->is_resumed || !pk_session_take(&child->sessions, session, raw_len)) {
         child->stats.refused_credit++;
-        send_error(
+        refuse_batch(
             child, session, PK_FRAME_ERR_CREDIT, &frame->u.batch, "beyond the credit granted");
         return;
     }
     enum pk_frame_error code = check_batch(child, &frame->u.batch, body, len, batch.reason);
     if (code == PK_FRAME_ERR_OVERLOADED) {
-        pk_session_give_back(&child->sessions, session, raw_len);
-        send_error(child, session, code, &frame->u.batch, "out of memory, send again");
+        refuse_batch(child, session, code, &frame->u.batch, "out of memory, send again");
         return;
     }
     child->stats.batches++;
@@ -363,8 +373,7 @@ static void on_batch(struct child *child, struct pk_session *session, const stru
     child->stats.refused_batches += code != 0;
     enum pk_link_type type = code ? PK_LINK_REFUSED : PK_LINK_BATCH;
     if (pk_link_send(&child->link, type, &batch, sizeof batch, body, len) != PK_OK) {
-        pk_session_give_back(&child->sessions, session, raw_len);
-        send_error(child, session, PK_FRAME_ERR_OVERLOADED, &frame->u.batch,
+        refuse_batch(child, session, PK_FRAME_ERR_OVERLOADED, &frame->u.batch,
             "the core does not keep up, send again");
     }
 }
@@ -493,7 +502,7 @@ static void on_done(struct child *child, const struct pk_link_done *done)
     pk_session_give_back(&child->sessions, session, done->body_len);
     if (done->error) {
         struct pk_frame_batch batch = {.epoch = done->epoch, .seq = done->seq};
-        send_error(child, session, (enum pk_frame_error)done->error, &batch,
+        refuse_batch(child, session, (enum pk_frame_error)done->error, &batch,
             pk_frame_error_str((enum pk_frame_error)done->error));
         return;
     }
@@ -503,15 +512,12 @@ static void on_done(struct child *child, const struct pk_link_done *done)
         .u.ack =
             {
                 .epoch = done->epoch,
-                .upto = done->upto,
+                .upto =
+                    done->seq, /* the core answers in the order it got them, a session's batches in the order sent */
                 .credit_batches = PK_CREDIT_BATCHES,
                 .credit_bytes = pk_session_credit_bytes(&child->sessions),
             },
     };
-    if (done->seq > done->upto) {
-        ack.u.ack.n_ranges = 1;
-        ack.u.ack.ranges[0].from = ack.u.ack.ranges[0].to = done->seq;
-    }
     send_frame(child, session, &ack, NULL);
 }
 

@@ -66,7 +66,6 @@ struct pk_link_batch {
 struct pk_link_done {
     uint32_t sensor;
     uint64_t session, epoch, seq;
-    uint64_t upto;     /* all of the epoch up to here is durable */
     uint32_t body_len; /* returns as credit */
     uint16_t error;    /* 0: durable, else enum pk_frame_error */
     bool is_fatal;

@@ -16,7 +16,8 @@
 enum {
     MAX_FUTURE_DAYS = 2,
     MAX_PAST_DAYS = 3700,
-    KEEP_MARKS = 4096,
+    KEEP_MARKS =
+        4096, /* of an epoch at least; up to twice as many are there before the older ones go */
     MAX_QUARANTINE = 1 << 20
 };
 
@@ -90,7 +91,7 @@ static pk_err put_mark(
     pk_err err = pg_query(store, "mark batch",
         "insert into ingest_mark (tenant_id, sensor_id, epoch, seq, digest, kind, row_count, received_us, ingest_seq)"
         " select $1::int, $2::int, $3::bigint, $4::bigint, $5, $6::smallint, $7::int, $8::bigint, 0"
-        " where not exists (select from ingest_epoch where tenant_id = $1::int and sensor_id = $2::int and epoch = $3::bigint and contiguous_seq >= $4::bigint)"
+        " where not exists (select from ingest_epoch where tenant_id = $1::int and sensor_id = $2::int and epoch = $3::bigint and forgotten_seq >= $4::bigint)"
         " on conflict do nothing returning 1",
         &params, true, &result);
     bool is_new = err == PK_OK && PQntuples(result) == 1;
@@ -108,10 +109,10 @@ static pk_err put_mark(
         "select digest from ingest_mark where tenant_id = $1::int and sensor_id = $2::int and epoch = $3::bigint and seq = $4::bigint",
         &key, true, &result);
     if (err == PK_OK) {
-        /* A mark so old that it was pruned counts as a duplicate: its digest is gone, its sequence is durable. */
+        /* A mark so old that it is forgotten: nobody resends from so far back, see migrations/0002. */
         struct pk_slice digest =
             PQntuples(result) == 1 ? get_bytes(result, 0, 0) : (struct pk_slice){0};
-        bool is_same = digest.len != sizeof frame->digest ||
+        bool is_same = digest.len == sizeof frame->digest &&
                        memcmp(digest.data, frame->digest, digest.len) == 0;
         *out_result = is_same ? PK_STORE_DUPLICATE : PK_STORE_CONFLICT;
     }
@@ -119,50 +120,42 @@ static pk_err put_mark(
     return err;
 }
 
-/* Moves the contiguous mark over what is durable now, and forgets marks far behind it. */
-static pk_err advance_epoch(
-    struct pk_store *store, struct pk_tenant_id tenant, struct pk_sensor_id sensor, uint64_t epoch)
+/* Notes the greatest number of an epoch, and forgets marks far behind it. */
+static pk_err advance_epoch(struct pk_store *store, struct pk_tenant_id tenant,
+    struct pk_sensor_id sensor, uint64_t epoch, uint64_t seq)
 {
     struct params params = {0};
     PGresult *result;
     param_int(&params, tenant.v);
     param_int(&params, sensor.v);
     param_int(&params, (int64_t)epoch);
-    pk_err err = pg_exec(store, "open epoch",
-        "insert into ingest_epoch (tenant_id, sensor_id, epoch, contiguous_seq) values ($1::int, $2::int, $3::bigint, 0) on conflict do nothing",
-        &params);
-    if (err != PK_OK) {
-        return err;
-    }
-    err = pg_query(store, "read marks",
-        "select m.seq, e.contiguous_seq from ingest_epoch e join ingest_mark m using (tenant_id, sensor_id, epoch)"
-        " where e.tenant_id = $1::int and e.sensor_id = $2::int and e.epoch = $3::bigint and m.seq > e.contiguous_seq order by 1",
+    param_int(&params, (int64_t)seq);
+    pk_err err = pg_query(store, "advance epoch",
+        "insert into ingest_epoch as e (tenant_id, sensor_id, epoch, newest_seq) values ($1::int, $2::int, $3::bigint, $4::bigint)"
+        " on conflict (tenant_id, sensor_id, epoch) do update set newest_seq = greatest(e.newest_seq, excluded.newest_seq)"
+        " returning newest_seq, forgotten_seq",
         &params, true, &result);
     if (err != PK_OK) {
         return err;
     }
-    int64_t contiguous = PQntuples(result) > 0 ? get_int(result, 0, 1) : -1;
-    for (int i = 0; i < PQntuples(result) && get_int(result, i, 0) == contiguous + 1; i++) {
-        contiguous++;
-    }
+    int64_t newest = get_int(result, 0, 0), forgotten = get_int(result, 0, 1);
     PQclear(result);
-    if (contiguous <= 0) {
+    if (newest - forgotten < 2 * KEEP_MARKS) {
         return PK_OK;
     }
-    param_int(&params, contiguous);
-    err = pg_exec(store, "advance epoch",
-        "update ingest_epoch set contiguous_seq = $4::bigint where tenant_id = $1::int and sensor_id = $2::int and epoch = $3::bigint"
-        " and contiguous_seq < $4::bigint",
-        &params);
-    if (err == PK_OK && contiguous % 512 == 0) {
-        param_int(&params, contiguous - KEEP_MARKS);
-        params.n--; /* $4 becomes the new bound */
-        params.values[3] = params.values[4];
-        err = pg_exec(store, "prune marks",
-            "delete from ingest_mark where tenant_id = $1::int and sensor_id = $2::int and epoch = $3::bigint and seq <= $4::bigint",
-            &params);
-    }
-    return err;
+    struct params prune = {0};
+    param_int(&prune, tenant.v);
+    param_int(&prune, sensor.v);
+    param_int(&prune, (int64_t)epoch);
+    param_int(&prune, newest - KEEP_MARKS);
+    err = pg_exec(store, "move the bound of marks",
+        "update ingest_epoch set forgotten_seq = $4::bigint where tenant_id = $1::int and sensor_id = $2::int and epoch = $3::bigint",
+        &prune);
+    return err != PK_OK
+               ? err
+               : pg_exec(store, "forget marks",
+                     "delete from ingest_mark where tenant_id = $1::int and sensor_id = $2::int and epoch = $3::bigint and seq <= $4::bigint",
+                     &prune);
 }
 
 /* --- rows --- */
@@ -501,8 +494,8 @@ static pk_err commit_all(struct pk_store *store, const struct pk_store_batch *ba
         bool is_last = i + 1 == n || batches[i + 1].sensor.v != batches[i].sensor.v ||
                        batches[i + 1].frame->epoch != batches[i].frame->epoch;
         if (is_last) {
-            err =
-                advance_epoch(store, batches[i].tenant, batches[i].sensor, batches[i].frame->epoch);
+            err = advance_epoch(store, batches[i].tenant, batches[i].sensor,
+                batches[i].frame->epoch, batches[i].frame->seq);
         }
     }
     return err;
@@ -554,12 +547,12 @@ pk_err pk_store_quarantine(struct pk_store *store, struct pk_tenant_id tenant,
             &params);
     }
     if (err == PK_OK) {
-        err = advance_epoch(store, tenant, sensor, frame->epoch);
+        err = advance_epoch(store, tenant, sensor, frame->epoch, frame->seq);
     }
     return pg_end(store, err);
 }
 
-pk_err pk_store_resume_point(struct pk_store *store, struct pk_tenant_id tenant,
+pk_err pk_store_newest_seq(struct pk_store *store, struct pk_tenant_id tenant,
     struct pk_sensor_id sensor, uint64_t epoch, uint64_t *out_seq)
 {
     PGresult *result;
@@ -567,8 +560,8 @@ pk_err pk_store_resume_point(struct pk_store *store, struct pk_tenant_id tenant,
     param_int(&params, tenant.v);
     param_int(&params, sensor.v);
     param_int(&params, (int64_t)(epoch & INT64_MAX));
-    pk_err err = pg_query(store, "read resume point",
-        "select contiguous_seq from ingest_epoch where tenant_id = $1::int and sensor_id = $2::int and epoch = $3::bigint",
+    pk_err err = pg_query(store, "read newest sequence",
+        "select newest_seq from ingest_epoch where tenant_id = $1::int and sensor_id = $2::int and epoch = $3::bigint",
         &params, true, &result);
     if (err == PK_OK) {
         *out_seq = PQntuples(result) == 1 ? (uint64_t)get_int(result, 0, 0) : 0;

@@ -117,8 +117,8 @@ pk_err pk_store_commit(struct pk_store *store, const struct pk_store_batch *batc
 pk_err pk_store_quarantine(struct pk_store *store, struct pk_tenant_id tenant,
     struct pk_sensor_id sensor, const struct pk_frame_batch *frame, const uint8_t *body,
     size_t body_len, const char *reason);
-/* For WELCOME: all seq <= *out_seq of this epoch are durable (0 when none). */
-pk_err pk_store_resume_point(struct pk_store *store, struct pk_tenant_id tenant,
+/* For WELCOME: the greatest durable sequence of this epoch (0 when none). */
+pk_err pk_store_newest_seq(struct pk_store *store, struct pk_tenant_id tenant,
     struct pk_sensor_id sensor, uint64_t epoch, uint64_t *out_seq);
 
 /* --- detection: what the engine reads and leaves (pg_detect.c) --- */

@@ -6,12 +6,14 @@
 
 #include "picket/bytes.h"
 #include "picket/hash.h"
+#include "picket/key.h"
 
 enum {
     PK_PROTO_MAGIC = 0x5001,
     PK_PROTO_MINOR = 0,
     PK_BOOT_ID_BYTES = 16,
-    PK_MAX_ACK_RANGES = 16
+    PK_MAX_ACK_RANGES = 16,
+    PK_ENDPOINT_SIZE = 128 /* "tcp://host:port" and the zero */
 };
 
 enum pk_frame_type {
@@ -95,6 +97,8 @@ struct pk_frame {
             int64_t wall_us;
             uint64_t echo_mono_ns;
             uint64_t queued;
+            int64_t
+                offset_us; /* S to A: the aggregator's wall clock minus the sensor's, as the sensor measured it; 0: not yet */
         } heartbeat;
         struct {
             uint32_t version;
@@ -142,9 +146,18 @@ struct pk_welcome_body {
     uint32_t config_version;
     uint64_t capabilities;
 };
+/* Where an aggregator is reached, and the key by which it is known. */
+struct pk_endpoint {
+    char address[PK_ENDPOINT_SIZE]; /* as ZeroMQ takes it */
+    uint8_t server_pubkey[PK_KEY_BYTES];
+};
 pk_err pk_hello_body_encode(const struct pk_hello_body *body, struct pk_bytes *out);
 pk_err pk_hello_body_decode(const uint8_t *data, size_t len, struct pk_hello_body *out_body);
 pk_err pk_welcome_body_encode(const struct pk_welcome_body *body, struct pk_bytes *out);
 pk_err pk_welcome_body_decode(const uint8_t *data, size_t len, struct pk_welcome_body *out_body);
+
+/* Body of BYE, optional: where to go instead. Both keys or neither. */
+pk_err pk_bye_body_encode(const struct pk_endpoint *elsewhere, struct pk_bytes *out);
+pk_err pk_bye_body_decode(const uint8_t *data, size_t len, struct pk_endpoint *out_elsewhere);
 
 #endif

@@ -108,11 +108,12 @@ pk_err pk_frame_encode(const struct pk_frame *frame, struct pk_bytes *out)
             frame->u.credit.reason);
         break;
     case PK_FRAME_HEARTBEAT:
-        put_start(&packer, frame, 4);
+        put_start(&packer, frame, 5);
         put_fields(&packer, &frame->u.heartbeat.mono_ns, 1);
         msgpack_pack_int64(&packer, frame->u.heartbeat.wall_us);
         put_fields(&packer,
             (const uint64_t[]){frame->u.heartbeat.echo_mono_ns, frame->u.heartbeat.queued}, 2);
+        msgpack_pack_int64(&packer, frame->u.heartbeat.offset_us);
         break;
     case PK_FRAME_CONFIG:
         PUT(&packer, frame, frame->u.config.version);
@@ -188,7 +189,7 @@ static void get_ack(struct pk_reader *in, struct pk_frame *frame)
     frame->u.ack.credit_bytes = (uint32_t)mp_uint(in, UINT32_MAX);
 }
 
-/* How many elements after the first three a type needs; -1: unknown type. */
+/* How many elements after the first three a type needs; -1: unknown type. Later minor versions append, so more may be there. */
 static int n_fields(unsigned type)
 {
     switch (type) {
@@ -217,8 +218,10 @@ static int n_fields(unsigned type)
     }
 }
 
-static void get_fields(struct pk_reader *in, struct pk_frame *frame)
+/* Reads the fields of a header with `given` elements after the first three; returns how many it read. */
+static int get_fields(struct pk_reader *in, struct pk_frame *frame, int given)
 {
+    int read = n_fields(frame->type);
     switch (frame->type) {
     case PK_FRAME_HELLO:
         frame->u.hello.minor = (uint8_t)mp_uint(in, UINT8_MAX);
@@ -246,6 +249,10 @@ static void get_fields(struct pk_reader *in, struct pk_frame *frame)
         frame->u.heartbeat.wall_us = mp_int(in);
         frame->u.heartbeat.echo_mono_ns = mp_uint(in, UINT64_MAX);
         frame->u.heartbeat.queued = mp_uint(in, UINT64_MAX);
+        if (given > read) {
+            frame->u.heartbeat.offset_us = mp_int(in);
+            read++;
+        }
         break;
     case PK_FRAME_CONFIG:
         frame->u.config.version = (uint32_t)mp_uint(in, UINT32_MAX);
@@ -269,6 +276,7 @@ static void get_fields(struct pk_reader *in, struct pk_frame *frame)
     case PK_FRAME_ENROLLED:
         break;
     }
+    return read;
 }
 
 pk_err pk_frame_decode(const uint8_t *header, size_t len, struct pk_frame *out_frame)
@@ -295,8 +303,8 @@ pk_err pk_frame_decode(const uint8_t *header, size_t len, struct pk_frame *out_f
     if (in.err == PK_OK && (int)n - 3 < needed) {
         return PK_ERR_TRUNCATED;
     }
-    get_fields(&in, &frame);
-    for (int extra = (int)n - 3 - needed; extra > 0 && in.err == PK_OK; extra--) {
+    int read = get_fields(&in, &frame, (int)n - 3);
+    for (int extra = (int)n - 3 - read; extra > 0 && in.err == PK_OK; extra--) {
         mp_skip(&in); /* appended by a newer minor version */
     }
     if (in.err == PK_OK && !pk_reader_at_end(&in)) {
@@ -482,6 +490,43 @@ pk_err pk_welcome_body_decode(const uint8_t *data, size_t len, struct pk_welcome
     }
     if (in.err == PK_OK) {
         *out_body = body;
+    }
+    return in.err;
+}
+
+pk_err pk_bye_body_encode(const struct pk_endpoint *elsewhere, struct pk_bytes *out)
+{
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, out, write_bytes);
+    msgpack_pack_map(&packer, 2);
+    put_text(&packer, 1, elsewhere->address);
+    msgpack_pack_uint64(&packer, 2);
+    put_blob(&packer, elsewhere->server_pubkey, PK_KEY_BYTES);
+    return out->err;
+}
+
+pk_err pk_bye_body_decode(const uint8_t *data, size_t len, struct pk_endpoint *out_elsewhere)
+{
+    struct pk_endpoint body = {.address = ""};
+    struct pk_reader in;
+    bool has_key = false;
+    pk_reader_init(&in, data, len);
+    uint32_t left = mp_map(&in, PK_MAX_MAP_ENTRIES);
+    for (unsigned key = next_key(&in, &left, 0); key; key = next_key(&in, &left, key)) {
+        if (key == 1) {
+            mp_text(&in, body.address, sizeof body.address);
+        } else if (key == 2) {
+            get_blob(&in, body.server_pubkey, PK_KEY_BYTES);
+            has_key = true;
+        } else {
+            mp_skip(&in);
+        }
+    }
+    if (in.err == PK_OK && (!pk_reader_at_end(&in) || !has_key || body.address[0] == '\0')) {
+        return PK_ERR_MALFORMED;
+    }
+    if (in.err == PK_OK) {
+        *out_elsewhere = body;
     }
     return in.err;
 }

@@ -1,0 +1,642 @@
+/* The session protocol against a model of the aggregator, through thousands of orders of events.
+ *
+ * One world: a queue of batches that survives restarts, the real pk_delivery, a network of two pipes that may be cut at any message, and an aggregator that commits
+ * what it received some time later, acknowledges only then, and may die in between. Each seed is another order. Whatever happens, in the end every batch is in the
+ * store exactly once. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "picket/batch.h"
+#include "picket/envelope.h"
+#include "picket/limits.h"
+
+#include "sensor/delivery.h"
+
+enum {
+    MAX_BATCHES = 160,
+    MAX_PIPE = 256,
+    N_SEEDS = 4000,
+    N_STEPS = 500,
+    CREDIT_BATCHES = 5,
+};
+
+struct batch {
+    struct pk_queue_at at;
+    uint32_t content;
+    bool is_gone; /* acknowledged, or moved to another number */
+};
+
+struct queue_model {
+    struct batch batches[MAX_BATCHES];
+    size_t n;
+    uint64_t epoch, next_seq;
+};
+
+struct pipe_message {
+    uint8_t header[PK_MAX_HEADER_BYTES];
+    size_t header_len;
+    uint8_t body[512];
+    size_t body_len;
+};
+
+struct pipe_model {
+    struct pipe_message messages[MAX_PIPE];
+    size_t first, n;
+};
+
+struct mark {
+    struct pk_queue_at at;
+    uint32_t content;
+    uint64_t session; /* in which it came */
+};
+
+struct world {
+    uint64_t random;
+    struct pk_delivery_time now;
+    struct queue_model queue;
+    struct pk_queue handle;
+    struct pk_delivery *delivery;
+    /* network */
+    bool is_connecting, is_connected;
+    size_t endpoint;
+    struct pipe_model up, down;
+    /* aggregator: what a crash loses, then what is durable */
+    bool is_reachable, knows_key;
+    uint64_t session;
+    struct mark received[MAX_PIPE]; /* waiting for the commit, in order */
+    size_t n_received;
+    struct mark store[4 * MAX_BATCHES];
+    size_t n_store;
+    unsigned duplicates; /* came a second time, as the same */
+    uint32_t next_content;
+};
+
+static uint32_t roll(struct world *w, uint32_t below)
+{
+    w->random = w->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (uint32_t)((w->random >> 33) % below);
+}
+
+/* --- the queue --- */
+
+static void q_info(void *self, struct pk_queue_info *out)
+{
+    const struct queue_model *queue = &((struct world *)self)->queue;
+    *out = (struct pk_queue_info){
+        .epoch = queue->epoch, .oldest_seq = queue->next_seq, .newest_seq = queue->next_seq - 1};
+    for (size_t i = queue->n; i-- > 0;) {
+        if (!queue->batches[i].is_gone) {
+            out->n_batches++;
+            out->epoch = queue->batches[i].at.epoch;
+            out->oldest_seq = queue->batches[i].at.seq;
+        }
+    }
+}
+
+static bool q_next(void *self, struct pk_queue_at after, struct pk_bytes *buffer,
+    struct pk_queue_at *out_at, struct pk_segment_record *out_record)
+{
+    const struct queue_model *queue = &((struct world *)self)->queue;
+    bool is_past = after.epoch == 0;
+    for (size_t i = 0; i < queue->n; i++) {
+        const struct batch *batch = &queue->batches[i];
+        if (is_past && !batch->is_gone) {
+            pk_bytes_clear(buffer);
+            pk_bytes_put_be32(buffer, batch->content);
+            *out_at = batch->at;
+            *out_record = (struct pk_segment_record){.seq = batch->at.seq,
+                .kind = PK_BATCH_ACTIVITY,
+                .rows = 1,
+                .body = buffer->data,
+                .body_len = 4};
+            return true;
+        }
+        is_past = is_past || (batch->at.epoch == after.epoch && batch->at.seq == after.seq);
+    }
+    return false;
+}
+
+static void q_ack(void *self, uint64_t epoch, uint64_t upto)
+{
+    struct queue_model *queue = &((struct world *)self)->queue;
+    for (size_t i = 0; i < queue->n; i++) {
+        struct batch *batch = &queue->batches[i];
+        batch->is_gone = batch->is_gone || (batch->at.epoch == epoch && batch->at.seq <= upto);
+    }
+}
+
+static void append(struct queue_model *queue, uint32_t content)
+{
+    assert_true(queue->n < MAX_BATCHES);
+    queue->batches[queue->n++] =
+        (struct batch){.at = {.epoch = queue->epoch, .seq = queue->next_seq++}, .content = content};
+}
+
+/* As a spool does it: the content gets a number in a new epoch. */
+static void q_refused(void *self, struct pk_queue_at at, enum pk_queue_refusal why)
+{
+    struct world *w = self;
+    struct queue_model *queue = &w->queue;
+    assert_int_equal(why, PK_QUEUE_REFUSED_CONFLICT);
+    for (size_t i = 0; i < queue->n; i++) {
+        struct batch *batch = &queue->batches[i];
+        if (batch->at.epoch == at.epoch && batch->at.seq == at.seq && !batch->is_gone) {
+            batch->is_gone = true;
+            if (queue->epoch == at.epoch) {
+                queue->epoch = 1000 + roll(w, 1000000);
+                queue->next_seq = 1;
+            }
+            append(queue, batch->content);
+            return;
+        }
+    }
+}
+
+/* --- the network --- */
+
+static void cut(struct world *w)
+{
+    w->up = w->down = (struct pipe_model){0};
+    w->is_connected = w->is_connecting = false;
+}
+
+static void put(
+    struct pipe_model *pipe, const struct pk_frame *frame, const uint8_t *body, size_t len)
+{
+    assert_true(pipe->n < MAX_PIPE && len <= sizeof pipe->messages->body);
+    struct pipe_message *message = &pipe->messages[(pipe->first + pipe->n++) % MAX_PIPE];
+    struct pk_bytes header;
+    pk_bytes_init(&header, PK_MAX_HEADER_BYTES);
+    assert_int_equal(pk_frame_encode(frame, &header), PK_OK);
+    memcpy(message->header, header.data, header.len);
+    message->header_len = header.len;
+    memcpy(message->body, body ? body : (const uint8_t *)"", body ? len : 0);
+    message->body_len = body ? len : 0;
+    pk_bytes_done(&header);
+}
+
+static struct pipe_message *take(struct pipe_model *pipe)
+{
+    if (pipe->n == 0) {
+        return NULL;
+    }
+    struct pipe_message *message = &pipe->messages[pipe->first];
+    pipe->first = (pipe->first + 1) % MAX_PIPE;
+    pipe->n--;
+    return message;
+}
+
+static bool l_connect(void *arg, const struct pk_endpoint *endpoint)
+{
+    struct world *w = arg;
+    cut(w);
+    w->is_connecting = true;
+    w->endpoint = (size_t)(endpoint->address[0] - 'a');
+    return true;
+}
+
+static void l_disconnect(void *arg)
+{
+    cut(arg);
+}
+
+static bool l_send(void *arg, const struct pk_frame *frame, const uint8_t *body, size_t len)
+{
+    struct world *w = arg;
+    assert_true(w->is_connected);
+    if (w->up.n >= 8) { /* the high-water mark */
+        return false;
+    }
+    put(&w->up, frame, body, len);
+    return true;
+}
+
+static uint32_t l_random(void *arg, uint32_t below)
+{
+    return roll(arg, below);
+}
+
+/* --- the aggregator --- */
+
+static void a_hello(struct world *w, const struct pipe_message *message)
+{
+    struct pk_hello_body hello;
+    struct pk_bytes body;
+    assert_int_equal(pk_hello_body_decode(message->body, message->body_len, &hello), PK_OK);
+    w->session = 1 + roll(w, 1u << 30);
+    struct pk_welcome_body welcome = {.sensor_id = 1,
+        .max_body_bytes = PK_MAX_BODY_BYTES,
+        .credit_batches = CREDIT_BATCHES,
+        .credit_bytes = 1 << 20,
+        .ack_timeout_ms = 15000,
+        .heartbeat_ms = 15000};
+    welcome.resume_epoch = hello.spool_epoch;
+    for (size_t i = 0; i < w->n_store; i++) {
+        if (w->store[i].at.epoch == hello.spool_epoch && w->store[i].at.seq > welcome.resume_seq) {
+            welcome.resume_seq = w->store[i].at.seq;
+        }
+    }
+    struct pk_frame frame = {.type = PK_FRAME_WELCOME, .session = w->session};
+    pk_bytes_init(&body, 512);
+    assert_int_equal(pk_welcome_body_encode(&welcome, &body), PK_OK);
+    put(&w->down, &frame, body.data, body.len);
+    pk_bytes_done(&body);
+}
+
+static void a_receive(struct world *w)
+{
+    const struct pipe_message *message = w->is_connected ? take(&w->up) : NULL;
+    struct pk_frame frame;
+    if (!message) {
+        return;
+    }
+    assert_int_equal(pk_frame_decode(message->header, message->header_len, &frame), PK_OK);
+    if (frame.type == PK_FRAME_HELLO) {
+        a_hello(w, message);
+    } else if (frame.session != w->session) {
+        struct pk_frame error = {
+            .type = PK_FRAME_ERROR, .u.error = {.code = PK_FRAME_ERR_NO_SESSION}};
+        put(&w->down, &error, NULL, 0);
+    } else if (frame.type == PK_FRAME_BATCH && w->n_received < MAX_PIPE) {
+        uint32_t content = (uint32_t)message->body[0] << 24 | (uint32_t)message->body[1] << 16 |
+                           (uint32_t)message->body[2] << 8 | message->body[3];
+        w->received[w->n_received++] =
+            (struct mark){.at = {.epoch = frame.u.batch.epoch, .seq = frame.u.batch.seq},
+                .content = content,
+                .session = frame.session};
+    }
+}
+
+static const struct mark *find(const struct world *w, struct pk_queue_at at)
+{
+    for (size_t i = 0; i < w->n_store; i++) {
+        if (w->store[i].at.epoch == at.epoch && w->store[i].at.seq == at.seq) {
+            return &w->store[i];
+        }
+    }
+    return NULL;
+}
+
+static void a_commit(struct world *w)
+{
+    if (w->n_received == 0) {
+        return;
+    }
+    struct mark mark = w->received[0];
+    memmove(w->received, w->received + 1, --w->n_received * sizeof *w->received);
+    const struct mark *known = find(w, mark.at);
+    if (!known) {
+        w->store[w->n_store++] = mark;
+    }
+    w->duplicates += known && known->content == mark.content;
+    if (!w->is_connected || w->session != mark.session) {
+        return;
+    }
+    if (w->down.n >
+        6) { /* the sensor does not read: an ACK may be lost, a refusal ends the session */
+        w->session = known && known->content != mark.content ? 0 : w->session;
+        return;
+    }
+    struct pk_frame frame = {.type = PK_FRAME_ACK,
+        .session = w->session,
+        .u.ack = {.epoch = mark.at.epoch,
+            .upto = mark.at.seq,
+            .credit_batches = CREDIT_BATCHES,
+            .credit_bytes = 1 << 20}};
+    if (known && known->content != mark.content) {
+        frame = (struct pk_frame){.type = PK_FRAME_ERROR,
+            .session = w->session,
+            .u.error = {
+                .code = PK_FRAME_ERR_EPOCH_CONFLICT, .epoch = mark.at.epoch, .seq = mark.at.seq}};
+    }
+    put(&w->down, &frame, NULL, 0);
+}
+
+static void a_crash(struct world *w)
+{
+    w->n_received = 0;
+    w->session = 0;
+    if (w->is_connected) {
+        cut(w);
+        pk_delivery_on_event(w->delivery, PK_DELIVERY_BROKEN, w->now);
+    }
+}
+
+/* --- the world turns --- */
+
+static void start_sensor(struct world *w)
+{
+    struct pk_delivery_options options = {
+        .n_endpoints = 2, .sensor = "s", .software = "t", .pubkey_text = "k", .is_durable = true};
+    struct pk_delivery_link link = {.arg = w,
+        .connect = l_connect,
+        .disconnect = l_disconnect,
+        .send = l_send,
+        .random = l_random};
+    strcpy(options.endpoints[0].address, "a");
+    strcpy(options.endpoints[1].address, "b");
+    assert_int_equal(pk_delivery_new(&options, &w->handle, &link, &w->delivery), PK_OK);
+}
+
+static void restart_sensor(struct world *w)
+{
+    cut(w);
+    w->session = 0;
+    pk_delivery_free(w->delivery);
+    start_sensor(w);
+}
+
+static void handshake(struct world *w)
+{
+    if (!w->is_connecting || !w->is_reachable || w->endpoint != 0) {
+        return;
+    }
+    w->is_connecting = false;
+    w->is_connected = w->knows_key;
+    pk_delivery_on_event(
+        w->delivery, w->knows_key ? PK_DELIVERY_CONNECTED : PK_DELIVERY_REFUSED, w->now);
+}
+
+static void s_receive(struct world *w)
+{
+    const struct pipe_message *message = w->is_connected ? take(&w->down) : NULL;
+    if (message) {
+        pk_delivery_on_message(w->delivery, message->header, message->header_len,
+            message->body_len ? message->body : NULL, message->body_len, w->now);
+    }
+}
+
+static void advance(struct world *w, int64_t ms)
+{
+    w->now.mono_ms += ms;
+    w->now.wall_us += ms * 1000;
+    pk_delivery_tick(w->delivery, w->now);
+}
+
+static void step(struct world *w)
+{
+    switch (roll(w, 40)) {
+    case 0:
+        a_crash(w);
+        break;
+    case 1:
+        restart_sensor(w);
+        break;
+    case 2:
+        w->is_reachable = !w->is_reachable;
+        break;
+    case 3:
+        w->knows_key = !w->knows_key;
+        break;
+    case 4:
+        advance(w, 20000 + roll(w, 40000));
+        break;
+    case 5:
+    case 6:
+    case 7:
+    case 8:
+        if (w->next_content < MAX_BATCHES / 4) {
+            append(&w->queue, ++w->next_content);
+        }
+        break;
+    case 9:
+    case 10:
+        handshake(w);
+        break;
+    default:
+        switch (roll(w, 4)) {
+        case 0:
+            a_receive(w);
+            break;
+        case 1:
+            s_receive(w);
+            break;
+        case 2:
+            a_commit(w);
+            break;
+        default:
+            advance(w, roll(w, 700));
+        }
+    }
+}
+
+/* No more faults: everything must arrive. */
+static bool settle(struct world *w)
+{
+    w->is_reachable = w->knows_key = true;
+    for (unsigned i = 0; i < 20000 && !pk_delivery_is_done(w->delivery); i++) {
+        handshake(w);
+        a_receive(w);
+        a_commit(w);
+        s_receive(w);
+        advance(w, 250);
+    }
+    return pk_delivery_is_done(w->delivery);
+}
+
+static void new_world(struct world *w, uint64_t seed)
+{
+    *w = (struct world){.random = seed * 2654435761u + 1, .is_reachable = true, .knows_key = true};
+    w->now = (struct pk_delivery_time){.mono_ms = 1000, .wall_us = INT64_C(1700000000000000)};
+    w->queue.epoch = 7;
+    w->queue.next_seq = 1;
+    w->handle = (struct pk_queue){.self = w,
+        .info = q_info,
+        .next = q_next,
+        .ack = q_ack,
+        .refused = q_refused,
+        .wake_fd = -1};
+    start_sensor(w);
+}
+
+static void check_store(const struct world *w, uint64_t seed)
+{
+    unsigned seen[MAX_BATCHES + 1] = {0};
+    for (size_t i = 0; i < w->n_store; i++) {
+        seen[w->store[i].content]++;
+    }
+    for (uint32_t content = 1; content <= w->next_content; content++) {
+        if (seen[content] != 1) {
+            fail_msg("seed %llu: batch %u is in the store %u times", (unsigned long long)seed,
+                content, seen[content]);
+        }
+    }
+}
+
+static void every_batch_is_stored_once_in_any_order_of_faults(void **state)
+{
+    (void)state;
+    static struct world w;
+    unsigned duplicates = 0;
+    for (uint64_t seed = 1; seed <= N_SEEDS; seed++) {
+        new_world(&w, seed);
+        for (unsigned i = 0; i < N_STEPS; i++) {
+            step(&w);
+        }
+        if (!settle(&w)) {
+            fail_msg("seed %llu: it never ends", (unsigned long long)seed);
+        }
+        check_store(&w, seed);
+        duplicates += w.duplicates > 0;
+        pk_delivery_free(w.delivery);
+    }
+    assert_true(duplicates > N_SEEDS / 10); /* the faults are real: often something came twice */
+}
+
+/* A virtual machine is set back: the queue is as it was, its numbers are given again to other content. */
+static void a_restored_copy_of_the_queue_loses_nothing(void **state)
+{
+    (void)state;
+    static struct world w;
+    unsigned conflicts = 0;
+    for (uint64_t seed = 1; seed <= N_SEEDS / 4; seed++) {
+        new_world(&w, seed);
+        for (unsigned i = 0; i < 4; i++) {
+            append(&w.queue, ++w.next_content);
+        }
+        for (unsigned i = roll(&w, 200); i > 0; i--) {
+            step(&w);
+        }
+        struct queue_model snapshot = w.queue;
+        for (unsigned i = 0; i < 150; i++) {
+            step(&w);
+        }
+        assert_true(settle(&w)); /* what was seen between the snapshot and now is safe already */
+        w.queue = snapshot;
+        restart_sensor(&w);
+        for (unsigned i = 0; i < 6; i++) {
+            append(&w.queue, ++w.next_content);
+        }
+        for (unsigned i = 0; i < 150; i++) {
+            step(&w);
+        }
+        conflicts += (unsigned)pk_delivery_counters(w.delivery)->refused;
+        if (!settle(&w)) {
+            fail_msg("seed %llu: it never ends", (unsigned long long)seed);
+        }
+        check_store(&w, seed);
+        pk_delivery_free(w.delivery);
+    }
+    assert_true(conflicts > 0);
+}
+
+/* --- single rules --- */
+
+static void a_silent_first_endpoint_gives_way_and_is_tried_again_after_an_hour(void **state)
+{
+    (void)state;
+    static struct world w;
+    new_world(&w, 5);
+    advance(&w, 1000); /* connects to the first, which says nothing */
+    assert_int_equal(w.endpoint, 0);
+    advance(&w, PK_DELIVERY_CONNECT_MS);
+    advance(&w, PK_DELIVERY_BACKOFF_FIRST_MS + 1);
+    assert_int_equal(w.endpoint, 1);
+    w.is_connecting = false;
+    w.is_connected = true;
+    pk_delivery_on_event(w.delivery, PK_DELIVERY_CONNECTED, w.now);
+    a_receive(&w);
+    s_receive(&w);
+    assert_int_equal(pk_delivery_state(w.delivery), PK_DELIVERY_READY);
+    advance(&w, PK_DELIVERY_RETURN_MS - 1000);
+    assert_int_equal(pk_delivery_state(w.delivery), PK_DELIVERY_READY);
+    advance(&w, PK_DELIVERY_RETURN_MS / 2 + 2000);
+    advance(&w, PK_DELIVERY_BACKOFF_FIRST_MS + 1);
+    assert_int_equal(w.endpoint, 0);
+    pk_delivery_free(w.delivery);
+}
+
+static void bye_with_another_endpoint_is_followed_once(void **state)
+{
+    (void)state;
+    static struct world w;
+    new_world(&w, 6);
+    advance(&w, 1000);
+    handshake(&w);
+    a_receive(&w);
+    s_receive(&w);
+    struct pk_endpoint home = {.address = "c"};
+    struct pk_bytes body;
+    pk_bytes_init(&body, 256);
+    assert_int_equal(pk_bye_body_encode(&home, &body), PK_OK);
+    struct pk_frame bye = {
+        .type = PK_FRAME_BYE, .session = w.session, .u.bye = {.reason = PK_BYE_MOVED}};
+    put(&w.down, &bye, body.data, body.len);
+    pk_bytes_done(&body);
+    s_receive(&w);
+    assert_int_equal(pk_delivery_state(w.delivery), PK_DELIVERY_DOWN);
+    advance(&w, PK_DELIVERY_BACKOFF_FIRST_MS + 1);
+    assert_int_equal(w.endpoint, 2);
+    pk_delivery_on_event(
+        w.delivery, PK_DELIVERY_FAILED, w.now); /* it does not do: back to the list */
+    advance(&w, PK_DELIVERY_BACKOFF_FIRST_MS + 1);
+    assert_int_equal(w.endpoint, 0);
+    pk_delivery_free(w.delivery);
+}
+
+static void no_aggregator_can_make_it_forget_what_was_not_sent(void **state)
+{
+    (void)state;
+    static struct world w;
+    new_world(&w, 7);
+    append(&w.queue, ++w.next_content);
+    advance(&w, 1000);
+    handshake(&w);
+    a_receive(&w);
+    s_receive(&w);
+    advance(&w, 1);
+    struct pk_frame error = {.type = PK_FRAME_ERROR,
+        .session = w.session,
+        .u.error = {.code = PK_FRAME_ERR_EPOCH_CONFLICT, .epoch = 7, .seq = 99}};
+    put(&w.down, &error, NULL, 0);
+    s_receive(&w);
+    assert_int_equal(pk_delivery_counters(w.delivery)->refused, 0);
+    pk_delivery_free(w.delivery);
+}
+
+static void clock_offset_is_the_sample_with_the_least_round_trip(void **state)
+{
+    (void)state;
+    static struct world w;
+    new_world(&w, 8);
+    advance(&w, 1000);
+    handshake(&w);
+    a_receive(&w);
+    s_receive(&w);
+    const int64_t round_trips_ms[] = {400, 20, 900};
+    for (size_t i = 0; i < 3; i++) {
+        int64_t sent_ms = w.now.mono_ms;
+        w.now.mono_ms += round_trips_ms[i];
+        w.now.wall_us += round_trips_ms[i] * 1000;
+        /* the aggregator is 3 s ahead and answers when all of the trip lies behind: worst for long trips */
+        struct pk_frame echo = {.type = PK_FRAME_HEARTBEAT,
+            .session = w.session,
+            .u.heartbeat = {.echo_mono_ns = (uint64_t)sent_ms * 1000000,
+                .wall_us = w.now.wall_us + INT64_C(3000000)}};
+        put(&w.down, &echo, NULL, 0);
+        s_receive(&w);
+    }
+    assert_int_equal(pk_delivery_counters(w.delivery)->round_trip_us, 20000);
+    assert_int_equal(pk_delivery_counters(w.delivery)->clock_offset_us, 3010000);
+    pk_delivery_free(w.delivery);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_batch_is_stored_once_in_any_order_of_faults),
+        cmocka_unit_test(a_restored_copy_of_the_queue_loses_nothing),
+        cmocka_unit_test(a_silent_first_endpoint_gives_way_and_is_tried_again_after_an_hour),
+        cmocka_unit_test(bye_with_another_endpoint_is_followed_once),
+        cmocka_unit_test(no_aggregator_can_make_it_forget_what_was_not_sent),
+        cmocka_unit_test(clock_offset_is_the_sample_with_the_least_round_trip),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
