@@ -161,6 +161,7 @@ static void read_capture(
         config->ports.v[config->ports.n++] = (uint16_t)port;
     }
     bool with_tunnels = true, with_fragments = true;
+    pk_conf_bool(file, pk_conf_get(file, capture, "encrypted"), &config->ports.with_encrypted);
     pk_conf_bool(file, pk_conf_get(file, capture, "tunnels"), &with_tunnels);
     pk_conf_bool(file, pk_conf_get(file, capture, "fragments"), &with_fragments);
     config->ports.without_tunnels = !with_tunnels;

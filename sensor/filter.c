@@ -21,6 +21,7 @@ enum {
     DLT_LINUX_SLL2_ = 276,
     MAX_TAGS = 2, /* looked through; what has more passes whole */
     MAX_LABELS = 2,
+    PORT_ENCRYPTED = 853, /* DNS over TLS and over QUIC: RFC 7858, RFC 9250 */
 };
 
 struct text {
@@ -47,6 +48,10 @@ static void put_port(struct text *t, const char *place)
     }
     if (ports->with_multicast) {
         put(t, "%s%s=%d or %s=%d", separator, place, PK_PORT_MDNS, place, PK_PORT_LLMNR);
+        separator = " or ";
+    }
+    if (ports->with_encrypted) {
+        put(t, "%s%s=%d", separator, place, PORT_ENCRYPTED);
         separator = " or ";
     }
     for (size_t i = 0; !ports->without_tunnels && i < sizeof tunnel_ports / sizeof *tunnel_ports;
@@ -184,6 +189,9 @@ static void put_words(struct text *t, unsigned ethertype_at)
     }
     if (ports->with_multicast) {
         put(t, " or port %d or port %d", PK_PORT_MDNS, PK_PORT_LLMNR);
+    }
+    if (ports->with_encrypted) {
+        put(t, " or port %d", PORT_ENCRYPTED);
     }
     if (!ports->without_fragments) {
         put(t, " or (ip[6:2]&0x1fff!=0 and (ip[9]=17 or ip[9]=6)) or ip6[6]=44");

@@ -55,8 +55,9 @@ struct pk_packet {
 struct pk_ports {
     uint16_t v[16];
     size_t n;
-    bool with_multicast;    /* mDNS (5353) and LLMNR (5355) too */
-    bool without_tunnels;   /* the kernel filter of a live capture leaves tunnels out ... */
+    bool with_multicast;  /* mDNS (5353) and LLMNR (5355) too */
+    bool with_encrypted;  /* the kernel filter of a live capture lets port 853 in, to be counted */
+    bool without_tunnels; /* the kernel filter of a live capture leaves tunnels out ... */
     bool without_fragments; /* ... and later IP fragments */
 };
 bool pk_ports_have(const struct pk_ports *ports, uint16_t port);

@@ -78,6 +78,30 @@ static void every_link_passes_its_ports_and_no_other(void **state)
     }
 }
 
+static void encrypted_dns_passes_where_it_is_wanted(void **state)
+{
+    (void)state;
+    static const struct pk_ports ports = {.v = {53}, .n = 1},
+                                 curious = {.v = {53}, .n = 1, .with_encrypted = true};
+    static const enum pk_build_link links[] = {
+        PK_BUILD_ETHERNET, PK_BUILD_RAW, PK_BUILD_SLL, PK_BUILD_SLL2, PK_BUILD_NULL};
+    for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
+        struct bpf_program program, more;
+        compile((int)links[i], &ports, &program);
+        compile((int)links[i], &curious, &more);
+        for (unsigned k = 0; k < 4; k++) {
+            uint8_t data[PK_BUILD_MAX];
+            size_t len = plain(data, links[i], k & 1, k & 2, 853);
+            assert_false(passes(&program, data, len));
+            assert_true(passes(&more, data, len));
+            len = plain(data, links[i], k & 1, k & 2, 854);
+            assert_false(passes(&more, data, len));
+        }
+        pcap_freecode(&program);
+        pcap_freecode(&more);
+    }
+}
+
 static const char *const layers[] = {"", "vlan:12", "qinq:7,vlan:9", "qinq:7,qinq:8,vlan:9",
     "pppoe:1", "vlan:3,pppoe:1", "qinq:2,vlan:3,pppoe:1", "mpls:1", "mpls:1,mpls:2",
     "mpls:1,mpls:2,mpls:3", "vlan:3,mpls:1", "gre:1", "bridge:1", "erspan:1", "erspan3:1",
@@ -237,6 +261,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_link_passes_its_ports_and_no_other),
+        cmocka_unit_test(encrypted_dns_passes_where_it_is_wanted),
         cmocka_unit_test(frames_of_every_kind_pass),
         cmocka_unit_test(other_traffic_in_tags_does_not_pass),
         cmocka_unit_test(fragments_and_extension_headers_pass),
