@@ -1,15 +1,17 @@
 """Capture files to packets, packets to UDP datagrams and TCP segments: just enough to be a second opinion.
 
-No tunnels, no IP fragments, no checksums. A packet this does not understand yields nothing; the tests count how much that is."""
+Fragments and the tunnels of the shared captures (tunnels.py), no checksums. A packet this does not understand yields nothing; the tests count how much that is."""
 import gzip
 import ipaddress
 import lzma
 import struct
 import typing
 
-ETHERNET, NULL, LOOP, SLL, SLL2 = 1, 0, 108, 113, 276
+from model import tunnels
+
+ETHERNET, NULL, LOOP, SLL, SLL2, RADIOTAP, NFLOG = 1, 0, 108, 113, 276, 127, 239
 RAW = (12, 14, 101, 228, 229)
-IPV4, IPV6, VLANS = 0x0800, 0x86DD, (0x8100, 0x88A8, 0x9100)
+IPV4, IPV6 = 0x0800, 0x86DD
 UDP, TCP, FRAGMENT = 17, 6, 44
 EXTENSIONS = (0, 43, 60)
 FIN, SYN, RST = 1, 2, 4
@@ -122,23 +124,28 @@ def network_of(linktype, data):
         kind, at = struct.unpack_from(">H", data, 14)[0], 16
     elif linktype == SLL2:
         kind, at = struct.unpack_from(">H", data, 0)[0], 20
+    elif linktype == RADIOTAP:
+        return tunnels.wlan(data[struct.unpack_from("<H", data, 2)[0] :])
+    elif linktype == NFLOG:
+        ip = tunnels.nflog(data)
+        return {4: IPV4, 6: IPV6}.get(ip[0] >> 4), ip
     elif linktype in (NULL, LOOP):
         return ({4: IPV4, 6: IPV6}.get(data[4] >> 4), data[4:])
     elif linktype in RAW:
         return ({4: IPV4, 6: IPV6}.get(data[0] >> 4), data)
     else:
         return None
-    while kind in VLANS:
-        kind, at = struct.unpack_from(">H", data, at + 2)[0], at + 4
     return kind, data[at:]
 
 
 def transport_of_ipv4(ip):
-    header, total = (ip[0] & 15) * 4, struct.unpack_from(">H", ip, 2)[0]
-    if ip[0] >> 4 != 4 or header < 20 or struct.unpack_from(">H", ip, 6)[0] & 0x3FFF:
+    """(src, dst, protocol, body, whether all of it is there, None or (id, offset, more) of a fragment)"""
+    header, total, ident, offset = (ip[0] & 15) * 4, *struct.unpack_from(">HHH", ip, 2)
+    if ip[0] >> 4 != 4 or header < 20:
         return None
+    fragment = (ident, (offset & 0x1FFF) * 8, bool(offset & 0x2000)) if offset & 0x3FFF else None
     total = total or len(ip)  # segmentation offload leaves 0
-    return str(ipaddress.IPv4Address(ip[12:16])), str(ipaddress.IPv4Address(ip[16:20])), ip[9], ip[header:total], total <= len(ip)
+    return str(ipaddress.IPv4Address(ip[12:16])), str(ipaddress.IPv4Address(ip[16:20])), ip[9], ip[header:total], total <= len(ip), fragment
 
 
 def transport_of_ipv6(ip):
@@ -146,17 +153,50 @@ def transport_of_ipv6(ip):
         return None
     length, kind, at = struct.unpack_from(">H", ip, 4)[0], ip[6], 40
     whole = 40 + length <= len(ip)
-    ip_end = 40 + length
+    ip_end, fragment = 40 + length, None
     while kind in EXTENSIONS:
         kind, at = ip[at], at + 8 + ip[at + 1] * 8
-    return str(ipaddress.IPv6Address(ip[8:24])), str(ipaddress.IPv6Address(ip[24:40])), kind, ip[at:ip_end], whole
+    if kind == FRAGMENT:
+        offset, ident = struct.unpack_from(">HI", ip, at + 2)
+        fragment = (ident, offset & 0xFFF8, bool(offset & 1)) if offset & 0xFFF9 else None
+        kind, at = ip[at], at + 8
+    return str(ipaddress.IPv6Address(ip[8:24])), str(ipaddress.IPv6Address(ip[24:40])), kind, ip[at:ip_end], whole, fragment
 
 
-def datagram_of(packet):
+def joined(parts):
+    """The bytes of {offset: (bytes, more)} when nothing is missing."""
+    data = b""
+    for offset in sorted(parts):
+        if offset != len(data):
+            return None
+        data += parts[offset][0]
+    return None if parts[max(parts)][1] else data
+
+
+def innermost(network, waiting):
+    """What the innermost IP header carries; waiting holds fragments between calls."""
+    while network:
+        kind, data = tunnels.untagged(*network)
+        found = {IPV4: transport_of_ipv4, IPV6: transport_of_ipv6}.get(kind, lambda ip: None)(data)
+        if not found:
+            return None
+        src, dst, protocol, body, whole, fragment = found
+        if fragment:
+            ident, offset, more = fragment
+            parts = waiting.setdefault((src, dst, protocol, ident), {})
+            parts[offset] = (body, more)
+            body = joined(parts)
+            if body is None:
+                return None
+            del waiting[src, dst, protocol, ident]
+        network = tunnels.inside(protocol, body)
+    return src, dst, protocol, body, whole
+
+
+def datagram_of(packet, waiting):
     """The UDP datagram or TCP segment in a packet; None for everything else and for what is cut short or damaged."""
     try:
-        network = network_of(packet.linktype, packet.data)
-        parts = network and {IPV4: transport_of_ipv4, IPV6: transport_of_ipv6}.get(network[0], lambda ip: None)(network[1])
+        parts = innermost(network_of(packet.linktype, packet.data), waiting)
         if not parts:
             return None
         src, dst, kind, body, whole = parts
@@ -174,20 +214,10 @@ def datagram_of(packet):
     return None
 
 
-def fragment_frames(path):
-    """Numbers of the packets that are IP fragments."""
-    frames = set()
-    for packet in read(path):
-        kind, ip = network_of(packet.linktype, packet.data) or (None, b"")
-        is_ipv4_part = kind == IPV4 and len(ip) >= 8 and struct.unpack_from(">H", ip, 6)[0] & 0x3FFF
-        if is_ipv4_part or (kind == IPV6 and len(ip) >= 40 and ip[6] == FRAGMENT):
-            frames.add(packet.frame)
-    return frames
-
-
 def datagrams(path, port=53):
+    waiting = {}
     for packet in read(path):
-        datagram = datagram_of(packet)
+        datagram = datagram_of(packet, waiting)
         if datagram and port in (datagram.sport, datagram.dport):
             yield datagram
 
