@@ -185,6 +185,8 @@ void actors_save(const struct actors *actors, uint32_t *positions, struct pk_byt
         pk_bytes_put_be64(out, actor->last_miss);
         state_put_time(out, actor->last_miss_us);
         pk_bytes_put_varint(out, actor->rows);
+        pk_bytes_put_be16(out, actor->asked);
+        pk_bytes_put_be16(out, actor->echoed);
         pk_bytes_put_be16(out, actor->lesson_day);
         pk_bytes_put_be16(out, actor->lessons);
         state_put_float(out, actor->repeats);
@@ -218,6 +220,8 @@ static void load_one(struct pk_engine *engine, struct pk_reader *in)
     actor->last_miss = pk_reader_be64(in);
     actor->last_miss_us = state_get_time(in);
     actor->rows = state_get_u32(in);
+    actor->asked = pk_reader_be16(in);
+    actor->echoed = pk_reader_be16(in);
     actor->lesson_day = pk_reader_be16(in);
     actor->lessons = pk_reader_be16(in);
     actor->repeats = state_get_float(in);

@@ -40,7 +40,8 @@ struct actor {
     int64_t first_us, last_us; /* of its rows; last never goes back */
     uint64_t last_miss;        /* name hash of its latest miss: query minimisation (trial.c) */
     int64_t last_miss_us;
-    uint32_t rows;                /* saturating */
+    uint32_t rows;          /* saturating */
+    uint16_t asked, echoed; /* questions, and those an inside leg asked just before (legs.c) */
     uint16_t lesson_day, lessons; /* what it taught the baseline today (baseline.c) */
     float repeats;                /* its questions asked again, like own */
     float own[N_OUTCOMES];        /* its trials while not suspected; the past fades (baseline.c) */

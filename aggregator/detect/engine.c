@@ -69,6 +69,7 @@ pk_err pk_engine_new(const struct pk_engine_options *options, pk_finding_cb on_f
         zones_init(&engine->zones, options->tenant->n_zones + options->tenant->n_canaries) !=
             PK_OK ||
         pk_contacts_init(&engine->contacts, engine->limits.max_contacts) != PK_OK ||
+        legs_init(&engine->legs) != PK_OK ||
         misses_init(&engine->misses, engine->limits.max_misses) != PK_OK ||
         baseline_init(&engine->baseline, options->priors) != PK_OK) {
         pk_engine_free(engine);
@@ -88,6 +89,7 @@ void pk_engine_free(struct pk_engine *engine)
     zones_done(engine);
     pk_contacts_done(&engine->contacts);
     misses_done(&engine->misses);
+    legs_done(&engine->legs);
     baseline_done(&engine->baseline);
     pk_labels_free(engine->labels);
     free(engine->sites.v);
@@ -191,6 +193,9 @@ pk_err pk_engine_observe(
     seen.actor->rows += seen.actor->rows < UINT32_MAX;
     seen.is_own_scanner = key.kind != ACTOR_PSEUDONYM && pk_scope_is_in(engine->tenant->scanners,
                                                              engine->tenant->n_scanners, &key.addr);
+    if (seen.reason == PK_SCOPE_ZONE) {
+        legs_note(engine, &seen);
+    }
     trial_judge(engine, &seen);
     if (seen.trial.no == TRIAL_YES) {
         err = baseline_p0(engine, &seen, seen.p0);

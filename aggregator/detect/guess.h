@@ -1,6 +1,6 @@
 /* The statistic of guessing: how much likelier an outcome is under "this source tries a list" than under "this source is benign". Pure.
  *
- * Lists: long (stock lists), short (good names only), unknown to our words. Shares: how much of the source's traffic is the attack. For each pair a log-wealth
+ * Lists: long (stock lists), short (good names only), mostly unknown to our words (which know 78 % of the first 300 names of a popular list, 54 % of 1,000, 31 % of 5,000). Shares: how much of the source's traffic is the attack. For each pair a log-wealth
  *     L <- max(0, L - leak) + ln(1 - e + e p1(outcome) / p0(outcome))
  * is kept; the alarm is max(L + ln weight) > h. The floor makes it a CUSUM (Page 1954); the mixture bounds what benign questions of the same source can take away; h is
  * Lorden's bound. A linear leak lowers L on every path, so of several windows with one threshold the longest decides alone: there are two, each with its own threshold. */

@@ -12,6 +12,7 @@
 #include "history.h"
 #include "label.h"
 #include "ledger.h"
+#include "legs.h"
 #include "misses.h"
 #include "rule.h"
 #include "zone.h"
@@ -36,6 +37,7 @@ struct pk_engine {
     struct ledger_queue queues[N_RULES];
     struct pk_contacts contacts;
     struct misses misses;
+    struct legs legs;
     struct baseline baseline;
     struct names sites, sensors; /* by first sight */
     struct pk_engine_stats stats;

@@ -97,7 +97,7 @@ void miss_note(
         out_facts->is_suspect = miss->is_suspect;
     }
     miss->hour = hour > miss->hour ? hour : miss->hour;
-    if (miss_is_established(seen->actor)) {
+    if (miss_is_established(seen->actor) && !seen->is_echo) {
         struct actor_key network = actor_network_key(seen->actor);
         miss->n_networks =
             add(miss->networks, miss->n_networks, MISS_NETWORKS, (uint16_t)actor_hash(&network));

@@ -45,6 +45,7 @@ struct observation {
     bool is_own_scanner; /* listed in the scope: remembered, never reported */
     bool
         is_upstream; /* asked by a resolver of our own whose clients we see: one question, charged to the leg nearest to the client */
+    bool is_echo;    /* an inside leg asked the same within three seconds: no witness of its own */
     struct trial trial;
     double p0
         [N_OUTCOMES]; /* of a trial: share of each outcome expected of this source if it is benign (baseline.h) */

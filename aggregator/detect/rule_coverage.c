@@ -59,7 +59,7 @@ struct coverage {
     struct alarm alarms[MAX_ALARMS]; /* that were not taken into a campaign; the oldest goes */
     uint8_t n_alarms;
     float wealth[LISTS][SHARES];
-    int64_t last_us;
+    int64_t start_us, last_us;
     uint32_t words, others; /* new labels since the wealth last left zero */
     struct member members[MAX_MEMBERS];
     uint8_t n_members;
@@ -87,13 +87,14 @@ static void turn_day(struct coverage *coverage, int64_t day)
     coverage->day = day;
 }
 
-/* The mean of the days, with the prior's weight, never below a tenth of it. */
+/* The mean of the days, with the prior's weight, never below a tenth of it; twice the prior on the first day, when every label is new once. */
 static void usual(
     const struct pk_engine *engine, const struct coverage *coverage, double out_p0[N_EVENTS])
 {
-    const double prior[N_EVENTS] = {engine->baseline.priors->novel_dict,
-        engine->baseline.priors->novel_other,
-        1 - engine->baseline.priors->novel_dict - engine->baseline.priors->novel_other};
+    bool is_young = engine->now_us - coverage->start_us < (int64_t)DAY_S * 1000000;
+    double word = engine->baseline.priors->novel_dict * (is_young ? 2 : 1),
+           other = engine->baseline.priors->novel_other * (is_young ? 2 : 1);
+    const double prior[N_EVENTS] = {word, other, 1 - word - other};
     double sum[N_EVENTS] = {0}, total = 0;
     unsigned n = coverage->n_days < DAYS ? coverage->n_days : DAYS;
     for (unsigned d = 0; d < n; d++) {
@@ -389,6 +390,7 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
         return PK_ERR_NOMEM;
     }
     int64_t now_us = seen->row->first_us, day = engine->now_us / INT64_C(86400000000);
+    coverage->start_us = coverage->start_us ? coverage->start_us : now_us;
     if (day > coverage->day) {
         turn_day(coverage, day);
     }
@@ -426,6 +428,7 @@ static void save(const void *ledger, struct pk_bytes *out)
             state_put_float(out, coverage->wealth[i][k]);
         }
     }
+    state_put_time(out, coverage->start_us);
     state_put_time(out, coverage->last_us);
     pk_bytes_put_varint(out, coverage->words);
     pk_bytes_put_varint(out, coverage->others);
@@ -465,6 +468,7 @@ static void load(void *ledger, struct pk_reader *in)
             coverage->wealth[i][k] = state_get_float(in);
         }
     }
+    coverage->start_us = state_get_time(in);
     coverage->last_us = state_get_time(in);
     coverage->words = state_get_u32(in);
     coverage->others = state_get_u32(in);

@@ -7,7 +7,7 @@
 
 #include "internal.h"
 
-static const char magic[4] = "PKE3";
+static const char magic[4] = "PKE4";
 
 static void put_interned(struct pk_bytes *out, const struct names *names)
 {
@@ -57,6 +57,7 @@ pk_err pk_engine_save(const struct pk_engine *engine, struct pk_bytes *out)
     misses_save(&engine->misses, out);
     baseline_save(&engine->baseline, out);
     actors_save(&engine->actors, positions, out);
+    legs_save(engine, positions, out);
     ledgers_save(engine, positions, out);
     free(positions);
     return out->err;
@@ -88,6 +89,7 @@ static void load(struct pk_engine *fresh, struct pk_reader *in)
     misses_load(&fresh->misses, in);
     baseline_load(&fresh->baseline, in, fresh->sites.n);
     actors_load(fresh, in);
+    legs_load(fresh, in);
     ledgers_load(fresh, in);
     if (in->err == PK_OK && !pk_reader_at_end(in)) {
         pk_reader_fail(in, PK_ERR_MALFORMED);
