@@ -150,6 +150,10 @@ static void diagnose(struct pk_worker *worker, int64_t mono_ms)
         pk_diagnose(&worker->stats, &worker->diagnosed, pk_pipeline_sides(worker->pipeline), all);
     for (size_t i = 0; i < n; i++) {
         uint64_t bit = UINT64_C(1) << all[i].kind;
+        if (all[i].kind == PK_DIAGNOSIS_NOTHING &&
+            atomic_load(&worker->settings)->config.n_threads > 1) {
+            continue; /* the flows of a quiet link may all fall to another thread */
+        }
         bits |= bit;
         if (!(worker->diagnoses & bit)) {
             pk_warn("diagnosis", "begins=%s %s", pk_diagnosis_str(all[i].kind), all[i].text);
