@@ -17,6 +17,10 @@ enum {
 };
 #define CLOCK_AHEAD_US INT64_C(3600000000) /* no packet for an hour: or the clock was set */
 
+enum {
+    REASM_EVERY_US = 100000
+};
+
 struct pk_pipeline {
     struct pk_pipeline_options options;
     struct pk_stats *stats;
@@ -30,6 +34,7 @@ struct pk_pipeline {
     struct pk_sides sides;
     struct pk_encrypted encrypted;
     int64_t ts_us;
+    int64_t reasm_us;   /* when streams were last asked for gaps whose time is over */
     uint16_t interface; /* of the packet in hand */
 };
 
@@ -335,7 +340,11 @@ static void pass_time(struct pk_pipeline *pipeline, int64_t now_us)
         pk_merge_tick(pipeline->options.merge, now_us, false);
     }
     pk_pairing_set_now(pipeline->pairing, now_us); /* for what the streams let go */
-    pk_reasm_tick(pipeline->reasm, now_us);
+    int64_t since_us = now_us - pipeline->reasm_us;
+    if (since_us > REASM_EVERY_US || since_us < 0) {
+        pipeline->reasm_us = now_us;
+        pk_reasm_tick(pipeline->reasm, now_us);
+    }
     pk_pairing_tick(pipeline->pairing, now_us);
 }
 
