@@ -300,6 +300,9 @@ static bool on_loss(void *arg, const struct pk_store_loss *loss)
     json_t *list = arg, *row = json_object(), *counters = json_object();
     char text[PK_TIME_TEXT_SIZE];
     for (int i = 0; i < PK_N_HEALTH_KEYS; i++) {
+        if (pk_health_key_is_gauge((enum pk_health_key)i)) {
+            continue; /* the store has sums */
+        }
         (void)json_object_set_new(counters, pk_health_key_str((enum pk_health_key)i),
             json_integer((json_int_t)loss->sum.v[i]));
     }

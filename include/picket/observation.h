@@ -218,6 +218,8 @@ enum pk_health_key {
     PK_HEALTH_DIAGNOSES,   /* gauge: bits of enum pk_diagnosis that hold */
     PK_N_HEALTH_KEYS,
 };
+/* Levels and bits, not counts: a sum of them over windows says nothing. */
+bool pk_health_key_is_gauge(enum pk_health_key key);
 const char *pk_health_key_str(enum pk_health_key key); /* "packets", "kernel_dropped", ... */
 
 struct pk_health {

@@ -3,6 +3,12 @@
 
 #include "picket/batch.h"
 
+bool pk_health_key_is_gauge(enum pk_health_key key)
+{
+    return key == PK_HEALTH_SPOOL_BYTES || key == PK_HEALTH_OPEN_NOW || key == PK_HEALTH_HELD_NOW ||
+           key == PK_HEALTH_DIAGNOSES;
+}
+
 const char *pk_health_key_str(enum pk_health_key key)
 {
     static const char *const names[PK_N_HEALTH_KEYS] = {
