@@ -602,6 +602,43 @@ bool ev_attack_make(const struct ev_world *world, const struct ev_cell *cell,
     return true;
 }
 
+static void stranger(const struct ev_world *world, struct ev_rng *rng, uint32_t hour, uint32_t zone,
+    const char *label, struct ev_traffic *out)
+{
+    uint32_t site = zone == EV_ZONE_GROUP ? ev_rng_below(rng, EV_N_SITES) : zone - EV_ZONE_SITE;
+    struct pk_name name;
+    struct ev_event event = {.time_us = world->start_us + hour * INT64_C(3600000000) +
+                                        (int64_t)(ev_rng_unit(rng) * 3600e6),
+        .site = (uint8_t)site,
+        .client = ev_outside_addr(ev_rng_next(rng)),
+        .vantage = PK_VANTAGE_AUTHORITATIVE,
+        .qtype = PK_TYPE_A,
+        .flags = PK_SIG_QUERY_EDNS};
+    ev_world_name(&world->zones[zone], label, &name);
+    ev_world_answer(world, &world->zones[zone], &name, &event);
+    ev_traffic_add(out, &event, &name);
+}
+
+void ev_attack_noise(const struct ev_world *world, const struct ev_cell *cell,
+    const struct ev_lists *lists, uint32_t hour, struct ev_traffic *out)
+{
+    enum {
+        HOURS_A_WEEK = 168
+    };
+    struct ev_rng rng = ev_rng_begin(cell->attack_seed, 'N', hour, 0);
+    uint32_t words = lists->n_popular / 3, a_hour = words / HOURS_A_WEEK + 1;
+    for (uint32_t i = 0; cell->has_preplay && words && i < a_hour; i++) {
+        const char *word = lists->popular[(hour * a_hour + i) % words];
+        stranger(world, &rng, hour, EV_ZONE_GROUP, word, out);
+        stranger(world, &rng, hour, EV_ZONE_SITE + ev_rng_below(&rng, EV_N_SITES), word, out);
+    }
+    for (uint32_t i = 0; i < cell->flood; i++) {
+        char label[EV_MAX_LABEL_TEXT];
+        ev_label_random(&rng, 8, 16, label);
+        stranger(world, &rng, hour, EV_ZONE_SITE + 4, label, out);
+    }
+}
+
 void ev_campaign_done(struct ev_campaign *campaign)
 {
     ev_traffic_done(&campaign->traffic);

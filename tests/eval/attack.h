@@ -40,6 +40,10 @@ void ev_attack_sites(const struct ev_cell *cell, uint8_t out_sites[EV_N_SITES]);
 bool ev_attack_make(const struct ev_world *world, const struct ev_cell *cell,
     const struct ev_lists *lists, uint32_t seed_number, int64_t start_us,
     struct ev_campaign *out_campaign);
+/* What others did in that hour before an attack: preplay= (a week of it asks for the popular third of the popular list, each word from another
+ * source) and flood= of the cell. */
+void ev_attack_noise(const struct ev_world *world, const struct ev_cell *cell,
+    const struct ev_lists *lists, uint32_t hour, struct ev_traffic *out);
 void ev_campaign_done(struct ev_campaign *campaign);
 
 #endif

@@ -54,6 +54,9 @@ static void run_hour(struct run *run, uint32_t hour, const struct ev_campaign *c
         (void)fprintf(stderr, "eval-run: no such mix: %s\n", run->mix.id);
         exit(64);
     }
+    if (run->cell->is_attack) {
+        ev_attack_noise(run->world, run->cell, &run->lists, hour, &run->traffic);
+    }
     for (size_t i = 0; campaign && i < campaign->traffic.n; i++) {
         const struct ev_event *event = &campaign->traffic.events[i];
         if (event->time_us >= start && event->time_us < end) {
@@ -67,7 +70,8 @@ static void run_hour(struct run *run, uint32_t hour, const struct ev_campaign *c
     for (size_t i = 0; i < run->n_judges; i++) {
         ev_judge_feed(&run->judges[i], &run->rows);
     }
-    for (size_t i = 0; i < run->rows.n; i++) {
+    /* Their tables have no bound: under a flood they would only show that. */
+    for (size_t i = 0; i < run->rows.n && !run->cell->flood; i++) {
         ev_baselines_observe(run->baselines, &run->rows.rows[i], run->n_attack);
         run->n_attack += run->rows.rows[i].n_attack;
     }

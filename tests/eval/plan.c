@@ -28,7 +28,8 @@ static const struct field fields[] = {{"seed", U64, AT(seed)}, {"names", U32, AT
     {"hours", REAL, AT(hours)}, {"list", WORD, AT(list)}, {"split", SPECIAL, AT(split)},
     {"target", WORD, AT(target)}, {"order", WORD, AT(order)}, {"from", WORD, AT(from)},
     {"wildcard", FLAG, AT(has_wildcard)}, {"gain", FLAG, AT(wants_gain)}, {"pad", U32, AT(pad)},
-    {"history", SPECIAL, 0}, {"path", SPECIAL, 0}, {"budgets", SPECIAL, 0}};
+    {"preplay", FLAG, AT(has_preplay)}, {"flood", U32, AT(flood)}, {"history", SPECIAL, 0},
+    {"path", SPECIAL, 0}, {"budgets", SPECIAL, 0}};
 
 static bool set_path(struct ev_cell *cell, const char *value)
 {

@@ -29,8 +29,10 @@ struct ev_cell {
     double scale, budgets[EV_MAX_BUDGETS];
     size_t n_budgets;
     bool has_flaws, is_clear, is_tuning;
-    bool
-        has_history; /* the engine may ask what names there were; unless said: not by an attack on a cold engine */
+    /* has_history: the engine may ask what names there were; unless said, not by an attack on a cold engine. has_preplay: strangers
+     * asked for the popular third of the list before. flood: sources an hour that each ask once for a random label meanwhile. */
+    bool has_history, has_preplay;
+    uint32_t flood;
     bool says_history;
     char back[8]; /* mix under an attack */
     /* the attack */

@@ -3,6 +3,7 @@ import concurrent.futures
 import hashlib
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
@@ -58,12 +59,25 @@ def run_cell(runner, plan, lists, quick, cell):
     return None
 
 
-def run_all(runner, plan, lists, folder, quick=False, jobs=2, only=None):
-    """Returns (cells with a result, complaints, seconds spent now)."""
+def keep_copies(runner, plan, folder):
+    """The program and the plan as they are now: somebody may edit or build while cells run."""
     folder.mkdir(parents=True, exist_ok=True)
+    copies = []
+    for path in (pathlib.Path(runner), pathlib.Path(plan)):
+        copy = folder / f"{path.stem}-{digest(path.read_bytes())}{path.suffix}"
+        if not copy.exists():
+            part = copy.with_suffix(".new")
+            shutil.copy(path, part)
+            part.replace(copy)
+        copies.append(str(copy))
+    return copies
+
+
+def run_all(runner, plan, lists, folder, quick=False, jobs=2, only=None):
+    """Cells are run from copies of the program and the plan. Returns (cells with a result, complaints, seconds spent now)."""
     cells = [cell for cell in cells_of(runner, plan, lists, folder, quick) if not only or only.search(cell.line)]
     todo = [cell for cell in cells if not cell.path.exists()]
-    todo.sort(key=lambda cell: (cell.kind != "benign", cell.options.get("age", "0") == "0"))  # long ones first
+    todo.sort(key=lambda cell: (cell.kind != "benign", "flood" not in cell.options, cell.options.get("age", "0") == "0"))  # long ones first
     began, complaints = time.monotonic(), []
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
         pending = {pool.submit(run_cell, runner, plan, lists, quick, cell): cell for cell in todo}
