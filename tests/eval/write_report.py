@@ -109,7 +109,7 @@ def attack_section(figures):
     lines = ["## Attacks", "",
              f"At budget {figures.budget:g}. Recall with its 95 % interval (Wilson; 20 of 20 is still only [0.84, 1]); queries whose rows had reached the engine when the "
              "alert came, median and p90 with misses counted as never; seconds from the first query; *lost*: share of the existing names of the zones asked that the actor "
-             "had by then; findings of one campaign, and the share of its sources they name; *gain*: seconds of the better of two single sites over those of the mesh; the best "
+             "had by then; findings of one campaign, and the share of its sources they name (a finding lists at most twenty addresses); *gain*: seconds of the better of two single sites over those of the mesh; the best "
              "re-tuned baseline by recall, then by median queries.", ""]
     for kind, title in KINDS.items():
         attacks = [attack for attack in figures.attacks if attack.cell.what == kind and not attack.is_impossible]
