@@ -8,6 +8,8 @@
 
 #include "picket/dnsmsg.h"
 
+#include "mix.h"
+
 #define COUNT(a) (uint32_t)(sizeof(a) / sizeof *(a))
 
 /* --- lists --- */
@@ -595,6 +597,9 @@ bool ev_attack_make(const struct ev_world *world, const struct ev_cell *cell,
     if (!make(&m)) {
         ev_campaign_done(out_campaign);
         return false;
+    }
+    if (out_campaign->is_inside && strcmp(cell->back, "B8") == 0) {
+        ev_forward(&out_campaign->traffic, 0, true);
     }
     ev_traffic_sort(&out_campaign->traffic);
     out_campaign->end_us = m.now_us;

@@ -24,6 +24,12 @@ bool ev_mix_fill(
     case '1':
         ev_mix_office(&h);
         return true;
+    case '8': {
+        size_t from = out->n;
+        ev_mix_office(&h);
+        ev_forward(out, from, false);
+        return true;
+    }
     case '2':
         ev_mix_mail(&h);
         return true;
@@ -42,6 +48,25 @@ bool ev_mix_fill(
         return true;
     default:
         return false;
+    }
+}
+
+void ev_forward(struct ev_traffic *traffic, size_t from, bool is_all)
+{
+    size_t n = traffic->n;
+    for (size_t i = from; i < n; i++) {
+        struct ev_event event = traffic->events[i];
+        bool is_asked = is_all || event.answer == PK_ANSWER_NXDOMAIN ||
+                        ev_hash3((uint64_t)event.time_us, i, 'F') % 10 < 3;
+        if (!event.is_inside || event.site == 0 || !is_asked) {
+            continue;
+        }
+        struct pk_name name = {.len = event.name_len};
+        memcpy(name.wire, traffic->names + event.name_pos, name.len);
+        event.client = ev_server(event.site, PK_VANTAGE_RESOLVER);
+        event.site = 0;
+        event.time_us += 400;
+        ev_traffic_add(traffic, &event, &name);
     }
 }
 

@@ -3,7 +3,7 @@
  *   B1 office branches (b)         B5 authoritative with wildcard zones (a)
  *   B2 mail gateways (b)           B6 Internet background, flood, botched roll-out (a and b)
  *   B3 Kubernetes fleet (b)        B7 shares and shapes measured in real captures (a), see mix_measured.c
- *   B4 authoritative (a)
+ *   B4 authoritative (a)             B8 office branches that forward to the head office (b)
  *
  * a: the sensor stands beside an authoritative server; b: between inside clients and their resolver. Written without knowledge of the
  * detectors, from what clients and resolvers do; sources stand beside each number. */
@@ -37,6 +37,9 @@ bool ev_mix_fill(
 bool ev_mix_needs_wildcards(const char *id);
 
 void ev_mix_office(struct ev_hour *hour);
+/* What a branch's resolver does not know it asks the head office (site s01): events from number `from` on are seen there again, as from the
+ * branch's resolver; all misses (negative answers live short) and three in ten of the rest, or every one. */
+void ev_forward(struct ev_traffic *traffic, size_t from, bool is_all);
 void ev_mix_mail(struct ev_hour *hour);
 void ev_mix_kubernetes(struct ev_hour *hour);
 void ev_mix_authority(struct ev_hour *hour, double volume);

@@ -41,7 +41,7 @@ def cells_of(runner, plan, lists, folder, quick):
     for row in listing.splitlines():
         number, line = row.split("\t", 1)
         key = digest(program, defaults.encode(), line.encode(), names.encode(), str(quick).encode())
-        cells.append(Cell(int(number), line, folder / f"{int(number):03}-{key}.json"))
+        cells.append(Cell(int(number), line, folder / f"{line.split()[1]}-{key}.json"))
     return cells
 
 
@@ -70,7 +70,20 @@ def keep_copies(runner, plan, folder):
             shutil.copy(path, part)
             part.replace(copy)
         copies.append(str(copy))
+    commit = pathlib.Path(copies[0] + ".commit")
+    if not commit.exists():
+        commit.write_text(commit_now(), encoding="utf-8")
     return copies
+
+
+def commit_now():
+    """What the working tree was when a program was taken for a run."""
+    def git(*words):
+        here = pathlib.Path(__file__).resolve().parent
+        return subprocess.run(["git", "-C", here, *words], stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
+
+    changed = " with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+    return f"commit {git('rev-parse', '--short=10', 'HEAD')}{changed}"
 
 
 def run_all(runner, plan, lists, folder, quick=False, jobs=2, only=None):

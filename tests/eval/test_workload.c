@@ -52,7 +52,7 @@ static uint64_t digest_of(const struct ev_traffic *traffic)
     return sum;
 }
 
-static const char *const mixes[] = {"B1", "B2", "B3", "B4", "B5", "B6", "B7"};
+static const char *const mixes[] = {"B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8"};
 
 static void the_same_seed_gives_the_same_hour_and_another_seed_another(void **state)
 {
@@ -170,6 +170,27 @@ static void flaws_do_what_they_say(void **state)
     assert_true(loss > 0.004 && loss < 0.018);
     assert_true(way > 0.01 && way < 0.10);
     ev_rows_done(&rows);
+    ev_traffic_done(&traffic);
+}
+
+static void a_branch_forwards_its_misses_to_the_head_office(void **state)
+{
+    (void)state;
+    struct ev_traffic traffic = {0};
+    fill("B8", 3, 0.1, 34, &traffic);
+    size_t misses = 0, forwarded_misses = 0, forwarded = 0;
+    for (size_t i = 0; i < traffic.n; i++) {
+        const struct ev_event *event = &traffic.events[i];
+        bool is_resolver = event->client.bytes[2] == 0 && event->client.bytes[3] == 53;
+        bool is_miss = event->answer == PK_ANSWER_NXDOMAIN;
+        misses += !is_resolver && event->site != 0 && is_miss;
+        forwarded_misses += is_resolver && is_miss;
+        forwarded += is_resolver;
+        assert_true(!is_resolver || event->site == 0);
+    }
+    assert_true(misses > 100);
+    assert_int_equal(misses, forwarded_misses);
+    assert_true(forwarded > misses);
     ev_traffic_done(&traffic);
 }
 
@@ -374,6 +395,7 @@ int main(void)
         cmocka_unit_test(the_flood_and_the_rollout_happen_when_they_should),
         cmocka_unit_test(rows_without_flaws_hold_every_event_in_order_of_arrival),
         cmocka_unit_test(flaws_do_what_they_say),
+        cmocka_unit_test(a_branch_forwards_its_misses_to_the_head_office),
         cmocka_unit_test(what_the_late_site_sees_last_waits_for_the_next_hour),
         cmocka_unit_test(names_of_the_tenant_exist_and_gone_ones_mostly_do_not),
         cmocka_unit_test(a_plan_says_what_it_means_and_a_wrong_word_is_refused),
