@@ -295,6 +295,26 @@ static void findings(struct context *c)
     put(c->response, "\n]\n");
 }
 
+/* Losses between sealing and delivery, by cause; out_counted: the transactions among them that stored rows lack, out_is_known false when one says not how many. */
+static json_t *lost_json(
+    const struct pk_store_loss *loss, uint64_t *out_counted, bool *out_is_known)
+{
+    json_t *causes = json_object();
+    *out_counted = 0;
+    *out_is_known = loss->quarantined == 0;
+    for (unsigned i = 0; i < PK_N_LOSS_CAUSES; i++) {
+        const struct pk_store_lost *lost = &loss->lost[i];
+        *out_counted += lost->counted;
+        if (lost->batches > 0) {
+            *out_is_known = *out_is_known && i != 0 && i != PK_LOSS_TORN && i != PK_LOSS_DAMAGED;
+            (void)json_object_set_new(causes, pk_loss_cause_str(i),
+                json_pack("{s:I, s:I, s:I}", "batches", (json_int_t)lost->batches, "rows",
+                    (json_int_t)lost->rows, "transactions", (json_int_t)lost->transactions));
+        }
+    }
+    return causes;
+}
+
 static bool on_loss(void *arg, const struct pk_store_loss *loss)
 {
     json_t *list = arg, *row = json_object(), *counters = json_object();
@@ -308,6 +328,9 @@ static bool on_loss(void *arg, const struct pk_store_loss *loss)
     }
     uint64_t lost = loss->sum.v[PK_HEALTH_KERNEL_DROPPED] + loss->sum.v[PK_HEALTH_MERGE_SHED] +
                     loss->sum.v[PK_HEALTH_RRSETS_SHED] + loss->sum.v[PK_HEALTH_SPOOL_LOST_ROWS];
+    uint64_t counted;
+    bool is_known;
+    (void)json_object_set_new(row, "lost_by_cause", lost_json(loss, &counted, &is_known));
     uint64_t told = loss->sum.v[PK_HEALTH_IN_SCOPE] + loss->sum.v[PK_HEALTH_NEGATIVE];
     (void)json_object_set_new(row, "site", json_string(loss->site));
     (void)json_object_set_new(row, "sensor", json_string(loss->sensor));
@@ -320,8 +343,13 @@ static bool on_loss(void *arg, const struct pk_store_loss *loss)
     (void)json_object_set_new(row, "batches", json_integer((json_int_t)loss->batches));
     (void)json_object_set_new(row, "quarantined", json_integer((json_int_t)loss->quarantined));
     (void)json_object_set_new(row, "lost", json_integer((json_int_t)lost));
-    (void)json_object_set_new(
-        row, "balanced", json_boolean(loss->stored_activity + loss->stored_negative == told));
+    (void)json_object_set_new(row, "lost_transactions", json_integer((json_int_t)counted));
+    bool is_balanced = loss->stored_activity + loss->stored_negative + counted == told;
+    (void)json_object_set_new(row, "balanced", json_boolean(is_balanced));
+    (void)json_object_set_new(row, "alarm",
+        is_balanced
+            ? json_null()
+            : json_string(is_known ? "sums do not meet" : "lost an amount that is not known"));
     (void)json_object_set_new(
         row, "last_received", json_string(pk_time_text(loss->last_received_us, text)));
     (void)json_array_append_new(list, row);

@@ -228,6 +228,23 @@ static void print_findings(const json_t *list)
     }
 }
 
+/* A line for each cause of what was sealed and never delivered, and why the sums do not meet. */
+static void print_losses(const json_t *row)
+{
+    const char *cause, *alarm = json_string_value(json_object_get(row, "alarm"));
+    json_t *lost;
+    json_object_foreach(json_object_get(row, "lost_by_cause"), cause, lost)
+    {
+        printf("    lost: cause=%s batches=%lld rows=%lld transactions=%lld\n", cause,
+            (long long)json_integer_value(json_object_get(lost, "batches")),
+            (long long)json_integer_value(json_object_get(lost, "rows")),
+            (long long)json_integer_value(json_object_get(lost, "transactions")));
+    }
+    if (alarm) {
+        printf("    alarm: %s\n", alarm);
+    }
+}
+
 static void print_sensors(const json_t *list)
 {
     size_t index;
@@ -247,6 +264,7 @@ static void print_sensors(const json_t *list)
             (long long)json_integer_value(json_object_get(row, "stored_rrset")),
             (long long)json_integer_value(json_object_get(row, "lost")),
             json_is_true(json_object_get(row, "balanced")) ? "yes" : "NO");
+        print_losses(row);
     }
 }
 

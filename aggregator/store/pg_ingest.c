@@ -1,6 +1,6 @@
 /* Writing batches: marks, rows and sequence numbers in one transaction.
  *
- * Rows go by binary COPY: activity and health straight into their tables, RRsets and negatives into temporary tables and from there, sorted by key, into one upsert each (two
+ * Rows go by binary COPY: activity, health and losses straight into their tables, RRsets and negatives into temporary tables and from there, sorted by key, into one upsert each (two
  * writers that sort the same way cannot deadlock). Merging is by sum, least and greatest, so the order of batches does not matter to the result. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -316,6 +316,33 @@ static pk_err put_health_batch(
     return out->err;
 }
 
+static pk_err put_loss_batch(
+    struct pk_store *store, const struct pk_store_batch *batch, uint64_t ingest_seq)
+{
+    struct pk_bytes *out = &store->copy;
+    for (size_t i = 0; i < pk_batch_rows(batch->batch); i++) {
+        struct pk_loss row;
+        pk_batch_loss(batch->batch, i, &row);
+        copy_row(out, 15);
+        copy_int4(out, (int32_t)batch->tenant.v);
+        copy_int4(out, (int32_t)batch->sensor.v);
+        copy_int8(out, (int64_t)ingest_seq);
+        copy_int4(out, (int32_t)i);
+        copy_int8(out, batch->received_us);
+        copy_int2(out, row.cause);
+        copy_int2(out, row.kind);
+        copy_int8(out, (int64_t)row.batches);
+        copy_int8(out, (int64_t)row.rows);
+        copy_int8(out, (int64_t)row.transactions);
+        copy_int8(out, row.first_us);
+        copy_int8(out, row.last_us);
+        copy_int8(out, (int64_t)row.epoch);
+        copy_int8(out, (int64_t)row.from_seq);
+        copy_int8(out, (int64_t)row.to_seq);
+    }
+    return out->err;
+}
+
 /* --- one kind of all batches --- */
 
 /* The days of the rows this batch will write, made sure of before the COPY. */
@@ -410,6 +437,10 @@ static pk_err write_rows(struct pk_store *store, const struct pk_store_batch *ba
     if (err == PK_OK) {
         err = copy_kind(store, PK_BATCH_HEALTH, put_health_batch,
             "copy health from stdin (format binary)", batches, n, results, seqs, &rows);
+    }
+    if (err == PK_OK) {
+        err = copy_kind(store, PK_BATCH_LOSS, put_loss_batch,
+            "copy loss from stdin (format binary)", batches, n, results, seqs, &rows);
     }
     if (err == PK_OK) {
         err = copy_kind(store, PK_BATCH_RRSET, put_rrset_batch,

@@ -144,15 +144,18 @@ pk_err pk_store_query_findings(struct pk_store *store, struct pk_tenant_id tenan
 
 /* --- the loss ledger --- */
 
-static void read_counters(struct pk_slice array, struct pk_health *out_sum)
+_Static_assert(PK_N_LOSS_CAUSES == 8, "the query below counts causes 0 to 7");
+
+/* A bigint[] in its binary form; values that are not there stay as they are. */
+static void read_bigints(struct pk_slice array, uint32_t n, uint64_t *out)
 {
     const uint8_t *p = array.data;
-    for (uint32_t i = 0; i < PK_N_HEALTH_KEYS && 20 + (i + 1) * 12 <= array.len; i++) {
+    for (uint32_t i = 0; i < n && 20 + (i + 1) * 12 <= array.len; i++) {
         uint64_t v = 0;
         for (unsigned k = 0; k < 8; k++) {
             v = v << 8 | p[20 + i * 12 + 4 + k];
         }
-        out_sum->v[i] = v;
+        out[i] = v;
     }
 }
 
@@ -162,13 +165,19 @@ static void read_loss(const PGresult *r, int i, struct pk_store_loss *out)
     memset(out, 0, sizeof *out);
     memcpy(out->site, site.data, site.len < 64 ? site.len : 64);
     memcpy(out->sensor, sensor.data, sensor.len < 64 ? sensor.len : 64);
-    read_counters(get_bytes(r, i, 2), &out->sum);
+    read_bigints(get_bytes(r, i, 2), PK_N_HEALTH_KEYS, out->sum.v);
     out->stored_activity = (uint64_t)get_int(r, i, 3);
     out->stored_negative = (uint64_t)get_int(r, i, 4);
     out->stored_rrset = (uint64_t)get_int(r, i, 5);
     out->batches = (uint64_t)get_int(r, i, 6);
     out->quarantined = (uint64_t)get_int(r, i, 7);
     out->last_received_us = get_int(r, i, 8);
+    uint64_t lost[4 * PK_N_LOSS_CAUSES] = {0};
+    read_bigints(get_bytes(r, i, 9), 4 * PK_N_LOSS_CAUSES, lost);
+    for (size_t k = 0; k < PK_N_LOSS_CAUSES; k++) {
+        out->lost[k] =
+            (struct pk_store_lost){lost[4 * k], lost[4 * k + 1], lost[4 * k + 2], lost[4 * k + 3]};
+    }
 }
 
 pk_err pk_store_query_loss(struct pk_store *store, struct pk_tenant_id tenant,
@@ -188,7 +197,11 @@ pk_err pk_store_query_loss(struct pk_store *store, struct pk_tenant_id tenant,
             " coalesce((select sum(count) from rrset_site rs where rs.tenant_id = $1::int and rs.site_id = sa.site_id), 0)::bigint,"
             " (select count(*) from ingest_mark m where m.tenant_id = $1::int and m.sensor_id = se.sensor_id)::bigint,"
             " (select count(*) from ingest_mark m where m.tenant_id = $1::int and m.sensor_id = se.sensor_id and m.ingest_seq = 0)::bigint,"
-            " coalesce((select max(received_us) from ingest_mark m where m.tenant_id = $1::int and m.sensor_id = se.sensor_id), 0)::bigint"
+            " coalesce((select max(received_us) from ingest_mark m where m.tenant_id = $1::int and m.sensor_id = se.sensor_id), 0)::bigint,"
+            " (select array_agg(v order by c, ord) from (select c, sum(l.batches) as b, sum(l.row_count) as r, sum(l.transactions) as t,"
+            "   sum(l.transactions) filter (where l.kind in (2, 4)) as d from generate_series(0, 7) c left join loss l on l.tenant_id = $1::int"
+            "   and l.sensor_id = se.sensor_id and l.cause = c group by c) sums, unnest(array[coalesce(b, 0)::bigint, coalesce(r, 0)::bigint,"
+            "   coalesce(t, 0)::bigint, coalesce(d, 0)::bigint]) with ordinality u(v, ord))"
             " from sensor se left join site_assignment sa on sa.tenant_id = se.tenant_id and sa.sensor_id = se.sensor_id and sa.to_us = 9223372036854775807"
             " left join site si on si.tenant_id = sa.tenant_id and si.site_id = sa.site_id"
             " where se.tenant_id = $1::int order by 1, 2",

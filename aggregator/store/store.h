@@ -190,6 +190,11 @@ struct pk_store_loss {
     uint64_t stored_activity, stored_negative,
         stored_rrset; /* sums of the count column of stored rows */
     uint64_t batches, duplicates, quarantined;
+    struct pk_store_lost {
+        uint64_t batches, rows, transactions;
+        uint64_t counted; /* transactions of activity and negative rows: what stored_* lack */
+    } lost
+        [PK_N_LOSS_CAUSES]; /* sealed, but never delivered: by enum pk_loss_cause; 0: of a cause not known here */
     int64_t last_received_us;
 };
 pk_err pk_store_query_loss(struct pk_store *store, struct pk_tenant_id tenant,

@@ -14,6 +14,7 @@ enum pk_batch_kind {
     PK_BATCH_RRSET = 3,
     PK_BATCH_NEGATIVE = 4,
     PK_BATCH_HEALTH = 5, /* exactly one struct pk_health */
+    PK_BATCH_LOSS = 6,   /* struct pk_loss rows: what the sensor had and could not keep */
 };
 const char *pk_batch_kind_str(enum pk_batch_kind kind);
 
@@ -57,6 +58,7 @@ void pk_batch_builder_begin(struct pk_batch_builder *builder, const struct pk_ba
 pk_err pk_batch_add_activity(struct pk_batch_builder *builder, const struct pk_activity *row);
 pk_err pk_batch_add_rrset(struct pk_batch_builder *builder, const struct pk_rrset *row);
 pk_err pk_batch_add_negative(struct pk_batch_builder *builder, const struct pk_negative *row);
+pk_err pk_batch_add_loss(struct pk_batch_builder *builder, const struct pk_loss *row);
 pk_err pk_batch_set_health(struct pk_batch_builder *builder, const struct pk_health *health);
 pk_err pk_batch_set_origin(struct pk_batch_builder *builder, const struct pk_origin *origin);
 /* The same for a caller who has numbered the values already: within one batch the same number of a field means the same value, and the builder need not hash a
@@ -101,6 +103,7 @@ size_t pk_batch_rows(const struct pk_batch *batch);
 void pk_batch_activity(const struct pk_batch *batch, size_t index, struct pk_activity *out_row);
 void pk_batch_rrset(const struct pk_batch *batch, size_t index, struct pk_rrset *out_row);
 void pk_batch_negative(const struct pk_batch *batch, size_t index, struct pk_negative *out_row);
+void pk_batch_loss(const struct pk_batch *batch, size_t index, struct pk_loss *out_row);
 void pk_batch_health(const struct pk_batch *batch, struct pk_health *out_health);
 void pk_batch_origin(const struct pk_batch *batch, struct pk_origin *out_origin);
 

@@ -1,4 +1,4 @@
-/* What a sensor says it saw: four kinds of rows, as plain values.
+/* What a sensor says it saw, and what it lost of that: five kinds of rows, as plain values.
  *
  * Names are in lower case, uncompressed wire form. Slices are borrowed: from the batch they were read from, or from
  * the caller until the builder has copied them. */
@@ -224,6 +224,35 @@ const char *pk_health_key_str(enum pk_health_key key); /* "packets", "kernel_dro
 
 struct pk_health {
     uint64_t v[PK_N_HEALTH_KEYS];
+};
+
+/* Why batches that were sealed never came to the aggregator. The numbers are on the wire and never change. */
+enum pk_loss_cause {
+    PK_LOSS_OVERFLOW = 1, /* spool.max_mb was reached: the oldest of the least class went */
+    PK_LOSS_AGE = 2,      /* older than spool.max_age_h */
+    PK_LOSS_SPACE = 3,    /* the file system had less free than spool.min_free_percent */
+    PK_LOSS_MEMORY =
+        4,            /* the disk refused, and the memory ring was full or ended with the process */
+    PK_LOSS_TORN = 5, /* the end of a segment was cut off by a crash: how much is not known */
+    PK_LOSS_DAMAGED = 6, /* a record was damaged, or a segment unreadable: how much is not known */
+    PK_LOSS_REFUSED = 7, /* the aggregator does not take it, and keeps no copy */
+    PK_N_LOSS_CAUSES,
+};
+const char *pk_loss_cause_str(unsigned cause); /* "overflow", ... */
+
+/* An entry of the loss ledger: batches of one kind, of one cause. */
+struct pk_loss {
+    uint8_t cause; /* enum pk_loss_cause */
+    uint8_t kind;  /* enum pk_batch_kind of what was lost; 0: not known */
+    uint64_t batches, rows;
+    uint64_t transactions;     /* sum of the rows' counts; sightings for RRsets; 0 for the rest */
+    int64_t first_us, last_us; /* times of the rows; 0 when not known */
+    uint64_t epoch;
+    uint64_t from_seq, to_seq; /* 0 when not known; others between them need not be lost */
+};
+
+enum {
+    PK_MAX_LOSS_BITS = 40 /* of batches, rows and transactions: sums stay within 63 bits */
 };
 
 #endif

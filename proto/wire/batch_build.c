@@ -376,6 +376,40 @@ pk_err pk_batch_add_numbered_negative(struct pk_batch_builder *builder,
     return PK_OK;
 }
 
+static uint64_t at_most(uint64_t v, uint64_t max)
+{
+    return v < max ? v : max;
+}
+
+pk_err pk_batch_add_loss(struct pk_batch_builder *builder, const struct pk_loss *row)
+{
+    if (is_full(builder)) {
+        return PK_ERR_LIMIT;
+    }
+    const uint64_t most = UINT64_C(1) << PK_MAX_LOSS_BITS;
+    bool has_times = row->first_us != 0 && row->last_us >= row->first_us;
+    int64_t first_us = has_times ? row->first_us : builder->info.window_start_us;
+    int64_t last_us = has_times ? row->last_us : first_us;
+    const uint64_t values[] = {
+        [LOSS_CAUSE] = row->cause,
+        [LOSS_KIND] = row->kind,
+        [LOSS_BATCHES] = at_most(row->batches, most),
+        [LOSS_ROWS] = at_most(row->rows, most),
+        [LOSS_TRANSACTIONS] = at_most(row->transactions, most),
+        [LOSS_FIRST] = (uint64_t)(first_us - builder->info.window_start_us),
+        [LOSS_SPAN] = at_most((uint64_t)(last_us - first_us), UINT64_C(1) << 54),
+        [LOSS_EPOCH] = row->epoch,
+        [LOSS_FROM] = row->from_seq,
+        [LOSS_TO] = row->to_seq,
+    };
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        builder->columns[i][builder->n_rows] = values[i];
+    }
+    builder->n_rows++;
+    note_times(builder, first_us, last_us);
+    return PK_OK;
+}
+
 pk_err pk_batch_set_health(struct pk_batch_builder *builder, const struct pk_health *health)
 {
     builder->health = *health;

@@ -406,7 +406,7 @@ static void read_info(struct decoder *decoder)
         }
         break;
     case KEY_KIND:
-        info->kind = (enum pk_batch_kind)mp_uint(&decoder->in, PK_BATCH_HEALTH);
+        info->kind = (enum pk_batch_kind)mp_uint(&decoder->in, PK_BATCH_LOSS);
         decoder->batch->schema = batch_schema(info->kind);
         break;
     case KEY_WINDOW_START:
@@ -661,6 +661,23 @@ void pk_batch_negative(const struct pk_batch *batch, size_t index, struct pk_neg
         .count = (uint32_t)at(batch, NEG_COUNT, index),
         .first_us = first_us,
         .last_us = first_us + (int64_t)at(batch, NEG_SPAN, index),
+    };
+}
+
+void pk_batch_loss(const struct pk_batch *batch, size_t index, struct pk_loss *out_row)
+{
+    int64_t first_us = batch->info.window_start_us + (int64_t)at(batch, LOSS_FIRST, index);
+    *out_row = (struct pk_loss){
+        .cause = (uint8_t)at(batch, LOSS_CAUSE, index),
+        .kind = (uint8_t)at(batch, LOSS_KIND, index),
+        .batches = at(batch, LOSS_BATCHES, index),
+        .rows = at(batch, LOSS_ROWS, index),
+        .transactions = at(batch, LOSS_TRANSACTIONS, index),
+        .first_us = first_us,
+        .last_us = first_us + (int64_t)at(batch, LOSS_SPAN, index),
+        .epoch = at(batch, LOSS_EPOCH, index),
+        .from_seq = at(batch, LOSS_FROM, index),
+        .to_seq = at(batch, LOSS_TO, index),
     };
 }
 

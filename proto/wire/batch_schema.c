@@ -68,10 +68,31 @@ static const struct schema negative = {
         },
 };
 
+static const struct schema loss = {
+    .kind = PK_BATCH_LOSS,
+    .n_columns = 10,
+    .first_column = LOSS_FIRST,
+    .span_column = LOSS_SPAN,
+    .columns =
+        {
+            {KEY_LOSS_FIRST, REF_NONE, PK_N_LOSS_CAUSES - 1},
+            {KEY_LOSS_FIRST + 1, REF_NONE, UINT8_MAX},
+            {KEY_LOSS_FIRST + 2, REF_NONE, UINT64_C(1) << PK_MAX_LOSS_BITS},
+            {KEY_LOSS_FIRST + 3, REF_NONE, UINT64_C(1) << PK_MAX_LOSS_BITS},
+            {KEY_LOSS_FIRST + 4, REF_NONE, UINT64_C(1) << PK_MAX_LOSS_BITS},
+            {KEY_LOSS_FIRST + 5, REF_NONE, UINT64_MAX},
+            {KEY_LOSS_FIRST + 6, REF_NONE, UINT64_C(1) << 54},
+            {KEY_LOSS_FIRST + 7, REF_NONE, INT64_MAX},
+            {KEY_LOSS_FIRST + 8, REF_NONE, INT64_MAX},
+            {KEY_LOSS_FIRST + 9, REF_NONE, INT64_MAX},
+        },
+};
+
 const struct schema *batch_schema(unsigned kind)
 {
     return kind == PK_BATCH_ACTIVITY   ? &activity
            : kind == PK_BATCH_RRSET    ? &rrset
            : kind == PK_BATCH_NEGATIVE ? &negative
+           : kind == PK_BATCH_LOSS     ? &loss
                                        : NULL;
 }

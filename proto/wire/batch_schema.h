@@ -31,6 +31,7 @@ enum body_key {
     KEY_COLUMN_FIRST = 32, /* columns: 32..127 */
     KEY_HEALTH = 96,
     KEY_HEALTH_MORE = 97,
+    KEY_LOSS_FIRST = 100, /* columns: 100..109 */
     KEY_ORIGIN_SITE = 120,
     KEY_ORIGIN_SENSOR = 121,
     KEY_ORIGIN_SOFTWARE = 122,
@@ -103,6 +104,19 @@ enum {
     NEG_COUNT,
     NEG_FIRST,
     NEG_SPAN
+};
+
+enum {
+    LOSS_CAUSE,
+    LOSS_KIND,
+    LOSS_BATCHES,
+    LOSS_ROWS,
+    LOSS_TRANSACTIONS,
+    LOSS_FIRST,
+    LOSS_SPAN,
+    LOSS_EPOCH,
+    LOSS_FROM,
+    LOSS_TO
 };
 
 /* NULL for kinds without columns. */

@@ -68,6 +68,20 @@ const char *pk_health_key_str(enum pk_health_key key)
     return (unsigned)key < PK_N_HEALTH_KEYS ? names[key] : "unknown";
 }
 
+const char *pk_loss_cause_str(unsigned cause)
+{
+    static const char *const names[PK_N_LOSS_CAUSES] = {
+        [PK_LOSS_OVERFLOW] = "overflow",
+        [PK_LOSS_AGE] = "age",
+        [PK_LOSS_SPACE] = "space",
+        [PK_LOSS_MEMORY] = "memory",
+        [PK_LOSS_TORN] = "torn",
+        [PK_LOSS_DAMAGED] = "damaged",
+        [PK_LOSS_REFUSED] = "refused",
+    };
+    return cause < PK_N_LOSS_CAUSES && names[cause] ? names[cause] : "unknown";
+}
+
 const char *pk_batch_kind_str(enum pk_batch_kind kind)
 {
     switch (kind) {
@@ -81,6 +95,8 @@ const char *pk_batch_kind_str(enum pk_batch_kind kind)
         return "negative";
     case PK_BATCH_HEALTH:
         return "health";
+    case PK_BATCH_LOSS:
+        return "loss";
     }
     return "unknown";
 }

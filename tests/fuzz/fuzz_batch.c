@@ -14,6 +14,7 @@ static pk_err copy_row(struct pk_batch_builder *builder, const struct pk_batch *
     struct pk_rrset rrset;
     struct pk_negative negative;
     struct pk_health health;
+    struct pk_loss loss;
     struct pk_origin origin;
     switch (pk_batch_info(batch)->kind) {
     case PK_BATCH_ACTIVITY:
@@ -28,6 +29,9 @@ static pk_err copy_row(struct pk_batch_builder *builder, const struct pk_batch *
     case PK_BATCH_HEALTH:
         pk_batch_health(batch, &health);
         return pk_batch_set_health(builder, &health);
+    case PK_BATCH_LOSS:
+        pk_batch_loss(batch, i, &loss);
+        return pk_batch_add_loss(builder, &loss);
     case PK_BATCH_ORIGIN:
         pk_batch_origin(batch, &origin);
         return pk_batch_set_origin(builder, &origin);

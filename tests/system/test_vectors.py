@@ -157,6 +157,13 @@ def decode(data):
     elif kind == 5:
         more = column({97: body[97][1]}, 97, body[97][0]) if 97 in body else []
         out["rows"].append({"counters": column(body, 96, 33) + more + [0] * (N_HEALTH - 33 - len(more))})
+    elif kind == 6:
+        c = {key: column(body, key, n) for key in range(100, 110)}
+        for i in range(n):
+            first = start + signed(c[105][i])
+            out["rows"].append({
+                "cause": c[100][i], "kind": c[101][i], "batches": c[102][i], "rows": c[103][i], "transactions": c[104][i], "first_us": first,
+                "last_us": first + c[106][i], "epoch": c[107][i], "from_seq": c[108][i], "to_seq": c[109][i]})
     else:
         out["rows"].append({"site": body[120], "sensor": body[121], "software": body[122]})
     return out

@@ -128,6 +128,23 @@ static void make_origin(struct pk_batch_builder *builder)
     (void)pk_batch_set_origin(builder, &origin);
 }
 
+static void make_loss(struct pk_batch_builder *builder)
+{
+    struct pk_loss row = {.cause = PK_LOSS_OVERFLOW,
+        .kind = PK_BATCH_ACTIVITY,
+        .batches = 3,
+        .rows = 41000,
+        .transactions = 900000,
+        .first_us = start_us - 30000000,
+        .last_us = start_us - 7,
+        .epoch = UINT64_C(117374873960448),
+        .from_seq = 9,
+        .to_seq = 15};
+    (void)pk_batch_add_loss(builder, &row);
+    row = (struct pk_loss){.cause = PK_LOSS_TORN, .batches = 1, .epoch = row.epoch};
+    (void)pk_batch_add_loss(builder, &row);
+}
+
 static int make(void)
 {
     static const struct {
@@ -136,7 +153,8 @@ static int make(void)
         const char *name; /* NULL: the kind's */
     } samples[] = {{PK_BATCH_ACTIVITY, make_activity, NULL}, {PK_BATCH_RRSET, make_rrset, NULL},
         {PK_BATCH_NEGATIVE, make_negative, NULL}, {PK_BATCH_HEALTH, make_health, NULL},
-        {PK_BATCH_HEALTH, make_more_health, "health-more"}, {PK_BATCH_ORIGIN, make_origin, NULL}};
+        {PK_BATCH_HEALTH, make_more_health, "health-more"}, {PK_BATCH_ORIGIN, make_origin, NULL},
+        {PK_BATCH_LOSS, make_loss, NULL}};
     struct pk_batch_builder *builder;
     if (pk_batch_builder_new(100, &builder) != PK_OK) {
         return 1;
@@ -227,6 +245,16 @@ static void print_row(const struct pk_batch *batch, size_t i)
             printf("%s%" PRIu64, k ? "," : "", health.v[k]);
         }
         putchar(']');
+        break;
+    }
+    case PK_BATCH_LOSS: {
+        struct pk_loss row;
+        pk_batch_loss(batch, i, &row);
+        printf("\"cause\":%u,\"kind\":%u,\"batches\":%" PRIu64 ",\"rows\":%" PRIu64
+               ",\"transactions\":%" PRIu64 ",\"first_us\":%" PRId64 ",\"last_us\":%" PRId64
+               ",\"epoch\":%" PRIu64 ",\"from_seq\":%" PRIu64 ",\"to_seq\":%" PRIu64,
+            row.cause, row.kind, row.batches, row.rows, row.transactions, row.first_us, row.last_us,
+            row.epoch, row.from_seq, row.to_seq);
         break;
     }
     case PK_BATCH_ORIGIN: {
