@@ -32,7 +32,7 @@ struct actor_key {
 
 struct actor {
     struct actor_key key;
-    bool is_touched; /* seen again since it last came up for eviction */
+    bool is_touched; /* seen again since it last came up for eviction, or got a ledger */
     bool
         is_suspected; /* a rule asks to keep it: its evidence is beyond a quarter of the threshold */
     uint32_t newer, older;

@@ -20,9 +20,14 @@ enum {
 
 pk_err names_intern(struct names *names, const char *name, size_t max, uint16_t *out_index)
 {
+    if (names->latest < names->n && strcmp(names->v[names->latest], name) == 0) {
+        *out_index = (uint16_t)names->latest; /* rows come in batches of one sensor */
+        return PK_OK;
+    }
     for (size_t i = 0; i < names->n; i++) {
         if (strcmp(names->v[i], name) == 0) {
             *out_index = (uint16_t)i;
+            names->latest = i;
             return PK_OK;
         }
     }
@@ -188,6 +193,8 @@ pk_err pk_engine_observe(
         return err;
     }
     seen.now_us = engine->now_us;
+    seen.name_hash = pk_hash_fixed(seen.name.wire, seen.name.len);
+    seen.source_hash = actor_hash(&key);
     seen.actor = actor_get(engine, &key, row->first_us);
     seen.actor->last_us = row->first_us > seen.actor->last_us ? row->first_us : seen.actor->last_us;
     seen.actor->rows += seen.actor->rows < UINT32_MAX;

@@ -19,7 +19,7 @@
 
 struct names {
     char (*v)[65];
-    size_t n, cap;
+    size_t n, cap, latest; /* latest: the one asked for last, a cache */
 };
 
 struct pk_engine {

@@ -107,6 +107,9 @@ static struct ledger *make(
         return NULL;
     }
     struct ledger **first = list_of(engine, owner_kind, owner);
+    if (owner_kind == OWNER_ACTOR) {
+        engine->actors.v[owner].is_touched = true; /* somebody to remember: once more around */
+    }
     ledger->owner = owner;
     ledger->owner_kind = owner_kind;
     ledger->rule = (uint8_t)rule;

@@ -3,8 +3,6 @@
 
 #include <stdlib.h>
 
-#include "picket/hash.h"
-
 #include "internal.h"
 
 enum {
@@ -49,8 +47,7 @@ static void credit(struct actor *actor)
 
 void legs_note(struct pk_engine *engine, struct observation *seen)
 {
-    uint64_t name = pk_hash_fixed(seen->name.wire, seen->name.len) | 1;
-    uint64_t source = actor_hash(&seen->actor->key);
+    uint64_t name = seen->name_hash | 1, source = seen->source_hash;
     struct leg *leg = &engine->legs.v[(name >> 1) % LEGS];
     struct actor *actor = seen->actor;
     int64_t now_us = seen->row->first_us, apart_us = now_us - leg->time_us;

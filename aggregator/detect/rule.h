@@ -37,6 +37,7 @@ struct observation {
     uint16_t site, sensor;             /* indices of the engine's names (engine_site_name) */
     const struct pk_scope_site *place; /* the site in the scope; NULL when it is not there */
     struct pk_name name;               /* lower case */
+    uint64_t name_hash, source_hash;   /* of name and actor key, the same on every machine */
     struct pk_name
         zone_name; /* the scope's zone, reverse zone or watched name; below a learned zone cut the cut; the root for BUILTIN */
     enum pk_scope_reason reason;

@@ -67,6 +67,9 @@ struct coverage {
     int64_t day;
     float today[N_EVENTS], days[DAYS][N_EVENTS];
     uint32_t n_days;
+    /* Worked out when what is usual changes; not saved. */
+    float gains[N_EVENTS][LISTS][SHARES];
+    uint32_t gains_of; /* which days and age they are for; 0: none yet */
 };
 
 static double threshold(const struct pk_engine *engine)
@@ -334,16 +337,34 @@ pk_err coverage_take(struct pk_engine *engine, const struct observation *seen,
 
 /* --- the stream --- */
 
-static void add(struct coverage *coverage, const double p0[N_EVENTS], unsigned event, double leak)
+static void refresh(const struct pk_engine *engine, struct coverage *coverage)
+{
+    bool is_young = engine->now_us - coverage->start_us < (int64_t)DAY_S * 1000000;
+    uint32_t wanted = 2 * (coverage->n_days + 1) + is_young;
+    double p0[N_EVENTS];
+    if (coverage->gains_of == wanted) {
+        return;
+    }
+    usual(engine, coverage, p0);
+    for (unsigned y = 0; y < N_EVENTS; y++) {
+        for (unsigned i = 0; i < LISTS; i++) {
+            for (unsigned k = 0; k < SHARES; k++) {
+                coverage->gains[y][i][k] =
+                    logf((float)(1 - shares[k] + shares[k] * p1[i][y] / p0[y]));
+            }
+        }
+    }
+    coverage->gains_of = wanted;
+}
+
+static void add(struct coverage *coverage, unsigned event, float leak)
 {
     float highest = 0;
     for (unsigned i = 0; i < LISTS; i++) {
         for (unsigned k = 0; k < SHARES; k++) {
-            float left = coverage->wealth[i][k] - (float)leak;
+            float left = coverage->wealth[i][k] - leak;
             highest = left > highest ? left : highest;
-            coverage->wealth[i][k] =
-                (left > 0 ? left : 0) +
-                logf((float)(1 - shares[k] + shares[k] * p1[i][event] / p0[event]));
+            coverage->wealth[i][k] = (left > 0 ? left : 0) + coverage->gains[event][i][k];
         }
     }
     if (highest <= 0) {
@@ -398,11 +419,11 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
     if (event == N_EVENTS) {
         return PK_OK; /* more of the same network: neither for nor against */
     }
-    double p0[N_EVENTS], h = threshold(engine);
+    double h = threshold(engine);
     int64_t dt_us = coverage->last_us ? now_us - coverage->last_us : 0;
     coverage->today[event]++;
-    usual(engine, coverage, p0);
-    add(coverage, p0, event, dt_us > 0 ? h * (double)dt_us / ((double)DAY_S * 1e6) : 0);
+    refresh(engine, coverage);
+    add(coverage, event, (float)(dt_us > 0 ? h * (double)dt_us / ((double)DAY_S * 1e6) : 0));
     coverage->last_us = now_us > coverage->last_us ? now_us : coverage->last_us;
     coverage->words += event == NEW_WORD;
     coverage->others += event == NEW_OTHER;

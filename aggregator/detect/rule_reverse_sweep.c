@@ -218,7 +218,7 @@ static void report(struct pk_engine *engine, const struct actor *actor, struct d
 
 static void count_source(struct sweep *sweep, const struct observation *seen)
 {
-    uint16_t tag = (uint16_t)actor_hash(&seen->actor->key);
+    uint16_t tag = (uint16_t)seen->source_hash;
     for (uint8_t i = 0; i < sweep->n_sources; i++) {
         if (sweep->sources[i] == tag) {
             return;
@@ -242,7 +242,7 @@ static bool take(struct pk_engine *engine, const struct observation *seen,
         }
         return is_new;
     }
-    uint64_t contact[2] = {actor_hash(&actor->key), pk_hash_fixed(seen->name.wire, seen->name.len)};
+    uint64_t contact[2] = {actor_hash(&actor->key), seen->name_hash};
     if (!pk_contacts_add(&engine->contacts, pk_hash_fixed(contact, sizeof contact), now_us)) {
         return false;
     }

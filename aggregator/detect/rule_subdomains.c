@@ -388,7 +388,7 @@ static void start(
 
 static void count_address(struct guesses *guesses, const struct observation *seen)
 {
-    uint16_t tag = (uint16_t)actor_hash(&seen->actor->key);
+    uint16_t tag = (uint16_t)seen->source_hash;
     for (uint8_t i = 0; i < guesses->n_addresses; i++) {
         if (guesses->addresses[i] == tag) {
             return;
@@ -481,7 +481,7 @@ static pk_err weigh_network(struct pk_engine *engine, const struct observation *
     if (!network) {
         return PK_OK;
     }
-    uint64_t contact[2] = {actor_hash(&key), seen->trial.name_hash};
+    uint64_t contact[2] = {actor_hash(&key), seen->name_hash};
     network->last_us =
         seen->row->first_us > network->last_us ? seen->row->first_us : network->last_us;
     return pk_contacts_add(

@@ -150,7 +150,7 @@ void trial_judge(struct pk_engine *engine, struct observation *seen)
 {
     struct trial *trial = &seen->trial;
     uint8_t len;
-    *trial = (struct trial){.name_hash = pk_hash_fixed(seen->name.wire, seen->name.len)};
+    *trial = (struct trial){.label_hash = 0};
     trial->no = why_not(engine, seen);
     if (trial->no == NO_TRIAL_KIND || seen->reason != PK_SCOPE_ZONE) {
         engine->stats.no_trials[trial->no]++;
@@ -172,7 +172,7 @@ void trial_judge(struct pk_engine *engine, struct observation *seen)
                      : trial->class == PK_LABEL_DICTIONARY ? OUTCOME_DICT
                      : trial->class == PK_LABEL_RANDOM     ? OUTCOME_RAND
                                                            : OUTCOME_OTHER;
-    uint64_t contact[2] = {actor_hash(&seen->actor->key), trial->name_hash};
+    uint64_t contact[2] = {seen->source_hash, seen->name_hash};
     if (!pk_contacts_add(
             &engine->contacts, pk_hash_fixed(contact, sizeof contact), seen->row->first_us)) {
         trial->no = NO_TRIAL_AGAIN;
@@ -183,7 +183,7 @@ void trial_judge(struct pk_engine *engine, struct observation *seen)
     if (is_miss) {
         miss_note(engine, seen, &trial->miss);
         ask_history(engine, seen);
-        seen->actor->last_miss = trial->name_hash;
+        seen->actor->last_miss = seen->name_hash;
         seen->actor->last_miss_us = seen->row->first_us;
     }
 }

@@ -49,7 +49,6 @@ struct trial {
     enum outcome outcome;
     enum pk_label_class class; /* of the first label */
     uint8_t marks;             /* MARK_* */
-    uint64_t name_hash;        /* of the whole name, the same on every machine; always set */
     uint64_t label_hash;       /* of what stands before the zone; 0 when nothing does */
     struct miss_facts miss;    /* of a first contact that misses; else zero */
 };

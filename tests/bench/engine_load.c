@@ -4,7 +4,8 @@
  *   engine_load --days D --resolvers R --names N --queries Q [--sites S] [--clients C] [--seed X] [--attack KIND] [--flood N]
  *
  * Authoritative part: R resolvers with heavy-tailed volume ask N names (Zipf) Q times a day; 3.3 % of questions are for names that do not exist, by typing error, stale name, word or
- * random probe. Resolver part: C inside clients, office-like. --attack single|slow|split|inside plays one list from noon of the last day; --flood N sources that come once.
+ * random probe. Resolver part: C inside clients, office-like. --attack single|slow|split|inside plays one list from noon of the last day, or among a --flood of N sources that
+ * come once, a hundred a second.
  * One JSON object on standard output: rows, trials, findings by detector, seconds, trials a second, bytes. */
 #include <math.h>
 #include <stdio.h>
@@ -214,7 +215,7 @@ static void run(struct load *load)
     const int64_t start = INT64_C(1795046400000000), day = INT64_C(86400000000);
     uint64_t client_queries = (uint64_t)load->clients * 120, total = load->queries + client_queries;
     int64_t noon = start + day * (load->days - 1) + day / 2, next_attack = noon;
-    int64_t attack_step = !load->attack[0]                      ? 0
+    int64_t attack_step = !load->attack[0] || load->flood       ? 0
                           : strcmp(load->attack, "slow") == 0   ? INT64_C(1800000000)
                           : strcmp(load->attack, "inside") == 0 ? INT64_C(100000000)
                                                                 : INT64_C(10000000);
@@ -239,8 +240,7 @@ static void run(struct load *load)
             (uint8_t)(100 + (i >> 24)), (uint8_t)(i >> 16), (uint8_t)(i >> 8), (uint8_t)i};
         client.addr = pk_addr_v4(bytes);
         int64_t at_us = start + day * load->days + (int64_t)i * 10000;
-        if (attack_step &&
-            i % (load->flood / 60 + 1) == 0) { /* one name a flood of eighty thousand */
+        if (load->attack[0] && i % (load->flood / 60 + 1) == 0) { /* sixty names among the flood */
             attack_question(load, n_attack++, at_us);
         }
         ask(load, 0, &client, "www1", true, at_us, 1, false);
