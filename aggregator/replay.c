@@ -18,6 +18,7 @@
 #include "picket/scope.h"
 #include "picket/segment.h"
 
+#include "baseline_file.h"
 #include "cof_history.h"
 #include "detect/engine.h"
 #include "detect/finding.h"
@@ -47,6 +48,7 @@ struct replay {
     struct pk_bytes unpacked; /* of the batch in hand */
     struct pk_scope *scope;
     struct pk_cof_history *history; /* NULL: none was given */
+    struct pk_priors priors;        /* those shipped, or from a file */
     struct file *files;
     size_t n_files;
     struct item *items; /* activity batches */
@@ -57,7 +59,7 @@ struct replay {
 };
 
 static const char usage[] =
-    "picket-aggregator replay --scope FILE [--history FILE.cof] FILE.psp...\n";
+    "picket-aggregator replay --scope FILE [--history FILE.cof] [--baseline FILE] FILE.psp...\n";
 
 static int fail(int status, const char *text)
 {
@@ -212,7 +214,7 @@ static void on_finding(void *arg, const struct pk_finding *finding)
 static struct pk_engine *engine_of(struct replay *replay, const struct pk_scope_tenant *tenant)
 {
     struct pk_engine **engine = &replay->engines[tenant - replay->scope->tenants];
-    struct pk_engine_options options = {.tenant = tenant};
+    struct pk_engine_options options = {.tenant = tenant, .priors = &replay->priors};
     if (replay->history) {
         options.history = pk_cof_history_source(replay->history);
     }
@@ -296,7 +298,8 @@ static int run(struct replay *replay)
 }
 
 /* -1: run. */
-static int read_arguments(int argc, char **argv, const char **out_scope, const char **out_history)
+static int read_arguments(int argc, char **argv, const char **out_scope, const char **out_history,
+    const char **out_baseline)
 {
     static const struct option options[] = {{"scope", required_argument, NULL, 's'},
         {"history", required_argument, NULL, 'H'}, {"baseline", required_argument, NULL, 'B'},
@@ -311,8 +314,8 @@ static int read_arguments(int argc, char **argv, const char **out_scope, const c
             *out_history = optarg;
             break;
         case 'B':
-            return fail(EX_USAGE,
-                "--baseline belongs to a detector that this release does not have; leave it out");
+            *out_baseline = optarg;
+            break;
         case 'h':
             fputs(usage, stdout);
             return EX_OK;
@@ -329,18 +332,24 @@ static int read_arguments(int argc, char **argv, const char **out_scope, const c
 
 int pk_replay_main(int argc, char **argv)
 {
-    const char *scope_path = NULL, *history_path = NULL;
+    const char *scope_path = NULL, *history_path = NULL, *baseline_path = NULL;
     char error[PK_CONF_ERROR_SIZE];
     struct replay replay = {0};
     pk_bytes_init(&replay.unpacked, PK_MAX_BODY_BYTES);
-    int status = read_arguments(argc, argv, &scope_path, &history_path);
+    int status = read_arguments(argc, argv, &scope_path, &history_path, &baseline_path);
     if (status >= 0) {
         return status;
     }
     if (pk_scope_load(scope_path, &replay.scope, error) != PK_OK) {
         return fail(EX_CONFIG, error);
     }
-    char history_error[PK_COF_ERROR_SIZE];
+    char history_error[PK_COF_ERROR_SIZE], baseline_error[PK_BASELINE_ERROR_SIZE];
+    replay.priors = pk_priors_shipped;
+    if (baseline_path && pk_baseline_load(baseline_path, &replay.priors, baseline_error) != PK_OK) {
+        status = fail(EX_DATAERR, baseline_error);
+        pk_scope_free(replay.scope);
+        return status;
+    }
     if (history_path &&
         pk_cof_history_load(history_path, replay.scope, &replay.history, history_error) != PK_OK) {
         status = fail(EX_DATAERR, history_error);
