@@ -331,8 +331,8 @@ static bool fill_filter(scmp_filter_ctx filter)
         is_good = is_good && allow(filter, allowed[i], 0, none);
     }
     for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
-        is_good =
-            is_good && allow(filter, "socket", 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i]));
+        is_good = is_good &&
+                  allow(filter, "socket", 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i], 0));
     }
     /* Memory is writable or executable, never both; what was written is never made executable. */
     for (size_t i = 0; i < 2; i++) {
@@ -343,7 +343,7 @@ static bool fill_filter(scmp_filter_ctx filter)
     }
     return is_good && allow(filter, "mprotect", 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)) &&
            allow(filter, "clone", 1, SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD)) &&
-           allow(filter, "prctl", 1, SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME)) &&
+           allow(filter, "prctl", 1, SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME, 0)) &&
            seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0) == 0;
 }
 

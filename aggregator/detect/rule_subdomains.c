@@ -166,7 +166,7 @@ static double score_of(const struct guesses *guesses, unsigned window)
 {
     unsigned i, k;
     if (!guesses->is_poisson) {
-        return guess_best(&guesses->wealth[window], &i, &k);
+        return (double)guess_best(&guesses->wealth[window], &i, &k);
     }
     float highest = 0;
     for (unsigned r = 0; r < N_RATIOS; r++) {
