@@ -65,6 +65,13 @@ bool pk_contacts_add(struct pk_contacts *contacts, uint64_t key, int64_t now_us)
     return true;
 }
 
+bool pk_contacts_has(const struct pk_contacts *contacts, uint64_t key)
+{
+    key = key ? key : 1;
+    return contacts->sets[0][slot_of(contacts, 0, key)] == key ||
+           contacts->sets[1][slot_of(contacts, 1, key)] == key;
+}
+
 static int compare_keys(const void *a, const void *b)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;

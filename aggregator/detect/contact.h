@@ -27,6 +27,7 @@ pk_err pk_contacts_init(struct pk_contacts *contacts, size_t max_contacts);
 void pk_contacts_done(struct pk_contacts *contacts);
 /* True when key was not known; it is from now on. */
 bool pk_contacts_add(struct pk_contacts *contacts, uint64_t key, int64_t now_us);
+bool pk_contacts_has(const struct pk_contacts *contacts, uint64_t key);
 void pk_contacts_save(const struct pk_contacts *contacts, struct pk_bytes *out);
 pk_err pk_contacts_load(struct pk_contacts *contacts, struct pk_reader *in);
 

@@ -148,14 +148,14 @@ bool dossier_last_row(struct pk_engine *engine, const struct dossier *dossier, s
            out_seen->zone;
 }
 
-void subject_of_actor(const struct actor *actor, struct subject *out_subject)
+void subject_of_actor(struct actor *actor, struct subject *out_subject)
 {
     static const char *const kinds[N_ACTOR_KINDS] = {[ACTOR_ADDRESS] = "address",
         [ACTOR_INSIDE] = "address",
         [ACTOR_PSEUDONYM] = "client",
         [ACTOR_NETWORK] = "network",
         [ACTOR_PRINT] = "fingerprint"};
-    *out_subject = (struct subject){.kind = kinds[actor->key.kind]};
+    *out_subject = (struct subject){.kind = kinds[actor->key.kind], .actor = actor};
     actor_text(&actor->key, out_subject->key);
     if (actor->key.kind == ACTOR_ADDRESS || actor->key.kind == ACTOR_INSIDE) {
         out_subject->addr = actor->key.addr;
@@ -249,6 +249,8 @@ struct pk_finding *dossier_begin(struct pk_engine *engine, enum rule_id rule,
         finding->addresses[finding->n_addresses++] = dossier->addresses[i];
     }
     finding->severity = severity;
+    engine->report_rule = (uint8_t)rule;
+    engine->report_actor = subject->actor;
     fill(finding, engine, dossier);
     return finding;
 }
@@ -265,6 +267,7 @@ void report_finding(struct pk_engine *engine, double threshold)
 {
     static const double buckets[] = {0.5, 0.8, 0.95};
     struct pk_finding *finding = &engine->report;
+    hints_contribute(engine, finding);
     finding->score_nats = 0;
     for (size_t i = 0; i < finding->n_contributions; i++) {
         finding->score_nats += finding->contributions[i].nats; /* what is shown adds up */
@@ -273,6 +276,7 @@ void report_finding(struct pk_engine *engine, double threshold)
     finding->confidence = buckets[above < 1 ? 0 : above < 4 ? 1 : 2];
     engine->stats.revisions++;
     engine->on_finding(engine->arg, finding);
+    hints_reported(engine);
 }
 
 /* --- state --- */

@@ -74,16 +74,17 @@ struct subject {
     const char *kind; /* "address", "client", "network", "fingerprint", "campaign" */
     char key[64];
     struct pk_addr addr; /* family 0: none */
+    struct actor *actor; /* NULL: no single source */
 };
-void subject_of_actor(const struct actor *actor, struct subject *out_subject);
+void subject_of_actor(struct actor *actor, struct subject *out_subject);
 
 /* Fills what all findings share: opens the finding or raises its revision. The rule adds title, techniques, numbers and contributions (contribute), then calls
- * report_finding. size is what the rule counts, severity 1..5. */
+ * report_finding. The subject's actor must live until then. size is what the rule counts, severity 1..5. */
 struct pk_finding *dossier_begin(struct pk_engine *engine, enum rule_id rule,
     struct dossier *dossier, const struct subject *subject, uint32_t size, uint8_t severity);
 /* Drops what is below a twentieth of a nat. name is constant. */
 void contribute(struct pk_finding *finding, const char *name, double nats);
-/* Sets the confidence by how far the score (the sum of the contributions) is above the threshold, and hands the finding out. */
+/* Adds what other detectors left on the source (hints.h), sets the confidence by how far the score (the sum of the contributions) is above the threshold, and hands the finding out. */
 void report_finding(struct pk_engine *engine, double threshold);
 
 void dossier_save(const struct dossier *dossier, struct pk_bytes *out); /* NULL too */

@@ -9,6 +9,7 @@
 #include "dossier.h"
 #include "engine.h"
 #include "finding.h"
+#include "hints.h"
 #include "history.h"
 #include "label.h"
 #include "ledger.h"
@@ -41,7 +42,9 @@ struct pk_engine {
     struct baseline baseline;
     struct names sites, sensors; /* by first sight */
     struct pk_engine_stats stats;
-    struct pk_finding report; /* the one being filled: too big for the stack */
+    uint8_t report_rule;        /* enum rule_id of the one below, */
+    struct actor *report_actor; /* and its source; NULL: no single one */
+    struct pk_finding report;   /* the one being filled: too big for the stack */
 };
 
 pk_err names_intern(struct names *names, const char *name, size_t max, uint16_t *out_index);

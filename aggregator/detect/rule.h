@@ -21,12 +21,18 @@ struct zone;
 
 /* The number of a rule is part of the saved state: append, never reuse. The order in which rules meet a row is that of `rule_order` in rules.c. */
 enum rule_id {
-    RULE_TRANSFER,   /* D1 */
-    RULE_SUBDOMAINS, /* D2, D3 */
-    RULE_SWEEP,      /* D6 */
-    RULE_FLOOD,      /* random-subdomain floods */
-    RULE_COVERAGE,   /* D4, D5 */
-    RULE_HELD,       /* alarms of D2, D3 that wait for company */
+    RULE_TRANSFER,    /* D1 */
+    RULE_SUBDOMAINS,  /* D2, D3 */
+    RULE_SWEEP,       /* D6 */
+    RULE_FLOOD,       /* random-subdomain floods */
+    RULE_COVERAGE,    /* D4, D5 */
+    RULE_HELD,        /* alarms of D2, D3 that wait for company */
+    RULE_HINTS,       /* what weak detectors leave for the others (hints.h) */
+    RULE_FINGERPRINT, /* D8 */
+    RULE_TYPES,       /* D9 */
+    RULE_PROFILE,     /* D10 */
+    RULE_WALK,        /* D7 */
+    RULE_RETIRED,     /* D11 */
     N_RULES
 };
 
@@ -74,7 +80,7 @@ struct rule {
 extern const struct rule *const rules[N_RULES];
 extern const uint8_t rule_order[N_RULES];
 extern const struct rule rule_transfer, rule_subdomains, rule_sweep, rule_flood, rule_coverage,
-    rule_held;
+    rule_held, rule_hints, rule_fingerprint, rule_types, rule_profile, rule_walk, rule_retired;
 
 /* ln(trials a day / false alerts a day allowed to this rule): Lorden's bound for a Page test (docs/DETECTIONS.md, "Threshold"). */
 double rule_threshold(const struct pk_engine *engine, double budget_share, double trials_a_day);

@@ -193,7 +193,7 @@ static struct verdict judge(const struct pk_engine *engine, const struct sweep *
     return verdict;
 }
 
-static void report(struct pk_engine *engine, const struct actor *actor, struct dossier *dossier,
+static void report(struct pk_engine *engine, struct actor *actor, struct dossier *dossier,
     const struct sweep *sweep, uint8_t severity, const struct verdict *verdict)
 {
     struct subject subject;

@@ -10,11 +10,19 @@ const struct rule *const rules[N_RULES] = {
     [RULE_FLOOD] = &rule_flood,
     [RULE_COVERAGE] = &rule_coverage,
     [RULE_HELD] = &rule_held,
+    [RULE_HINTS] = &rule_hints,
+    [RULE_FINGERPRINT] = &rule_fingerprint,
+    [RULE_TYPES] = &rule_types,
+    [RULE_PROFILE] = &rule_profile,
+    [RULE_WALK] = &rule_walk,
+    [RULE_RETIRED] = &rule_retired,
 };
 
-/* A flood explains what it brings; a campaign takes its members' findings over: so these come before the single source. */
-const uint8_t rule_order[N_RULES] = {
-    RULE_TRANSFER, RULE_FLOOD, RULE_COVERAGE, RULE_SUBDOMAINS, RULE_HELD, RULE_SWEEP};
+/* A flood explains what it brings; a campaign takes its members' findings over: so these come before the single source. Those that
+ * leave hints come before those that carry them. */
+const uint8_t rule_order[N_RULES] = {RULE_HINTS, RULE_FINGERPRINT, RULE_TYPES, RULE_PROFILE,
+    RULE_TRANSFER, RULE_FLOOD, RULE_WALK, RULE_RETIRED, RULE_COVERAGE, RULE_SUBDOMAINS, RULE_HELD,
+    RULE_SWEEP};
 
 double rule_threshold(const struct pk_engine *engine, double budget_share, double trials_a_day)
 {

@@ -620,17 +620,22 @@ const char *scenario_check(const struct scenario *scenario, const struct scenari
     for (size_t i = 0; i < scenario->n_expects; i++) {
         const struct scenario_expect *expect = &scenario->expects[i];
         bool is_none = strcmp(expect->detector, "none") == 0,
-             is_only = strcmp(expect->detector, "only") == 0;
-        size_t n = 0;
+             is_only = strcmp(expect->detector, "only") == 0,
+             is_quiet = strcmp(expect->detector, "quiet") == 0;
+        size_t n = 0, n_loud = 0;
         for (size_t k = 0; k < result->n; k++) {
             bool is_match = strcmp(result->findings[k].detector, expect->detector) == 0;
             for (size_t t = 0; t < expect->n_terms && is_match; t++) {
                 is_match = agrees(&result->findings[k], result->at_rows[k], expect->terms[t]);
             }
             n += is_match;
+            n_loud += result->findings[k].severity >= 2;
         }
         n_expected += n;
-        bool is_good = is_none ? result->n == 0 : is_only ? n_expected == result->n : n == 1;
+        bool is_good = is_none    ? result->n == 0
+                       : is_quiet ? n_loud == 0
+                       : is_only  ? n_expected == result->n
+                                  : n == 1;
         if (!is_good) {
             snprintf(text, sizeof text, "%s:%u: expected %s: %zu of %zu findings", scenario->path,
                 expect->line, expect->detector, is_none || is_only ? n_expected : n, result->n);
