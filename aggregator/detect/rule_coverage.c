@@ -376,9 +376,10 @@ static unsigned event_of(const struct observation *seen, struct coverage *covera
 {
     const struct trial *trial = &seen->trial;
     bool is_flooded = seen->row->first_us - seen->zone->flood_us < (int64_t)600 * 1000000;
-    bool is_new =
-        trial->miss.is_novel && !(trial->marks & MARK_KNOWN) &&
-        (trial->outcome == OUTCOME_DICT || (trial->outcome == OUTCOME_OTHER && !is_flooded));
+    bool is_new = trial->miss.is_novel && !(trial->marks & MARK_KNOWN) &&
+                  (trial->outcome == OUTCOME_DICT ||
+                      (trial->outcome == OUTCOME_OTHER && !is_flooded &&
+                          !(trial->marks & MARK_WILDCARD))); /* users may name themselves */
     if (!is_new) {
         return REST;
     }

@@ -56,6 +56,7 @@ struct guesses {
     uint32_t known;                   /* misses that another suspect asked first */
     uint32_t common;                  /* misses without weight */
     uint64_t recent[MAX_RECENT];      /* keys of misses.h; the outcome in the two lowest bits */
+    uint64_t zones;                   /* of misses since the wealth last left zero: a bit by hash */
     uint8_t n_recent, next_recent, n_addresses;
     uint16_t addresses[MIN_ADDRESSES]; /* of a network: hashes of those that missed */
 };
@@ -96,6 +97,7 @@ static void begin_episode(struct guesses *guesses, int64_t now_us)
 {
     guesses->hits = guesses->dict = guesses->rand = guesses->other = guesses->known = 0;
     guesses->n_recent = guesses->next_recent = 0;
+    guesses->zones = 0;
     guesses->first_us = now_us;
     guesses->crossed_us = 0;
 }
@@ -109,6 +111,7 @@ static void count(struct guesses *guesses, const struct observation *seen)
     guesses->other += outcome == OUTCOME_OTHER;
     if (outcome != OUTCOME_HIT) {
         guesses->known += seen->trial.miss.is_suspect;
+        guesses->zones |= UINT64_C(1) << seen->zone->hash % 64;
         remember(guesses, seen->trial.miss.key, outcome);
     }
 }
@@ -181,6 +184,9 @@ static bool is_enough(const struct guesses *guesses, const struct actor *actor)
     uint32_t misses = guesses->dict + guesses->other;
     if (actor->key.kind == ACTOR_NETWORK && guesses->n_addresses < MIN_ADDRESSES) {
         return false; /* what one or two addresses do is told of them */
+    }
+    if (2 * guesses->rand > misses || 2 * (unsigned)__builtin_popcountll(guesses->zones) > misses) {
+        return false; /* a generator of names; or errors here and there: a list stays with its zone */
     }
     return guesses->is_poisson
                ? misses >= MIN_EVENTS
@@ -581,6 +587,7 @@ static void save(const void *ledger, struct pk_bytes *out)
     pk_bytes_put_varint(out, guesses->other);
     pk_bytes_put_varint(out, guesses->known);
     pk_bytes_put_varint(out, guesses->common);
+    pk_bytes_put_be64(out, guesses->zones);
     pk_bytes_put_u8(out, guesses->next_recent);
     pk_bytes_put_u8(out, guesses->n_recent);
     for (uint8_t i = 0; i < guesses->n_recent; i++) {
@@ -618,6 +625,7 @@ static void load(void *ledger, struct pk_reader *in)
     guesses->other = state_get_u32(in);
     guesses->known = state_get_u32(in);
     guesses->common = state_get_u32(in);
+    guesses->zones = pk_reader_be64(in);
     guesses->next_recent = state_get_index(in, MAX_RECENT);
     guesses->n_recent = state_get_count(in, MAX_RECENT);
     for (uint8_t i = 0; i < guesses->n_recent; i++) {

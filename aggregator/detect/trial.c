@@ -130,6 +130,29 @@ static enum no_trial why_not(const struct pk_engine *engine, struct observation 
                                                                               : TRIAL_YES;
 }
 
+/* The first label; of several, whether they look generated together: short random labels alone are too short to tell. */
+static enum pk_label_class classify(
+    const struct pk_engine *engine, const struct observation *seen, unsigned left)
+{
+    uint8_t len, together[PK_LABEL_MAX];
+    size_t n = 0;
+    const uint8_t *label = pk_name_label(&seen->name, 0, &len);
+    enum pk_label_class class = pk_label_classify(engine->labels, label, len);
+    if (class != PK_LABEL_OTHER || left < 2) {
+        return class;
+    }
+    for (unsigned i = 0; i < left; i++) {
+        label = pk_name_label(&seen->name, i, &len);
+        if (n + len > sizeof together) {
+            break;
+        }
+        memcpy(together + n, label, len);
+        n += len;
+    }
+    return pk_label_classify(engine->labels, together, n) == PK_LABEL_RANDOM ? PK_LABEL_RANDOM
+                                                                             : class;
+}
+
 static void ask_history(const struct pk_engine *engine, struct observation *seen)
 {
     struct pk_history_entry entry;
@@ -159,10 +182,17 @@ void trial_judge(struct pk_engine *engine, struct observation *seen)
     size_t left_len = (size_t)(seen->name.len - seen->zone_name.len);
     trial->label_hash = pk_hash_fixed(seen->name.wire, left_len);
     const uint8_t *label = pk_name_label(&seen->name, 0, &len);
-    trial->class = pk_label_classify(engine->labels, label, len);
+    trial->class = classify(engine, seen, seen->name.n_labels - seen->zone_name.n_labels);
     trial->marks = is_host_label(label, len) ? 0 : MARK_MALFORMED;
     if (trial->no != TRIAL_YES) {
         engine->stats.no_trials[trial->no]++;
+        return;
+    }
+    uint64_t contact[2] = {seen->source_hash, seen->name_hash};
+    if (!pk_contacts_add(
+            &engine->contacts, pk_hash_fixed(contact, sizeof contact), seen->row->first_us)) {
+        trial->no = NO_TRIAL_AGAIN;
+        engine->stats.no_trials[NO_TRIAL_AGAIN]++;
         return;
     }
     bool is_wildcard = zone_is_wildcard(seen->zone, seen->row, trial->class);
@@ -172,14 +202,12 @@ void trial_judge(struct pk_engine *engine, struct observation *seen)
                      : trial->class == PK_LABEL_DICTIONARY ? OUTCOME_DICT
                      : trial->class == PK_LABEL_RANDOM     ? OUTCOME_RAND
                                                            : OUTCOME_OTHER;
-    uint64_t contact[2] = {seen->source_hash, seen->name_hash};
-    if (!pk_contacts_add(
-            &engine->contacts, pk_hash_fixed(contact, sizeof contact), seen->row->first_us)) {
-        trial->no = NO_TRIAL_AGAIN;
-        engine->stats.no_trials[NO_TRIAL_AGAIN]++;
-        return;
-    }
     engine->stats.trials++;
+    bool is_free_name = is_wildcard && trial->outcome == OUTCOME_OTHER;
+    if (zone_is_free_form(seen->zone, is_free_name) && is_free_name) {
+        trial->outcome = OUTCOME_HIT;
+        is_miss = false;
+    }
     if (is_miss) {
         miss_note(engine, seen, &trial->miss);
         ask_history(engine, seen);

@@ -10,6 +10,8 @@
 #include "internal.h"
 
 enum {
+    FREE_TRIALS = 200,
+    FREE_PART = 5,
     TYPE_DNSKEY = 48 /* RFC 4034 s2.1 */
 };
 
@@ -111,9 +113,25 @@ pk_err zone_enter(struct pk_engine *engine, struct observation *seen)
     return err;
 }
 
+static void raise(uint8_t *count)
+{
+    *count = (uint8_t)(*count + (*count < UINT8_MAX));
+}
+
+static bool is_wildcard(const struct zone *zone, unsigned slot)
+{
+    return zone->wildcards[slot].n_random >= WILDCARD_PROBES ||
+           (zone->wildcards[slot].n_random >= 1 &&
+               zone->wildcards[slot].n_labels >= WILDCARD_LABELS &&
+               zone->wildcards[slot].n_labels >= WILDCARD_LABELS * zone->n_nxdomain);
+}
+
 bool zone_is_wildcard(struct zone *zone, const struct pk_activity *row, enum pk_label_class class)
 {
     uint64_t digest = row->answer_digest;
+    if (row->signature.answer == PK_ANSWER_NXDOMAIN) {
+        raise(&zone->n_nxdomain);
+    }
     if (digest == 0 || row->signature.answer != PK_ANSWER_DATA) {
         return false;
     }
@@ -121,24 +139,38 @@ bool zone_is_wildcard(struct zone *zone, const struct pk_activity *row, enum pk_
     while (slot < zone->n_wildcards && zone->wildcards[slot].digest != digest) {
         slot++;
     }
-    if (class == PK_LABEL_RANDOM && slot < MAX_WILDCARDS) {
-        if (slot == zone->n_wildcards) {
-            zone->wildcards[zone->n_wildcards++].digest = digest;
-        }
-        zone->wildcards[slot].n_random = (uint8_t)(zone->wildcards[slot].n_random +
-                                                   (zone->wildcards[slot].n_random < UINT8_MAX));
+    if (slot == zone->n_wildcards && slot < MAX_WILDCARDS && class == PK_LABEL_RANDOM) {
+        zone->wildcards[zone->n_wildcards++].digest = digest;
     }
-    return slot < zone->n_wildcards && zone->wildcards[slot].n_random >= WILDCARD_PROBES;
+    if (slot == zone->n_wildcards) {
+        return false;
+    }
+    if (class == PK_LABEL_RANDOM) {
+        raise(&zone->wildcards[slot].n_random);
+    }
+    raise(&zone->wildcards[slot].n_labels);
+    return is_wildcard(zone, slot);
 }
 
 bool zone_has_wildcard(const struct zone *zone)
 {
     for (unsigned i = 0; i < zone->n_wildcards; i++) {
-        if (zone->wildcards[i].n_random >= WILDCARD_PROBES) {
+        if (is_wildcard(zone, i)) {
             return true;
         }
     }
     return false;
+}
+
+bool zone_is_free_form(struct zone *zone, bool is_free_name)
+{
+    zone->n_trials++;
+    zone->n_free += is_free_name;
+    if (zone->n_trials >= 1u << 16) {
+        zone->n_trials /= 2;
+        zone->n_free /= 2;
+    }
+    return zone->n_trials >= FREE_TRIALS && FREE_PART * zone->n_free >= zone->n_trials;
 }
 
 /* --- state --- */
@@ -152,11 +184,15 @@ void zones_save(const struct zones *zones, struct pk_bytes *out)
         pk_bytes_put_u8(out, zone->is_learned);
         pk_bytes_put_varint(out, zone->n_cuts);
         pk_bytes_put_u8(out, zone->n_search);
+        pk_bytes_put_varint(out, zone->n_trials);
+        pk_bytes_put_varint(out, zone->n_free);
         state_put_time(out, zone->flood_us);
+        pk_bytes_put_u8(out, zone->n_nxdomain);
         pk_bytes_put_u8(out, zone->n_wildcards);
         for (unsigned k = 0; k < zone->n_wildcards; k++) {
             pk_bytes_put_be64(out, zone->wildcards[k].digest);
             pk_bytes_put_u8(out, zone->wildcards[k].n_random);
+            pk_bytes_put_u8(out, zone->wildcards[k].n_labels);
         }
     }
 }
@@ -178,11 +214,15 @@ static void load_one(struct zones *zones, struct pk_reader *in)
     zone->is_learned = state_get_count(in, 1);
     zone->n_cuts = state_get_u32(in);
     zone->n_search = pk_reader_u8(in);
+    zone->n_trials = state_get_u32(in);
+    zone->n_free = state_get_u32(in);
     zone->flood_us = state_get_time(in);
+    zone->n_nxdomain = pk_reader_u8(in);
     zone->n_wildcards = state_get_count(in, MAX_WILDCARDS);
     for (unsigned k = 0; k < zone->n_wildcards; k++) {
         zone->wildcards[k].digest = pk_reader_be64(in);
         zone->wildcards[k].n_random = pk_reader_u8(in);
+        zone->wildcards[k].n_labels = pk_reader_u8(in);
     }
 }
 
