@@ -15,6 +15,7 @@ enum pk_batch_kind {
     PK_BATCH_NEGATIVE = 4,
     PK_BATCH_HEALTH = 5, /* exactly one struct pk_health */
     PK_BATCH_LOSS = 6,   /* struct pk_loss rows: what the sensor had and could not keep */
+    PK_BATCH_CLIENT = 7, /* struct pk_client_count rows */
 };
 const char *pk_batch_kind_str(enum pk_batch_kind kind);
 
@@ -37,7 +38,7 @@ struct pk_batch_info {
     uint32_t window_ms;
     uint32_t flags;      /* PK_BATCH_* */
     uint8_t privacy;     /* enum pk_privacy */
-    uint32_t key_period; /* of the pseudonyms; 0 without */
+    uint32_t key_period; /* of the pseudonyms (pseudonym.h); 0 without */
 };
 
 struct pk_origin {
@@ -59,6 +60,8 @@ pk_err pk_batch_add_activity(struct pk_batch_builder *builder, const struct pk_a
 pk_err pk_batch_add_rrset(struct pk_batch_builder *builder, const struct pk_rrset *row);
 pk_err pk_batch_add_negative(struct pk_batch_builder *builder, const struct pk_negative *row);
 pk_err pk_batch_add_loss(struct pk_batch_builder *builder, const struct pk_loss *row);
+pk_err pk_batch_add_client_count(
+    struct pk_batch_builder *builder, const struct pk_client_count *row);
 pk_err pk_batch_set_health(struct pk_batch_builder *builder, const struct pk_health *health);
 pk_err pk_batch_set_origin(struct pk_batch_builder *builder, const struct pk_origin *origin);
 /* The same for a caller who has numbered the values already: within one batch the same number of a field means the same value, and the builder need not hash a
@@ -77,6 +80,8 @@ pk_err pk_batch_add_numbered_rrset(struct pk_batch_builder *builder, const struc
     const struct pk_row_numbers *numbers);
 pk_err pk_batch_add_numbered_negative(struct pk_batch_builder *builder,
     const struct pk_negative *row, const struct pk_row_numbers *numbers);
+pk_err pk_batch_add_numbered_client_count(struct pk_batch_builder *builder,
+    const struct pk_client_count *row, const struct pk_row_numbers *numbers);
 size_t pk_batch_builder_rows(const struct pk_batch_builder *builder);
 /* Appends the canonical body to out (at most PK_MAX_BODY_BYTES; builder limits make sure of it for plain data). Also gives the
  * times of the first and last row for the frame header. */
@@ -104,6 +109,8 @@ void pk_batch_activity(const struct pk_batch *batch, size_t index, struct pk_act
 void pk_batch_rrset(const struct pk_batch *batch, size_t index, struct pk_rrset *out_row);
 void pk_batch_negative(const struct pk_batch *batch, size_t index, struct pk_negative *out_row);
 void pk_batch_loss(const struct pk_batch *batch, size_t index, struct pk_loss *out_row);
+void pk_batch_client_count(
+    const struct pk_batch *batch, size_t index, struct pk_client_count *out_row);
 void pk_batch_health(const struct pk_batch *batch, struct pk_health *out_health);
 void pk_batch_origin(const struct pk_batch *batch, struct pk_origin *out_origin);
 

@@ -1,4 +1,4 @@
-/* What a sensor says it saw, and what it lost of that: five kinds of rows, as plain values.
+/* What a sensor says it saw, and what it lost of that: six kinds of rows, as plain values.
  *
  * Names are in lower case, uncompressed wire form. Slices are borrowed: from the batch they were read from, or from
  * the caller until the builder has copied them. */
@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "picket/addr.h"
+#include "picket/sketch.h"
 
 struct pk_slice {
     const uint8_t *data;
@@ -157,11 +158,35 @@ struct pk_negative {
     int64_t first_us, last_us;
 };
 
+/* Why a client's transactions are only counted. */
+enum pk_client_reason {
+    PK_CLIENT_OUT_OF_SCOPE,
+    PK_CLIENT_OVERFLOW, /* in scope, but above what a window gives rows of their own */
+    PK_CLIENT_ALIAS, /* counts nothing: says which pseudonym the client had in the period before */
+    PK_N_CLIENT_REASONS,
+};
+
+/* What one client did within a window, without any name but the tenant's zone. */
+struct pk_client_count {
+    struct pk_client client;
+    struct pk_client
+        former;           /* ALIAS: the same client's pseudonym of the period before; else NONE */
+    struct pk_slice zone; /* OVERFLOW: the tenant's zone; else the root */
+    uint8_t reason;       /* enum pk_client_reason */
+    uint32_t count;       /* transactions */
+    uint32_t negative;    /* of count: answered without data, or not at all */
+    uint32_t unanswered;  /* of negative */
+    uint32_t ptr;         /* of count: asked for PTR */
+    int64_t first_us;
+    uint32_t span_us;
+    struct pk_sketch names; /* distinct names asked for */
+};
+
 /* Counters since the last health batch (deltas), but for gauges. The place of each is its place on the wire and never changes. In each window
  *   packets = dns_packets + tcp_packets + not_dns + snapped + bad_packet + fragments;
  *   messages = malformed + ignored + copies + queries + responses;   queries = opened + retransmissions;   transactions = answered + unanswered;
  *   opened = transactions + the rise of open_now;
- *   transactions = in_scope + negative + positive + merge_shed. */
+ *   transactions = in_scope + overflow + negative + positive + merge_shed. */
 enum pk_health_key {
     PK_HEALTH_INTERVAL_MS,
     PK_HEALTH_PACKETS,        /* handed over by libpcap */
@@ -214,8 +239,11 @@ enum pk_health_key {
     PK_HEALTH_REFUSED_FRAGMENTED, /* responses from IP fragments: not history */
     PK_HEALTH_ENCRYPTED_PACKETS,  /* DNS that cannot be read: DoT, DoQ, DoH of known resolvers */
     PK_HEALTH_ENCRYPTED_FLOWS,
-    PK_HEALTH_CLOCK_STEPS, /* packet time jumped back or far ahead */
-    PK_HEALTH_DIAGNOSES,   /* gauge: bits of enum pk_diagnosis that hold */
+    PK_HEALTH_CLOCK_STEPS,     /* packet time jumped back or far ahead */
+    PK_HEALTH_DIAGNOSES,       /* gauge: bits of enum pk_diagnosis that hold */
+    PK_HEALTH_OVERFLOW,        /* in-scope transactions in a client's overflow row */
+    PK_HEALTH_FOLDED,          /* of negative: counted under a wildcard of their domain */
+    PK_HEALTH_RRSETS_WITHHELD, /* reverse names of foreign networks: they stay at the site */
     PK_N_HEALTH_KEYS,
 };
 /* Levels and bits, not counts: a sum of them over windows says nothing. */

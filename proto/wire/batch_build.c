@@ -42,6 +42,7 @@ pk_err pk_batch_builder_new(size_t max_rows, struct pk_batch_builder **out_build
         {&builder->rdata, PK_MAX_BATCH_RDATA},
         {&builder->sets, PK_MAX_BATCH_ROWS},
         {&builder->answers, PK_MAX_BATCH_ROWS},
+        {&builder->sketches, PK_MAX_BATCH_ROWS},
     };
     for (size_t i = 0; i < sizeof dictionaries / sizeof *dictionaries && err == PK_OK; i++) {
         err = pk_dictionary_init(
@@ -68,7 +69,8 @@ void pk_batch_builder_free(struct pk_batch_builder *builder)
     free(builder->known_clients);
     free(builder->known_signatures);
     struct pk_dictionary *dictionaries[] = {&builder->names, &builder->addrs, &builder->clients,
-        &builder->signatures, &builder->rdata, &builder->sets, &builder->answers};
+        &builder->signatures, &builder->rdata, &builder->sets, &builder->answers,
+        &builder->sketches};
     for (size_t i = 0; i < sizeof dictionaries / sizeof *dictionaries; i++) {
         pk_dictionary_done(dictionaries[i]);
     }
@@ -84,7 +86,8 @@ void pk_batch_builder_begin(struct pk_batch_builder *builder, const struct pk_ba
     builder->first_us = INT64_MAX;
     builder->last_us = INT64_MIN;
     struct pk_dictionary *dictionaries[] = {&builder->names, &builder->addrs, &builder->clients,
-        &builder->signatures, &builder->rdata, &builder->sets, &builder->answers};
+        &builder->signatures, &builder->rdata, &builder->sets, &builder->answers,
+        &builder->sketches};
     for (size_t i = 0; i < sizeof dictionaries / sizeof *dictionaries; i++) {
         if (dictionaries[i]->n > 0) {
             pk_dictionary_clear(dictionaries[i]);
@@ -104,7 +107,7 @@ static bool is_full(const struct pk_batch_builder *builder)
     size_t estimate = builder->n_rows * ROW_ESTIMATE + builder->names.blob.len +
                       builder->rdata.blob.len + 2 * builder->rdata.n + builder->clients.blob.len +
                       builder->signatures.blob.len + builder->answers.blob.len +
-                      builder->sets.blob.len;
+                      builder->sets.blob.len + builder->sketches.blob.len;
     return builder->n_rows == builder->max_rows || estimate >= SEAL_BYTES;
 }
 
@@ -407,6 +410,82 @@ pk_err pk_batch_add_loss(struct pk_batch_builder *builder, const struct pk_loss 
     }
     builder->n_rows++;
     note_times(builder, first_us, last_us);
+    return PK_OK;
+}
+
+pk_err pk_batch_add_client_count(
+    struct pk_batch_builder *builder, const struct pk_client_count *row)
+{
+    return pk_batch_add_numbered_client_count(builder, row, NULL);
+}
+
+/* Registers that are not zero, as number and value, while that is shorter than all of them; first how many. 0 when there is none, else index + 1. */
+static pk_err intern_sketch(
+    struct pk_batch_builder *builder, const struct pk_sketch *sketch, uint32_t *out_reference)
+{
+    uint8_t raw[1 + PK_SKETCH_REGISTERS];
+    size_t n = 0;
+    for (unsigned i = 0; i < PK_SKETCH_REGISTERS; i++) {
+        if (sketch->registers[i] && n++ < MAX_SPARSE_SKETCH) {
+            raw[2 * n - 1] = (uint8_t)i;
+            raw[2 * n] = sketch->registers[i];
+        }
+    }
+    *out_reference = 0;
+    if (n == 0) {
+        return PK_OK;
+    }
+    size_t len = 1 + 2 * n;
+    raw[0] = (uint8_t)n;
+    if (n > MAX_SPARSE_SKETCH) {
+        raw[0] = 0;
+        memcpy(raw + 1, sketch->registers, PK_SKETCH_REGISTERS);
+        len = sizeof raw;
+    }
+    pk_err err = pk_dictionary_intern(&builder->sketches, raw, len, out_reference);
+    *out_reference += err == PK_OK;
+    return err;
+}
+
+pk_err pk_batch_add_numbered_client_count(struct pk_batch_builder *builder,
+    const struct pk_client_count *row, const struct pk_row_numbers *numbers)
+{
+    uint32_t client, zone, sketch, former = 0;
+    if (is_full(builder)) {
+        return PK_ERR_LIMIT;
+    }
+    pk_err err = intern_client(builder, &row->client, numbers ? &numbers->client : NULL, &client);
+    if (err == PK_OK) {
+        err = intern_name(builder, row->zone, numbers ? &numbers->name : NULL, &zone);
+    }
+    if (err == PK_OK) {
+        err = intern_sketch(builder, &row->names, &sketch);
+    }
+    if (err == PK_OK && row->former.kind != PK_CLIENT_NONE) {
+        err = intern_client(builder, &row->former, NULL, &former);
+        former++;
+    }
+    if (err != PK_OK) {
+        return err;
+    }
+    const uint64_t values[] = {
+        [CL_CLIENT] = client,
+        [CL_ZONE] = zone,
+        [CL_REASON] = row->reason,
+        [CL_COUNT] = row->count,
+        [CL_NEGATIVE] = row->negative,
+        [CL_UNANSWERED] = row->unanswered,
+        [CL_PTR] = row->ptr,
+        [CL_FIRST] = (uint64_t)(row->first_us - builder->info.window_start_us),
+        [CL_SPAN] = row->span_us,
+        [CL_SKETCH] = sketch,
+        [CL_FORMER] = former,
+    };
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        builder->columns[i][builder->n_rows] = values[i];
+    }
+    builder->n_rows++;
+    note_times(builder, row->first_us, row->first_us + row->span_us);
     return PK_OK;
 }
 

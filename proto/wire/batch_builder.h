@@ -17,7 +17,7 @@ struct pk_batch_builder {
     size_t n_rows, max_rows;
     uint64_t *columns[MAX_COLUMNS]; /* max_rows values each */
     int64_t first_us, last_us;      /* over all rows */
-    struct pk_dictionary names, addrs, clients, signatures, rdata, sets, answers;
+    struct pk_dictionary names, addrs, clients, signatures, rdata, sets, answers, sketches;
     struct known *known_names, *known_clients, *known_signatures; /* PK_BATCH_MAX_NUMBERS each */
     uint32_t stamp;
     uint32_t *scratch; /* rdata indexes of a set being added */

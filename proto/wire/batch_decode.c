@@ -34,6 +34,8 @@ struct pk_batch {
     uint32_t n_sets;
     uint64_t *answers;
     uint32_t n_answers;
+    struct pk_sketch *sketches;
+    uint32_t n_sketches;
     uint64_t *columns[MAX_COLUMNS]; /* NULL: all zero */
     struct pk_health health;
     struct pk_origin origin;
@@ -321,6 +323,49 @@ static void read_answers(struct decoder *decoder)
     close_dictionary(decoder, &part, "answer digests");
 }
 
+static void read_sketch(struct pk_reader *part, struct pk_sketch *out)
+{
+    unsigned n = pk_reader_u8(part);
+    if (n == 0) {
+        const uint8_t *all = pk_reader_bytes(part, PK_SKETCH_REGISTERS);
+        if (all) {
+            memcpy(out->registers, all, PK_SKETCH_REGISTERS);
+        }
+    }
+    if (n > MAX_SPARSE_SKETCH) {
+        pk_reader_fail(part, PK_ERR_MALFORMED);
+    }
+    for (unsigned i = 0, least = 0; i < n && part->err == PK_OK; i++) {
+        unsigned number = pk_reader_u8(part);
+        out->registers[number] = pk_reader_u8(part);
+        if (number < least || out->registers[number] == 0) {
+            pk_reader_fail(part, PK_ERR_MALFORMED);
+        }
+        least = number + 1;
+    }
+    unsigned n_set = 0;
+    for (unsigned i = 0; i < PK_SKETCH_REGISTERS; i++) {
+        n_set += out->registers[i] != 0;
+        if (out->registers[i] > PK_SKETCH_MAX_RANK) {
+            pk_reader_fail(part, PK_ERR_MALFORMED);
+        }
+    }
+    if (n == 0 && n_set <= MAX_SPARSE_SKETCH) {
+        pk_reader_fail(part, PK_ERR_MALFORMED);
+    }
+}
+
+static void read_sketches(struct decoder *decoder)
+{
+    struct pk_batch *batch = decoder->batch;
+    struct pk_reader part = open_dictionary(decoder, PK_MAX_BATCH_ROWS, 3, &batch->n_sketches);
+    batch->sketches = allocate(decoder, batch->n_sketches, sizeof *batch->sketches);
+    for (uint32_t i = 0; batch->sketches && i < batch->n_sketches && part.err == PK_OK; i++) {
+        read_sketch(&part, &batch->sketches[i]);
+    }
+    close_dictionary(decoder, &part, "a sketch is not valid");
+}
+
 static uint64_t column_max(const struct pk_batch *batch, const struct column *column)
 {
     switch ((enum reference)column->reference) {
@@ -336,6 +381,10 @@ static uint64_t column_max(const struct pk_batch *batch, const struct column *co
         return batch->n_answers;
     case REF_ADDR_OR_ZERO:
         return batch->n_addrs;
+    case REF_CLIENT_OR_ZERO:
+        return batch->n_clients;
+    case REF_SKETCH_OR_ZERO:
+        return batch->n_sketches;
     case REF_NONE:
         break;
     }
@@ -406,7 +455,7 @@ static void read_info(struct decoder *decoder)
         }
         break;
     case KEY_KIND:
-        info->kind = (enum pk_batch_kind)mp_uint(&decoder->in, PK_BATCH_LOSS);
+        info->kind = (enum pk_batch_kind)mp_uint(&decoder->in, PK_BATCH_CLIENT);
         decoder->batch->schema = batch_schema(info->kind);
         break;
     case KEY_WINDOW_START:
@@ -465,6 +514,9 @@ static void read_part(struct decoder *decoder)
         break;
     case KEY_ANSWERS:
         read_answers(decoder);
+        break;
+    case KEY_SKETCHES:
+        read_sketches(decoder);
         break;
     default:
         if (batch->info.kind == PK_BATCH_HEALTH && decoder->key == KEY_HEALTH) {
@@ -583,6 +635,7 @@ void pk_batch_free(struct pk_batch *batch)
     free(batch->set_items);
     free(batch->set_ends);
     free(batch->answers);
+    free(batch->sketches);
     for (unsigned i = 0; i < MAX_COLUMNS; i++) {
         free(batch->columns[i]);
     }
@@ -679,6 +732,29 @@ void pk_batch_loss(const struct pk_batch *batch, size_t index, struct pk_loss *o
         .from_seq = at(batch, LOSS_FROM, index),
         .to_seq = at(batch, LOSS_TO, index),
     };
+}
+
+void pk_batch_client_count(
+    const struct pk_batch *batch, size_t index, struct pk_client_count *out_row)
+{
+    uint64_t sketch = at(batch, CL_SKETCH, index), former = at(batch, CL_FORMER, index);
+    *out_row = (struct pk_client_count){
+        .client = batch->clients[at(batch, CL_CLIENT, index)],
+        .zone = batch->names[at(batch, CL_ZONE, index)],
+        .reason = (uint8_t)at(batch, CL_REASON, index),
+        .count = (uint32_t)at(batch, CL_COUNT, index),
+        .negative = (uint32_t)at(batch, CL_NEGATIVE, index),
+        .unanswered = (uint32_t)at(batch, CL_UNANSWERED, index),
+        .ptr = (uint32_t)at(batch, CL_PTR, index),
+        .first_us = batch->info.window_start_us + (int64_t)at(batch, CL_FIRST, index),
+        .span_us = (uint32_t)at(batch, CL_SPAN, index),
+    };
+    if (sketch) {
+        out_row->names = batch->sketches[sketch - 1];
+    }
+    if (former) {
+        out_row->former = batch->clients[former - 1];
+    }
 }
 
 void pk_batch_health(const struct pk_batch *batch, struct pk_health *out_health)

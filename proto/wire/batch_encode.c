@@ -219,8 +219,8 @@ static uint32_t count_entries(struct encoder *encoder)
     const struct pk_batch_builder *builder = encoder->builder;
     uint32_t n = 7; /* version, kind, start, length, flags, privacy, rows */
     const struct pk_dictionary *dictionaries[] = {&builder->names, &builder->addrs,
-        &builder->clients, &builder->signatures, &builder->rdata, &builder->sets,
-        &builder->answers};
+        &builder->clients, &builder->signatures, &builder->rdata, &builder->sets, &builder->answers,
+        &builder->sketches};
     for (size_t i = 0; i < sizeof dictionaries / sizeof *dictionaries; i++) {
         n += dictionaries[i]->n > 0;
     }
@@ -276,6 +276,9 @@ static void put_dictionaries(struct encoder *encoder)
     }
     if (builder->answers.n) {
         put_plain(encoder, KEY_ANSWERS, &builder->answers);
+    }
+    if (builder->sketches.n) {
+        put_plain(encoder, KEY_SKETCHES, &builder->sketches);
     }
 }
 

@@ -88,11 +88,33 @@ static const struct schema loss = {
         },
 };
 
+static const struct schema client = {
+    .kind = PK_BATCH_CLIENT,
+    .n_columns = 11,
+    .first_column = CL_FIRST,
+    .span_column = CL_SPAN,
+    .columns =
+        {
+            {110, REF_CLIENT, 0},
+            {111, REF_NAME, 0},
+            {112, REF_NONE, PK_N_CLIENT_REASONS - 1},
+            {113, REF_NONE, UINT32_MAX},
+            {114, REF_NONE, UINT32_MAX},
+            {115, REF_NONE, UINT32_MAX},
+            {116, REF_NONE, UINT32_MAX},
+            {117, REF_NONE, UINT64_MAX},
+            {118, REF_NONE, UINT32_MAX},
+            {119, REF_SKETCH_OR_ZERO, 0},
+            {123, REF_CLIENT_OR_ZERO, 0},
+        },
+};
+
 const struct schema *batch_schema(unsigned kind)
 {
     return kind == PK_BATCH_ACTIVITY   ? &activity
            : kind == PK_BATCH_RRSET    ? &rrset
            : kind == PK_BATCH_NEGATIVE ? &negative
            : kind == PK_BATCH_LOSS     ? &loss
+           : kind == PK_BATCH_CLIENT   ? &client
                                        : NULL;
 }

@@ -8,6 +8,7 @@
 enum {
     BODY_VERSION = 1,
     MAX_COLUMNS = 16,
+    MAX_SPARSE_SKETCH = 127, /* registers that are written with their numbers */
     SEAL_BYTES =
         500
         << 10, /* estimated body size at which the builder says full: ZeroMQ with CURVE is at its best from 16 to 256 KiB */
@@ -28,6 +29,7 @@ enum body_key {
     KEY_RDATA = 20,
     KEY_RDATA_SETS = 21,
     KEY_ANSWERS = 22,
+    KEY_SKETCHES = 23,
     KEY_COLUMN_FIRST = 32, /* columns: 32..127 */
     KEY_HEALTH = 96,
     KEY_HEALTH_MORE = 97,
@@ -45,7 +47,9 @@ enum reference {
     REF_SIGNATURE,
     REF_RDATA_SET,
     REF_ANSWER_OR_ZERO,
-    REF_ADDR_OR_ZERO
+    REF_ADDR_OR_ZERO,
+    REF_CLIENT_OR_ZERO,
+    REF_SKETCH_OR_ZERO
 };
 
 struct column {
@@ -117,6 +121,20 @@ enum {
     LOSS_EPOCH,
     LOSS_FROM,
     LOSS_TO
+};
+
+enum {
+    CL_CLIENT,
+    CL_ZONE,
+    CL_REASON,
+    CL_COUNT,
+    CL_NEGATIVE,
+    CL_UNANSWERED,
+    CL_PTR,
+    CL_FIRST,
+    CL_SPAN,
+    CL_SKETCH,
+    CL_FORMER
 };
 
 /* NULL for kinds without columns. */

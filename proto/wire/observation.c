@@ -64,6 +64,9 @@ const char *pk_health_key_str(enum pk_health_key key)
         [PK_HEALTH_ENCRYPTED_FLOWS] = "encrypted_flows",
         [PK_HEALTH_CLOCK_STEPS] = "clock_steps",
         [PK_HEALTH_DIAGNOSES] = "diagnoses",
+        [PK_HEALTH_OVERFLOW] = "overflow",
+        [PK_HEALTH_FOLDED] = "folded",
+        [PK_HEALTH_RRSETS_WITHHELD] = "rrsets_withheld",
     };
     return (unsigned)key < PK_N_HEALTH_KEYS ? names[key] : "unknown";
 }
@@ -97,6 +100,8 @@ const char *pk_batch_kind_str(enum pk_batch_kind kind)
         return "health";
     case PK_BATCH_LOSS:
         return "loss";
+    case PK_BATCH_CLIENT:
+        return "client";
     }
     return "unknown";
 }

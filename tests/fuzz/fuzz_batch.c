@@ -13,6 +13,7 @@ static pk_err copy_row(struct pk_batch_builder *builder, const struct pk_batch *
     struct pk_activity activity;
     struct pk_rrset rrset;
     struct pk_negative negative;
+    struct pk_client_count count;
     struct pk_health health;
     struct pk_loss loss;
     struct pk_origin origin;
@@ -26,6 +27,9 @@ static pk_err copy_row(struct pk_batch_builder *builder, const struct pk_batch *
     case PK_BATCH_NEGATIVE:
         pk_batch_negative(batch, i, &negative);
         return pk_batch_add_negative(builder, &negative);
+    case PK_BATCH_CLIENT:
+        pk_batch_client_count(batch, i, &count);
+        return pk_batch_add_client_count(builder, &count);
     case PK_BATCH_HEALTH:
         pk_batch_health(batch, &health);
         return pk_batch_set_health(builder, &health);

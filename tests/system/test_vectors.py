@@ -1,5 +1,8 @@
 """The wire format, read by an implementation that shares nothing with ours but docs/PROTOCOL.md: python3-msgpack and the code below."""
+import hashlib
+import ipaddress
 import json
+import math
 import pathlib
 import struct
 import subprocess
@@ -10,7 +13,7 @@ from conftest import program
 
 VECTORS = json.loads((pathlib.Path(__file__).resolve().parents[1] / "data/vectors/wire.json").read_text())
 
-N_HEALTH = 52
+N_HEALTH = 55
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +89,6 @@ def names(body):
 
 
 def text_of(address):
-    import ipaddress
     return str(ipaddress.ip_address(address))
 
 
@@ -113,6 +115,38 @@ def clients(body):
         else:
             out.append((kind, ""))
     return out
+
+
+def pseudonyms(body):
+    n, data = body[18]
+    cursor, out = Cursor(data), []
+    for _ in range(n):
+        assert cursor.take(1) == b"\3"
+        out.append(cursor.take(8).hex())
+        _, length = cursor.take(2)
+        cursor.take((length + 7) // 8)
+    return out
+
+
+def sketches(body):
+    n, data = body[23]
+    cursor, out = Cursor(data), []
+    for _ in range(n):
+        registers, sparse = [0] * 256, cursor.take(1)[0]
+        if sparse:
+            for _ in range(sparse):
+                number, value = cursor.take(2)
+                registers[number] = value
+        else:
+            registers = list(cursor.take(256))
+        out.append(registers)
+    return out
+
+
+def estimate(registers):
+    raw = 0.7213 / (1 + 1.079 / 256) * 256 * 256 / sum(2.0**-r for r in registers)
+    zeros = registers.count(0)
+    return round(256 * math.log(256 / zeros) if raw <= 640 and zeros else raw)
 
 
 def signatures(body):
@@ -154,6 +188,15 @@ def decode(data):
         for i in range(n):
             first = start + signed(c[85][i])
             out["rows"].append({"name": name[c[80][i]].hex(), "type": c[81][i], "rcode": c[83][i], "count": c[84][i], "first_us": first, "last_us": first + c[86][i]})
+    elif kind == 7:
+        name, client, sketch = names(body), pseudonyms(body), [[0] * 256] + (sketches(body) if 23 in body else [])
+        c = {key: column(body, key, n) for key in (*range(110, 120), 123)}
+        for i in range(n):
+            registers = sketch[c[119][i]]
+            out["rows"].append({
+                "zone": name[c[111][i]].hex(), "pseudonym": client[c[110][i]], "former": client[c[123][i] - 1] if c[123][i] else "00" * 8, "reason": c[112][i],
+                "count": c[113][i], "negative": c[114][i], "unanswered": c[115][i], "ptr": c[116][i], "first_us": start + signed(c[117][i]), "span_us": c[118][i],
+                "distinct": estimate(registers), "registers": bytes(registers).hex()})
     elif kind == 5:
         more = column({97: body[97][1]}, 97, body[97][0]) if 97 in body else []
         out["rows"].append({"counters": column(body, 96, 33) + more + [0] * (N_HEALTH - 33 - len(more))})
@@ -221,3 +264,15 @@ def test_every_cut_and_every_flipped_byte_is_taken_whole_or_refused(probe):
             for damaged in (data[:at], data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1:]):
                 done = subprocess.run([probe, "batch", damaged.hex()], capture_output=True, text=True, check=False)
                 assert done.returncode in (0, 1), f"{vector['name']} at {at}: {done.stderr}"
+
+
+@pytest.mark.parametrize("address", ["10.2.0.9", "fd00::17"])
+def test_pseudonyms_are_what_the_protocol_says(probe, address):
+    """crypto_kdf and generichash of libsodium are BLAKE2b with salt and personal, which hashlib has too."""
+    master, period = bytes(range(32)), 20700
+    key = hashlib.blake2b(key=master, salt=struct.pack("<QQ", period, 0), person=b"pkclient" + bytes(8), digest_size=32).digest()
+    packed = ipaddress.ip_address(address).packed
+    wanted = hashlib.blake2b((b"\4" if len(packed) == 4 else b"\6") + packed.ljust(16, b"\0"), key=key, person=b"pk-client".ljust(16, b"\0"), digest_size=16).digest()[:8]
+    sketch = hashlib.blake2b(b"acme", key=key, person=b"pk-sketch".ljust(16, b"\0"), digest_size=16).hexdigest()
+    done = subprocess.run([probe, "pseudonym", master.hex(), str(period), address], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [wanted.hex(), sketch]

@@ -13,6 +13,7 @@
 #include "picket/codec.h"
 #include "picket/hash.h"
 #include "picket/limits.h"
+#include "picket/pseudonym.h"
 #include "picket/scope.h"
 #include "picket/segment.h"
 
@@ -339,9 +340,65 @@ static void a_bomb_is_refused_by_its_head(void **state)
     assert_null(buffer.data);
 }
 
+static void add_names(struct pk_sketch *sketch, unsigned from, unsigned to)
+{
+    static const uint8_t key[PK_SKETCH_KEY_BYTES] = {7};
+    for (unsigned i = from; i < to; i++) {
+        char name[16];
+        int len = snprintf(name, sizeof name, "%08x", i);
+        pk_sketch_add(sketch, pk_sketch_hash(key, (const uint8_t *)name, (size_t)len));
+    }
+}
+
+static void sketches_count_within_15_percent_and_unite(void **state)
+{
+    (void)state;
+    static const unsigned sizes[] = {1, 10, 100, 640, 1000, 30000, 1000000};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct pk_sketch whole = {{0}}, left = {{0}}, right = {{0}};
+        unsigned n = sizes[i];
+        add_names(&whole, 0, n);
+        add_names(&left, 0, n / 2 + n / 4);
+        add_names(&right, n / 2, n); /* a quarter in both */
+        add_names(&right, 0, n / 4);
+        double estimate = pk_sketch_estimate(&whole);
+        assert_true(estimate > 0.85 * n && estimate < 1.15 * n);
+        pk_sketch_unite(&left, &right);
+        assert_memory_equal(&left, &whole, sizeof whole);
+    }
+    assert_true(pk_sketch_estimate(&(struct pk_sketch){{0}}) == 0);
+}
+
+static void pseudonyms_hold_for_their_period(void **state)
+{
+    (void)state;
+    static const uint8_t master[PK_PSEUDONYM_KEY_BYTES] = {1}, other[PK_PSEUDONYM_KEY_BYTES] = {2};
+    const int64_t day_us = INT64_C(86400000000);
+    uint32_t period = pk_pseudonym_period(18000 * day_us, 90); /* 200 * 90 */
+    uint8_t key[PK_PSEUDONYM_KEY_BYTES], next[PK_PSEUDONYM_KEY_BYTES];
+    uint8_t a[PK_PSEUDONYM_BYTES], b[PK_PSEUDONYM_BYTES];
+    struct pk_addr addr = pk_addr_v4((const uint8_t[]){10, 1, 2, 3});
+    assert_int_equal(period, 18000);
+    assert_int_equal(pk_pseudonym_period(18090 * day_us - 1, 90), 18000);
+    assert_int_equal(pk_pseudonym_period(18090 * day_us, 90), 18090);
+    assert_int_equal(pk_pseudonym_period(0, 90), 1);
+    pk_pseudonym_key(master, period, key);
+    pk_pseudonym_key(master, period + 90, next);
+    pk_pseudonym_of(key, &addr, a);
+    pk_pseudonym_of(key, &addr, b);
+    assert_memory_equal(a, b, sizeof a);
+    pk_pseudonym_of(next, &addr, b);
+    assert_memory_not_equal(a, b, sizeof a);
+    pk_pseudonym_key(other, period, next);
+    pk_pseudonym_of(next, &addr, b);
+    assert_memory_not_equal(a, b, sizeof a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sketches_count_within_15_percent_and_unite),
+        cmocka_unit_test(pseudonyms_hold_for_their_period),
         cmocka_unit_test(packed_bodies_come_back_and_bounds_hold),
         cmocka_unit_test(a_bomb_is_refused_by_its_head),
         cmocka_unit_test(column_of_the_draft_has_its_bytes),

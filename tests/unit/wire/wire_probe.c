@@ -2,6 +2,7 @@
  *
  *   wire_probe make          the sample batches and frames as lines "name hex"
  *   wire_probe batch HEX     the decoded rows as JSON, or "refused: <code> key <n>: <what>" with exit status 1
+ *   wire_probe pseudonym MASTER PERIOD ADDRESS    hex and number to the pseudonym in hex, and the sketch key of tenant "acme" in that period
  *   wire_probe frame HEX     the decoded header as JSON, or "refused: <code>" */
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include "picket/envelope.h"
 #include "picket/hash.h"
 #include "picket/limits.h"
+#include "picket/pseudonym.h"
 
 static void put_hex(const uint8_t *p, size_t len)
 {
@@ -106,6 +108,38 @@ static void make_negative(struct pk_batch_builder *builder)
     (void)pk_batch_add_negative(builder, &row);
 }
 
+static void make_client(struct pk_batch_builder *builder)
+{
+    struct pk_client_count row = {
+        .client = {.kind = PK_CLIENT_PSEUDONYM, .pseudonym = {8, 7, 6, 5, 4, 3, 2, 1}},
+        .zone = NAME(""),
+        .reason = PK_CLIENT_OUT_OF_SCOPE,
+        .count = 12,
+        .negative = 5,
+        .unanswered = 1,
+        .ptr = 2,
+        .first_us = start_us + 70,
+        .span_us = 9000000};
+    (void)pk_prefix_parse("10.2.0.0/16", &row.client.prefix);
+    pk_sketch_add(&row.names, UINT64_C(0x1203));
+    pk_sketch_add(&row.names, UINT64_C(0xff));
+    (void)pk_batch_add_client_count(builder, &row);
+    row.zone = NAME("\7example\3com");
+    row.reason = PK_CLIENT_OVERFLOW;
+    row.count = 5000000;
+    for (uint64_t i = 0; i < 4096; i++) {
+        pk_sketch_add(&row.names, i * UINT64_C(0x9e3779b97f4a7c15));
+    }
+    (void)pk_batch_add_client_count(builder, &row);
+    row = (struct pk_client_count){.client = row.client,
+        .former = row.client,
+        .zone = NAME(""),
+        .reason = PK_CLIENT_ALIAS,
+        .first_us = start_us + 1};
+    row.former.pseudonym[0] = 9;
+    (void)pk_batch_add_client_count(builder, &row);
+}
+
 static void make_health(struct pk_batch_builder *builder)
 {
     struct pk_health health = {.v = {[PK_HEALTH_INTERVAL_MS] = 10000,
@@ -154,7 +188,7 @@ static int make(void)
     } samples[] = {{PK_BATCH_ACTIVITY, make_activity, NULL}, {PK_BATCH_RRSET, make_rrset, NULL},
         {PK_BATCH_NEGATIVE, make_negative, NULL}, {PK_BATCH_HEALTH, make_health, NULL},
         {PK_BATCH_HEALTH, make_more_health, "health-more"}, {PK_BATCH_ORIGIN, make_origin, NULL},
-        {PK_BATCH_LOSS, make_loss, NULL}};
+        {PK_BATCH_LOSS, make_loss, NULL}, {PK_BATCH_CLIENT, make_client, NULL}};
     struct pk_batch_builder *builder;
     if (pk_batch_builder_new(100, &builder) != PK_OK) {
         return 1;
@@ -237,6 +271,23 @@ static void print_row(const struct pk_batch *batch, size_t i)
             row.type, row.rcode, row.count, row.first_us, row.last_us);
         break;
     }
+    case PK_BATCH_CLIENT: {
+        struct pk_client_count row;
+        pk_batch_client_count(batch, i, &row);
+        print_slice("zone", row.zone);
+        printf(",\"pseudonym\":\"");
+        put_hex(row.client.pseudonym, sizeof row.client.pseudonym);
+        printf("\",\"former\":\"");
+        put_hex(row.former.pseudonym, sizeof row.former.pseudonym);
+        printf(
+            "\",\"reason\":%u,\"count\":%u,\"negative\":%u,\"unanswered\":%u,\"ptr\":%u,\"first_us\":%" PRId64
+            ",\"span_us\":%u,\"distinct\":%.0f,\"registers\":\"",
+            row.reason, row.count, row.negative, row.unanswered, row.ptr, row.first_us, row.span_us,
+            pk_sketch_estimate(&row.names));
+        put_hex(row.names.registers, sizeof row.names.registers);
+        putchar('"');
+        break;
+    }
     case PK_BATCH_HEALTH: {
         struct pk_health health;
         pk_batch_health(batch, &health);
@@ -309,6 +360,25 @@ static int show_frame(const uint8_t *bytes, size_t len)
     return 0;
 }
 
+static int show_pseudonym(const char *master_hex, const char *period, const char *address)
+{
+    uint8_t master[32], key[32], pseudonym[PK_PSEUDONYM_BYTES], sketch_key[PK_SKETCH_KEY_BYTES];
+    struct pk_addr addr;
+    size_t len;
+    if (sodium_hex2bin(master, sizeof master, master_hex, strlen(master_hex), NULL, &len, NULL) ||
+        len != sizeof master || !pk_addr_parse(address, &addr)) {
+        return 2;
+    }
+    pk_pseudonym_key(master, (uint32_t)strtoul(period, NULL, 10), key);
+    pk_pseudonym_of(key, &addr, pseudonym);
+    pk_sketch_key(key, "acme", sketch_key);
+    put_hex(pseudonym, sizeof pseudonym);
+    putchar(' ');
+    put_hex(sketch_key, sizeof sketch_key);
+    putchar('\n');
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     if (pk_hash_start() != PK_OK) {
@@ -316,6 +386,9 @@ int main(int argc, char **argv)
     }
     if (argc == 2 && strcmp(argv[1], "make") == 0) {
         return make();
+    }
+    if (argc == 5 && strcmp(argv[1], "pseudonym") == 0) {
+        return show_pseudonym(argv[2], argv[3], argv[4]);
     }
     size_t len = argc == 3 ? strlen(argv[2]) / 2 : 0;
     uint8_t *bytes = malloc(len + 1);

@@ -1,0 +1,26 @@
+/* HyperLogLog without the large-range correction: it is for 32-bit hashes, ours have 64. */
+#include "picket/sketch.h"
+
+#include <math.h>
+
+void pk_sketch_unite(struct pk_sketch *into, const struct pk_sketch *other)
+{
+    for (unsigned i = 0; i < PK_SKETCH_REGISTERS; i++) {
+        if (other->registers[i] > into->registers[i]) {
+            into->registers[i] = other->registers[i];
+        }
+    }
+}
+
+double pk_sketch_estimate(const struct pk_sketch *sketch)
+{
+    const double m = PK_SKETCH_REGISTERS, alpha = 0.7213 / (1 + 1.079 / m);
+    double sum = 0;
+    unsigned n_zero = 0;
+    for (unsigned i = 0; i < PK_SKETCH_REGISTERS; i++) {
+        sum += ldexp(1.0, -sketch->registers[i]);
+        n_zero += sketch->registers[i] == 0;
+    }
+    double estimate = alpha * m * m / sum;
+    return estimate <= 2.5 * m && n_zero > 0 ? m * log(m / n_zero) : estimate;
+}
