@@ -7,7 +7,7 @@ COPY . /src
 RUN cmake -S /src -B /build -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo && cmake --build /build --target picket-sensor && strip /build/bin/picket-sensor
 
 FROM debian:bookworm-slim
-RUN apt-get update && apt-get install -y --no-install-recommends libzmq5 libsodium23 libpcap0.8 libjansson4 libyaml-0-2 libpsl5 publicsuffix libmsgpackc2 \
+RUN apt-get update && apt-get install -y --no-install-recommends libzmq5 libsodium23 libpcap0.8 libjansson4 libyaml-0-2 libidn2-0 publicsuffix libmsgpackc2 \
     zlib1g liblzma5 libzstd1 libfstrm0 libprotobuf-c1 libseccomp2 libcap2-bin && rm -rf /var/lib/apt/lists/* && useradd --uid 10001 --home-dir /var/lib/picket --create-home picket \
     && install -d -o picket -g picket /run/picket
 COPY --from=build /build/bin/picket-sensor /usr/local/bin/

@@ -1,27 +1,19 @@
-/* RRsets out of responses. The rules stand in the header, because they are the product's promise.
- *
- * The registrable domain is asked from libpsl, which takes text; a small cache from name to "labels to strip" keeps that off the path of the few
- * thousand names that make up most traffic. */
+/* RRsets out of responses. The rules stand in the header, because they are the product's promise. */
 #include "history.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include <libpsl.h>
-
 #include "picket/hash.h"
 #include "picket/rdata.h"
 
 #include "repeats.h"
+#include "suffixes.h"
 
 enum {
-    CACHE_SLOTS = 1 << 16,
     SCRATCH_BYTES = 1 << 20,
     MAX_CHAIN = 64 /* resolvers give up long before */
 };
-
-/* The hash of the lower-cased name without its low byte; there: how many labels to strip. 0: empty. */
-typedef uint64_t psl_entry;
 
 struct record {
     struct pk_rr rr;
@@ -35,10 +27,9 @@ struct record {
 struct pk_history {
     struct pk_stats *stats;
     struct pk_history_sink sink;
-    struct pk_repeats *repeats; /* NULL: the sink keeps no rows */
-    struct pk_repeat made;      /* of the response in hand */
-    psl_ctx_t *psl; /* owned; NULL: no list on this machine, names fall to their last two labels */
-    psl_entry cache[CACHE_SLOTS];
+    struct pk_repeats *repeats;   /* NULL: the sink keeps no rows */
+    struct pk_repeat made;        /* of the response in hand */
+    struct pk_suffixes *suffixes; /* NULL: no list on this machine */
     struct record records[PK_HISTORY_MAX_RECORDS];
     struct pk_slice rdata[PK_HISTORY_MAX_RECORDS];
     struct pk_bytes scratch;
@@ -57,7 +48,10 @@ pk_err pk_history_new(
         free(history);
         return PK_ERR_NOMEM;
     }
-    history->psl = psl_latest(NULL);
+    if (pk_suffixes_load(PICKET_PUBLIC_SUFFIX_LIST, &history->suffixes) == PK_ERR_NOMEM) {
+        pk_history_free(history);
+        return PK_ERR_NOMEM;
+    }
     pk_bytes_init(&history->scratch, SCRATCH_BYTES);
     *out_history = history;
     return PK_OK;
@@ -66,7 +60,7 @@ pk_err pk_history_new(
 void pk_history_free(struct pk_history *history)
 {
     if (history) {
-        psl_free(history->psl);
+        pk_suffixes_free(history->suffixes);
         pk_repeats_free(history->repeats);
         pk_bytes_done(&history->scratch);
         free(history);
@@ -75,43 +69,15 @@ void pk_history_free(struct pk_history *history)
 
 /* --- the registrable domain --- */
 
-static uint8_t labels_in(const char *text)
-{
-    uint8_t n = 1;
-    for (; *text; text++) {
-        n = (uint8_t)(n + (*text == '.'));
-    }
-    return n;
-}
-
-/* How many labels stand left of the registrable domain. Names with bytes a host name cannot have are looked at from their last such label on. */
-static uint8_t strip_of(struct pk_history *history, const struct pk_name *name)
-{
-    char text[PK_NAME_TEXT_SIZE];
-    pk_name_text(name, text);
-    size_t len = strlen(text);
-    if (len < 2 || !history->psl) {
-        return name->n_labels > 2 ? (uint8_t)(name->n_labels - 2) : 0;
-    }
-    text[len - 1] = '\0'; /* libpsl wants no last dot */
-    const char *escape = strrchr(text, '\\');
-    const char *start = escape ? strchr(escape, '.') : text;
-    const char *domain =
-        start ? psl_registrable_domain(history->psl, escape ? start + 1 : text) : NULL;
-    return domain ? (uint8_t)(name->n_labels - labels_in(domain)) : 0;
-}
-
 static void registrable(
-    struct pk_history *history, const struct pk_name *name, struct pk_name *out_domain)
+    const struct pk_history *history, const struct pk_name *name, struct pk_name *out_domain)
 {
-    uint64_t hash = pk_hash_quick(name->wire, name->len);
-    psl_entry *cached = &history->cache[hash >> 8 & (CACHE_SLOTS - 1)];
-    uint8_t strip = (uint8_t)*cached;
-    if ((*cached ^ hash) >> 8 != 0 || *cached == 0 || strip > name->n_labels) {
-        strip = strip_of(history, name);
-        *cached = (hash & ~(uint64_t)UINT8_MAX) | strip;
-    }
-    pk_name_strip(name, strip, out_domain);
+    pk_name_strip(name, pk_suffixes_strip(history->suffixes, name), out_domain);
+}
+
+bool pk_history_has_suffixes(const struct pk_history *history)
+{
+    return history->suffixes != NULL;
 }
 
 /* --- what kind of answer --- */
@@ -536,5 +502,5 @@ void pk_history_transaction(struct pk_history *history, const struct pk_transact
 size_t pk_history_bound_bytes(void)
 {
     return sizeof(struct pk_history) + pk_bytes_bound_bytes(SCRATCH_BYTES) +
-           pk_repeats_bound_bytes();
+           pk_repeats_bound_bytes() + pk_suffixes_bound_bytes();
 }

@@ -52,7 +52,9 @@ void pk_history_free(struct pk_history *history);
 /* Reports the RRsets. */
 void pk_history_transaction(struct pk_history *history, const struct pk_transaction *transaction,
     struct pk_answer *out_answer);
-/* What it can come to hold, in bytes, without the public suffix list. */
+/* Whether the list of public suffixes was there (PICKET_PUBLIC_SUFFIX_LIST, of the distribution); without it the registrable domain is the last two labels. */
+bool pk_history_has_suffixes(const struct pk_history *history);
+/* What it can come to hold, in bytes. */
 size_t pk_history_bound_bytes(void);
 
 /* RFC 2308 s2: what kind of answer this is. */

@@ -378,6 +378,11 @@ void pk_pipeline_packet(
     }
 }
 
+bool pk_pipeline_has_suffixes(const struct pk_pipeline *pipeline)
+{
+    return pk_history_has_suffixes(pipeline->history);
+}
+
 const struct pk_sides *pk_pipeline_sides(const struct pk_pipeline *pipeline)
 {
     return &pipeline->sides;

@@ -30,6 +30,8 @@ void pk_pipeline_set_ports(struct pk_pipeline *pipeline, const struct pk_ports *
 /* A packet of this link type, or a frame of dnstap (link_type is not looked at). */
 void pk_pipeline_packet(
     struct pk_pipeline *pipeline, int link_type, const struct pk_raw_packet *packet);
+/* Whether there is a list of public suffixes; without it names are held together by their last two labels. */
+bool pk_pipeline_has_suffixes(const struct pk_pipeline *pipeline);
 /* For pk_diagnose; borrowed as long as the pipeline lives. */
 const struct pk_sides *pk_pipeline_sides(const struct pk_pipeline *pipeline);
 /* Live capture without packets: time passes all the same. */

@@ -162,9 +162,14 @@ static int open_run(struct run *run)
         return fail(EX_OSERR, "out of memory");
     }
     options.output = run->output;
-    return pk_pipeline_new(&options, &run->stats, &run->pipeline) == PK_OK
-               ? EX_OK
-               : fail(EX_OSERR, "out of memory");
+    if (pk_pipeline_new(&options, &run->stats, &run->pipeline) != PK_OK) {
+        return fail(EX_OSERR, "out of memory");
+    }
+    if (options.wants_rrsets && !pk_pipeline_has_suffixes(run->pipeline)) {
+        fprintf(stderr,
+            "picket-sensor: no list of public suffixes (package publicsuffix): bailiwicks are the last two labels\n");
+    }
+    return EX_OK;
 }
 
 static bool is_done(const struct run *run)

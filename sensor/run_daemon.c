@@ -145,6 +145,10 @@ static int open_core(struct daemon *d)
             return fail(EX_OSERR, "out of memory");
         }
     }
+    if (!pk_pipeline_has_suffixes(pk_worker_pipeline(d->workers[0]))) {
+        pk_warn("sensor",
+            "no list of public suffixes (package publicsuffix): bailiwicks are the last two labels");
+    }
     return EX_OK;
 }
 

@@ -5,7 +5,7 @@
 packages_build=(
     build-essential cmake ninja-build pkg-config ccache
     libzmq3-dev libsodium-dev libmsgpack-dev libpq-dev libpcap-dev libmicrohttpd-dev libjansson-dev libyaml-dev
-    libcurl4-openssl-dev libpsl-dev libseccomp-dev zlib1g-dev liblzma-dev libzstd-dev libcmocka-dev
+    libcurl4-openssl-dev libidn2-dev libpsl-dev libseccomp-dev zlib1g-dev liblzma-dev libzstd-dev libcmocka-dev
     libfstrm-dev libprotobuf-c-dev protobuf-c-compiler
 )
 packages_run=(postgresql publicsuffix ca-certificates)
