@@ -15,31 +15,13 @@
 #include "picket/rdata.h"
 #include "picket/scope.h"
 
+#include "handler.h"
 #include "saf.h"
 
-enum {
-    OK = 200,
-    CREATED = 201,
-    BAD_REQUEST = 400,
-    UNAUTHORIZED = 401,
-    FORBIDDEN = 403,
-    NOT_FOUND = 404,
-    CONFLICT = 409,
-    UNAVAILABLE = 503
-};
 enum {
     KEY_BYTES = 24,
     KEY_TEXT = 2 * KEY_BYTES + 1,
     LOOKUP_LIMIT = 10000
-};
-
-struct context {
-    struct pk_routes *routes;
-    const struct pk_http_request *request;
-    struct pk_http_response *response;
-    const char *rest; /* of the path, after the route's prefix */
-    struct pk_store_api_key key;
-    struct pk_tenant_id tenant; /* of the key, or named by an administrator */
 };
 
 static void put(struct pk_http_response *response, const char *text)
@@ -47,8 +29,7 @@ static void put(struct pk_http_response *response, const char *text)
     pk_bytes_put(&response->body, text, strlen(text));
 }
 
-/* Takes object. */
-static void reply_json(struct pk_http_response *response, unsigned status, json_t *object)
+void reply_json(struct pk_http_response *response, unsigned status, json_t *object)
 {
     char *text = json_dumps(object, JSON_COMPACT);
     json_decref(object);
@@ -58,7 +39,7 @@ static void reply_json(struct pk_http_response *response, unsigned status, json_
     free(text);
 }
 
-static void refuse(struct pk_http_response *response, unsigned status, const char *why)
+void refuse(struct pk_http_response *response, unsigned status, const char *why)
 {
     json_t *object = json_object();
     (void)json_object_set_new(object, "error", json_string(why));
@@ -66,7 +47,7 @@ static void refuse(struct pk_http_response *response, unsigned status, const cha
 }
 
 /* The database said no or is away. One reconnect is tried by the caller's next request. */
-static void refuse_store(struct context *c, struct pk_store *store, pk_err err)
+void refuse_store(struct context *c, struct pk_store *store, pk_err err)
 {
     unsigned status = err == PK_ERR_CONFIG        ? BAD_REQUEST
                       : err == PK_ERR_CONFLICT    ? CONFLICT
@@ -178,7 +159,7 @@ static int64_t query_time(const struct pk_http_request *request, const char *nam
     return v * PK_US_PER_S;
 }
 
-static size_t query_count(const struct pk_http_request *request, const char *name, size_t otherwise)
+size_t query_count(const struct pk_http_request *request, const char *name, size_t otherwise)
 {
     const char *text = pk_http_query(request, name);
     long long v = text ? strtoll(text, NULL, 10) : -1;
@@ -262,37 +243,6 @@ static void dnsdb_rate_limit(struct context *c)
 {
     put(c->response,
         "{\"rate\":{\"reset\":\"n/a\",\"limit\":\"unlimited\",\"remaining\":\"n/a\"}}\n");
-}
-
-static bool on_finding(void *arg, const char *json)
-{
-    struct pk_http_response *response = arg;
-    put(response, response->body.len > 1 ? ",\n" : "\n");
-    put(response, json);
-    return response->body.err == PK_OK;
-}
-
-static void findings(struct context *c)
-{
-    const char *since = pk_http_query(c->request, "since");
-    struct pk_store_finding_query query = {
-        .min_severity = (uint8_t)query_count(c->request, "min_severity", 0),
-        .limit = query_count(c->request, "limit", 1000),
-        .id = *c->rest == '/' && c->rest[1] ? c->rest + 1 : NULL,
-    };
-    if (since && !pk_time_parse(since, &query.since_us)) {
-        refuse(c->response, BAD_REQUEST, "since must be a time like 2026-11-23T09:55:00Z");
-        return;
-    }
-    put(c->response, "[");
-    pk_err err =
-        pk_store_query_findings(c->routes->reader, c->tenant, &query, on_finding, c->response);
-    if (err != PK_OK) {
-        pk_bytes_clear(&c->response->body);
-        refuse_store(c, c->routes->reader, err);
-        return;
-    }
-    put(c->response, "\n]\n");
 }
 
 /* Losses between sealing and delivery, by cause; out_counted: the transactions among them that stored rows lack, out_is_known false when one says not how many. */
@@ -393,7 +343,7 @@ static void apply_scope(struct context *c)
     pk_scope_free(scope);
 }
 
-static const char *text_of(const json_t *object, const char *key)
+const char *text_of(const json_t *object, const char *key)
 {
     const char *text = json_string_value(json_object_get(object, key));
     return text ? text : "";
@@ -467,7 +417,11 @@ static const struct route {
     {"GET", "/dnsdb/v2/lookup/rrset/name/", true, TENANT, lookup_rrset},
     {"GET", "/dnsdb/v2/ping", false, TENANT, dnsdb_ping},
     {"GET", "/dnsdb/v2/rate_limit", false, TENANT, dnsdb_rate_limit},
-    {"GET", "/api/v1/findings", true, TENANT, findings},
+    {"GET", "/api/v1/findings", true, TENANT, handle_findings},
+    {"POST", "/api/v1/findings", true, TENANT, handle_finding_action},
+    {"GET", "/api/v1/suppressions", false, TENANT, handle_suppressions},
+    {"POST", "/api/v1/suppressions", false, TENANT, handle_suppress},
+    {"POST", "/api/v1/suppressions/end/", true, TENANT, handle_end_suppression},
     {"GET", "/api/v1/loss", false, TENANT, loss},
     {"POST", "/api/v1/scope", false, ADMIN, apply_scope},
     {"POST", "/api/v1/sensors", false, ADMIN, add_sensor},

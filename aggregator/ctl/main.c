@@ -12,11 +12,7 @@
 #include "picket/hash.h"
 #include "picket/scope.h"
 
-#include "client.h"
-
-enum {
-    MAX_ANSWER = 256 << 20
-};
+#include "command.h"
 
 static const char usage[] =
     "picketctl - asks and tells picket-api\n"
@@ -25,66 +21,16 @@ static const char usage[] =
     "  picketctl apply -f scope.yaml                   tenants, sites, zones, networks\n"
     "  picketctl sensor add --site TENANT/SITE --name NAME --pubkey KEY\n"
     "  picketctl key add --name NAME [--tenant TENANT] another API key; prints it once\n"
-    "  picketctl findings [--tenant T] [--min-severity N] [--since TIME] [--json]\n"
+    "  picketctl findings [--tenant T] [--min-severity N] [--since TIME] [--all] [--json]    --all: closed and suppressed ones too\n"
+    "  picketctl finding show|ack|close|reopen|note ID [--note TEXT]\n"
+    "  picketctl suppress --reason TEXT --until TIME|30d [--detector D2] [--actor KEY] [--zone ZONE]\n"
+    "  picketctl suppressions [--all] [--json]         what is expected, until when and why\n"
+    "  picketctl unsuppress NUMBER\n"
     "  picketctl lookup NAME [--type TYPE] [--tenant T] [--json]      NAME may begin with *.\n"
     "  picketctl sensors [--tenant T] [--json]         what each saw, stored and lost\n"
     "\n"
     "  --server URL   where picket-api is (PICKET_SERVER, default http://127.0.0.1:8353)\n"
     "  --key KEY      API key (PICKET_API_KEY)\n";
-
-struct arguments {
-    struct pk_api_client client;
-    const char *file, *tenant, *site, *name, *pubkey, *severity, *since, *type;
-    bool as_json;
-    const char *words[4];
-    int n_words;
-};
-
-static int fail(int status, const char *text)
-{
-    fprintf(stderr, "picketctl: %s\n", text);
-    return status;
-}
-
-/* The API's own sentence, when there is one. */
-static int fail_status(long status, struct pk_bytes *body)
-{
-    json_t *root = json_loadb(body->data ? (const char *)body->data : "", body->len, 0, NULL);
-    const char *why = json_string_value(json_object_get(root, "error"));
-    fprintf(stderr, "picketctl: %s (HTTP %ld)\n", why ? why : "the API refused", status);
-    json_decref(root);
-    return status == 401 || status == 403 ? EX_NOPERM : status >= 500 ? EX_UNAVAILABLE : EX_DATAERR;
-}
-
-/* Sends and checks; on EX_OK the answer is in out_body, which the caller frees in any case. */
-static int request(const struct arguments *arguments, const char *method, const char *path,
-    const char *body, size_t body_len, struct pk_bytes *out_body)
-{
-    char error[PK_CLIENT_ERROR_SIZE];
-    long status = 0;
-    pk_bytes_init(out_body, MAX_ANSWER);
-    if (pk_client_request(
-            &arguments->client, method, path, body, body_len, &status, out_body, error) != PK_OK) {
-        return fail(EX_UNAVAILABLE, error);
-    }
-    return status >= 200 && status < 300 ? EX_OK : fail_status(status, out_body);
-}
-
-static void put_text(struct pk_bytes *out, const char *text)
-{
-    pk_bytes_put(out, text, strlen(text));
-}
-
-static void put_query(struct pk_bytes *path, char *separator, const char *name, const char *value)
-{
-    if (value) {
-        pk_bytes_put_u8(path, (uint8_t)*separator);
-        put_text(path, name);
-        pk_bytes_put_u8(path, '=');
-        pk_client_escape(path, value);
-        *separator = '&';
-    }
-}
 
 /* --- commands --- */
 
@@ -103,33 +49,22 @@ static int print_key(int status, struct pk_bytes *body)
 static int bootstrap(const struct arguments *arguments)
 {
     struct pk_bytes body;
-    int status = request(arguments, "POST", "/api/v1/bootstrap", NULL, 0, &body);
+    int status = ctl_request(arguments, "POST", "/api/v1/bootstrap", NULL, 0, &body);
     return print_key(status, &body);
-}
-
-static int post_object(
-    const struct arguments *arguments, const char *path, json_t *object, struct pk_bytes *out_body)
-{
-    char *text = json_dumps(object, JSON_COMPACT);
-    json_decref(object);
-    int status = text ? request(arguments, "POST", path, text, strlen(text), out_body)
-                      : fail(EX_OSERR, "out of memory");
-    free(text);
-    return status;
 }
 
 static int key_add(const struct arguments *arguments)
 {
     struct pk_bytes body = {0};
     if (!arguments->name) {
-        return fail(EX_USAGE, "key add needs --name");
+        return ctl_fail(EX_USAGE, "key add needs --name");
     }
     json_t *object = json_object();
     (void)json_object_set_new(object, "name", json_string(arguments->name));
     if (arguments->tenant) {
         (void)json_object_set_new(object, "tenant", json_string(arguments->tenant));
     }
-    int status = post_object(arguments, "/api/v1/keys", object, &body);
+    int status = ctl_post(arguments, "/api/v1/keys", object, &body);
     return print_key(status, &body);
 }
 
@@ -137,13 +72,13 @@ static int sensor_add(const struct arguments *arguments)
 {
     struct pk_bytes body = {0};
     if (!arguments->site || !arguments->name || !arguments->pubkey) {
-        return fail(EX_USAGE, "sensor add needs --site TENANT/SITE, --name and --pubkey");
+        return ctl_fail(EX_USAGE, "sensor add needs --site TENANT/SITE, --name and --pubkey");
     }
     json_t *object = json_object();
     (void)json_object_set_new(object, "site", json_string(arguments->site));
     (void)json_object_set_new(object, "name", json_string(arguments->name));
     (void)json_object_set_new(object, "pubkey", json_string(arguments->pubkey));
-    int status = post_object(arguments, "/api/v1/sensors", object, &body);
+    int status = ctl_post(arguments, "/api/v1/sensors", object, &body);
     if (status == EX_OK) {
         printf("%s at %s is known\n", arguments->name, arguments->site);
     }
@@ -158,7 +93,7 @@ static int read_whole(const char *path, struct pk_bytes *out)
         fprintf(stderr, "picketctl: %s: cannot be read: %s\n", path, strerror(errno));
         return EX_NOINPUT;
     }
-    return err == PK_OK ? EX_OK : fail(EX_DATAERR, "the file is too large");
+    return err == PK_OK ? EX_OK : ctl_fail(EX_DATAERR, "the file is too large");
 }
 
 /* Checked here first, so that a mistake is reported with the file's own name and line even when the API is away. */
@@ -168,17 +103,17 @@ static int apply(const struct arguments *arguments)
     struct pk_scope *scope = NULL;
     char error[PK_CONF_ERROR_SIZE];
     if (!arguments->file) {
-        return fail(EX_USAGE, "apply needs -f FILE");
+        return ctl_fail(EX_USAGE, "apply needs -f FILE");
     }
     pk_bytes_init(&text, PK_CONF_MAX_BYTES);
     int status = read_whole(arguments->file, &text);
     if (status == EX_OK && pk_scope_parse(arguments->file, text.data ? (const char *)text.data : "",
                                text.len, &scope, error) != PK_OK) {
-        status = fail(EX_CONFIG, error);
+        status = ctl_fail(EX_CONFIG, error);
     }
     if (status == EX_OK) {
-        status =
-            request(arguments, "POST", "/api/v1/scope", (const char *)text.data, text.len, &answer);
+        status = ctl_request(
+            arguments, "POST", "/api/v1/scope", (const char *)text.data, text.len, &answer);
     }
     if (status == EX_OK) {
         json_t *root = json_loadb((const char *)answer.data, answer.len, 0, NULL);
@@ -191,41 +126,6 @@ static int apply(const struct arguments *arguments)
     pk_bytes_done(&text);
     pk_bytes_done(&answer);
     return status;
-}
-
-static void join(const json_t *list, char *out, size_t size)
-{
-    size_t index, len = 0;
-    const json_t *item;
-    out[0] = '\0';
-    json_array_foreach((json_t *)(uintptr_t)list, index, item)
-    {
-        int n = snprintf(out + len, size - len, "%s%s", index ? "," : "",
-            json_string_value(item) ? json_string_value(item) : "");
-        len += n > 0 && (size_t)n < size - len ? (size_t)n : 0;
-    }
-}
-
-static void print_findings(const json_t *list)
-{
-    size_t index;
-    json_t *finding;
-    printf("%-3s %-4s %-20s %-18s %-34s %s\n", "SEV", "RULE", "LAST SEEN", "SITES", "TECHNIQUE",
-        "FINDING");
-    json_array_foreach((json_t *)(uintptr_t)list, index, finding)
-    {
-        char sites[256], technique[128];
-        const char *seen = json_string_value(json_object_get(finding, "last_seen"));
-        join(json_object_get(finding, "sites"), sites, sizeof sites);
-        join(json_object_get(finding, "technique"), technique, sizeof technique);
-        printf("%-3lld %-4s %-20.19s %-18s %-34s %s\n",
-            (long long)json_integer_value(json_object_get(finding, "severity")),
-            json_string_value(json_object_get(finding, "detector")), seen ? seen : "", sites,
-            technique, json_string_value(json_object_get(finding, "title")));
-    }
-    if (json_array_size(list) == 0) {
-        puts("no findings");
-    }
 }
 
 /* A line for each cause of what was sealed and never delivered, and why the sums do not meet. */
@@ -268,54 +168,9 @@ static void print_sensors(const json_t *list)
     }
 }
 
-/* A GET whose answer is a JSON list: as it is, or by print. */
-static int list(
-    const struct arguments *arguments, const char *path, void (*print)(const json_t *list))
-{
-    struct pk_bytes full, body;
-    char separator = '?';
-    pk_bytes_init(&full, 8192);
-    put_text(&full, path);
-    put_query(&full, &separator, "tenant", arguments->tenant);
-    put_query(&full, &separator, "min_severity", arguments->severity);
-    put_query(&full, &separator, "since", arguments->since);
-    const char *text = pk_bytes_text(&full);
-    int status = text ? request(arguments, "GET", text, NULL, 0, &body)
-                      : fail(EX_USAGE, "the arguments are too long");
-    pk_bytes_done(&full);
-    if (status != EX_OK) {
-        if (text) {
-            pk_bytes_done(&body);
-        }
-        return status;
-    }
-    json_t *root = json_loadb((const char *)body.data, body.len, 0, NULL);
-    if (!json_is_array(root)) {
-        status = fail(EX_PROTOCOL, "the answer is not a list");
-    } else if (arguments->as_json) {
-        size_t index;
-        json_t *item;
-        json_array_foreach(root, index, item)
-        {
-            (void)json_dumpf(item, stdout, JSON_COMPACT);
-            putchar('\n');
-        }
-    } else {
-        print(root);
-    }
-    json_decref(root);
-    pk_bytes_done(&body);
-    return status;
-}
-
-static int findings(const struct arguments *arguments)
-{
-    return list(arguments, "/api/v1/findings", print_findings);
-}
-
 static int sensors(const struct arguments *arguments)
 {
-    return list(arguments, "/api/v1/loss", print_sensors);
+    return ctl_list(arguments, "/api/v1/loss", print_sensors);
 }
 
 static void print_rrset(const json_t *object)
@@ -335,17 +190,17 @@ static int lookup(const struct arguments *arguments)
     char separator = '?';
     size_t n = 0;
     if (arguments->n_words < 2) {
-        return fail(EX_USAGE, "lookup needs a NAME");
+        return ctl_fail(EX_USAGE, "lookup needs a NAME");
     }
     pk_bytes_init(&path, 8192);
-    put_text(&path, "/dnsdb/v2/lookup/rrset/name/");
+    ctl_put_text(&path, "/dnsdb/v2/lookup/rrset/name/");
     pk_client_escape(&path, arguments->words[1]);
     if (arguments->type) {
-        put_text(&path, "/");
+        ctl_put_text(&path, "/");
         pk_client_escape(&path, arguments->type);
     }
-    put_query(&path, &separator, "tenant", arguments->tenant);
-    int status = request(arguments, "GET", pk_bytes_text(&path), NULL, 0, &body);
+    ctl_put_query(&path, &separator, "tenant", arguments->tenant);
+    int status = ctl_request(arguments, "GET", pk_bytes_text(&path), NULL, 0, &body);
     pk_bytes_done(&path);
     char *save = NULL;
     char *text = status == EX_OK ? (char *)(uintptr_t)pk_bytes_text(&body) : NULL;
@@ -383,7 +238,14 @@ enum {
     OPT_SEVERITY,
     OPT_SINCE,
     OPT_TYPE,
-    OPT_JSON
+    OPT_NOTE,
+    OPT_DETECTOR,
+    OPT_ACTOR,
+    OPT_ZONE,
+    OPT_REASON,
+    OPT_UNTIL,
+    OPT_JSON,
+    OPT_ALL
 };
 
 /* -1: go on. */
@@ -400,19 +262,29 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
         {"min-severity", required_argument, NULL, OPT_SEVERITY},
         {"since", required_argument, NULL, OPT_SINCE},
         {"type", required_argument, NULL, OPT_TYPE},
+        {"note", required_argument, NULL, OPT_NOTE},
+        {"detector", required_argument, NULL, OPT_DETECTOR},
+        {"actor", required_argument, NULL, OPT_ACTOR},
+        {"zone", required_argument, NULL, OPT_ZONE},
+        {"reason", required_argument, NULL, OPT_REASON},
+        {"until", required_argument, NULL, OPT_UNTIL},
         {"json", no_argument, NULL, OPT_JSON},
+        {"all", no_argument, NULL, OPT_ALL},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
     };
     const char **texts[] = {&a->client.server, &a->client.key, &a->tenant, &a->site, &a->name,
-        &a->pubkey, &a->severity, &a->since, &a->type};
+        &a->pubkey, &a->severity, &a->since, &a->type, &a->note, &a->detector, &a->actor, &a->zone,
+        &a->reason, &a->until};
     int option;
     while ((option = getopt_long(argc, argv, "f:hV", options, NULL)) != -1) {
         if (option >= OPT_SERVER && option < OPT_JSON) {
             *texts[option - OPT_SERVER] = optarg;
         } else if (option == OPT_JSON) {
             a->as_json = true;
+        } else if (option == OPT_ALL) {
+            a->wants_all = true;
         } else if (option == 'f') {
             a->file = optarg;
         } else if (option == 'h') {
@@ -425,7 +297,7 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
             return EX_USAGE;
         }
     }
-    for (; optind < argc && a->n_words < 4; optind++) {
+    for (; optind < argc && a->n_words < PK_CTL_MAX_WORDS; optind++) {
         a->words[a->n_words++] = argv[optind];
     }
     if (a->n_words == 0) {
@@ -448,12 +320,16 @@ int main(int argc, char **argv)
         {"apply", NULL, apply},
         {"sensor", "add", sensor_add},
         {"key", "add", key_add},
-        {"findings", NULL, findings},
+        {"findings", NULL, ctl_findings},
+        {"finding", NULL, ctl_finding},
+        {"suppress", NULL, ctl_suppress},
+        {"unsuppress", NULL, ctl_unsuppress},
+        {"suppressions", NULL, ctl_suppressions},
         {"lookup", NULL, lookup},
         {"sensors", NULL, sensors},
     };
     if (pk_hash_start() != PK_OK) {
-        return fail(EX_OSERR, "the system gives no random numbers");
+        return ctl_fail(EX_OSERR, "the system gives no random numbers");
     }
     int status = read_arguments(argc, argv, &arguments);
     if (status >= 0) {

@@ -125,6 +125,15 @@ pk_err pg_set_tenant(struct pk_store *store, struct pk_tenant_id tenant)
     return pg_exec(store, "set tenant", sql, NULL);
 }
 
+pk_err pg_begin_for(struct pk_store *store, struct pk_tenant_id tenant)
+{
+    if (tenant.v == 0) {
+        return pg_fail(store, PK_ERR_AUTH, "a query needs a tenant");
+    }
+    pk_err err = pg_begin(store);
+    return err == PK_OK ? pg_set_tenant(store, tenant) : err;
+}
+
 pk_err pg_end(struct pk_store *store, pk_err err)
 {
     if (err == PK_OK) {

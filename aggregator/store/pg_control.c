@@ -356,12 +356,15 @@ pk_err pk_store_check_api_key(
     struct params params = {0};
     param_bytes(&params, key_hash, 32);
     pk_err err = pg_query(store, "check API key",
-        "select coalesce(tenant_id, 0) from api_key where key_hash = $1", &params, true, &result);
+        "select coalesce(tenant_id, 0), left(name, 64) from api_key where key_hash = $1", &params,
+        true, &result);
     if (err == PK_OK) {
         *out_key = (struct pk_store_api_key){.is_known = PQntuples(result) == 1};
         if (out_key->is_known) {
             out_key->tenant.v = (uint32_t)get_int(result, 0, 0);
             out_key->is_admin = out_key->tenant.v == 0;
+            struct pk_slice name = get_bytes(result, 0, 1);
+            memcpy(out_key->name, name.data, name.len < 64 ? name.len : 64); /* zeroed above */
         }
     }
     PQclear(result);

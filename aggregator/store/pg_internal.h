@@ -44,6 +44,8 @@ pk_err pg_exec(
 pk_err pg_begin(struct pk_store *store);
 /* The one statement that is formatted: an integer we print (design, decision 8). */
 pk_err pg_set_tenant(struct pk_store *store, struct pk_tenant_id tenant);
+/* A transaction of a role under row-level security; no tenant is refused. */
+pk_err pg_begin_for(struct pk_store *store, struct pk_tenant_id tenant);
 /* Commits when err is PK_OK, else rolls back; returns err, or what the commit said. */
 pk_err pg_end(struct pk_store *store, pk_err err);
 pk_err pg_fail(struct pk_store *store, pk_err err, const char *text);

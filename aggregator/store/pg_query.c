@@ -11,15 +11,6 @@ enum {
     DEFAULT_LIMIT = 10000
 };
 
-static pk_err begin_for(struct pk_store *store, struct pk_tenant_id tenant)
-{
-    if (tenant.v == 0) {
-        return pg_fail(store, PK_ERR_AUTH, "a query needs a tenant");
-    }
-    pk_err err = pg_begin(store);
-    return err == PK_OK ? pg_set_tenant(store, tenant) : err;
-}
-
 /* --- RRsets --- */
 
 static bool give_rrset(
@@ -91,7 +82,7 @@ pk_err pk_store_query_rrsets(struct pk_store *store, struct pk_tenant_id tenant,
     param_int(&params, query->time_last_before_us);
     param_int(&params, (int64_t)(limit < MAX_LIMIT ? limit : MAX_LIMIT));
     param_int(&params, (int64_t)query->offset);
-    pk_err err = begin_for(store, tenant);
+    pk_err err = pg_begin_for(store, tenant);
     PGresult *result = NULL;
     if (err == PK_OK) {
         err = pg_query(store, "look up RRsets",
@@ -107,34 +98,6 @@ pk_err pk_store_query_rrsets(struct pk_store *store, struct pk_tenant_id tenant,
     }
     for (int i = 0; err == PK_OK && i < PQntuples(result); i++) {
         if (!give_rrset(result, i, row, arg)) {
-            break;
-        }
-    }
-    PQclear(result);
-    return pg_end(store, err);
-}
-
-/* --- findings --- */
-
-pk_err pk_store_query_findings(struct pk_store *store, struct pk_tenant_id tenant,
-    const struct pk_store_finding_query *query, bool (*row)(void *arg, const char *json), void *arg)
-{
-    struct params params = {0};
-    param_int(&params, tenant.v);
-    param_int(&params, query->since_us);
-    param_int(&params, query->min_severity);
-    param_text(&params, query->id ? query->id : "");
-    param_int(&params, (int64_t)(query->limit ? query->limit : DEFAULT_LIMIT));
-    pk_err err = begin_for(store, tenant);
-    PGresult *result = NULL;
-    if (err == PK_OK) {
-        err = pg_query(store, "list findings",
-            "select finding from finding where tenant_id = $1::int and last_us >= $2::bigint and severity >= $3::smallint and ($4 = '' or id = $4)"
-            " order by severity desc, last_us desc, id limit $5::bigint",
-            &params, false, &result);
-    }
-    for (int i = 0; err == PK_OK && i < PQntuples(result); i++) {
-        if (!row(arg, PQgetvalue(result, i, 0))) {
             break;
         }
     }
@@ -185,7 +148,7 @@ pk_err pk_store_query_loss(struct pk_store *store, struct pk_tenant_id tenant,
 {
     struct params params = {0};
     param_int(&params, tenant.v);
-    pk_err err = begin_for(store, tenant);
+    pk_err err = pg_begin_for(store, tenant);
     PGresult *result = NULL;
     if (err == PK_OK) {
         err = pg_query(store, "read loss ledger",

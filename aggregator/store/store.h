@@ -180,9 +180,45 @@ struct pk_store_finding_query {
     const char *id; /* or NULL */
     size_t limit;
 };
+/* What was done about a finding, by whom. */
+struct pk_store_action {
+    const char *action; /* acknowledge, close, reopen, note; "" for none */
+    const char *note, *by_key;
+    int64_t at_us;
+    uint32_t revision; /* the finding's at that time */
+};
+struct pk_store_told_finding {
+    const char *json; /* as the engine rendered it */
+    uint32_t revision;
+    struct pk_store_action last; /* the last that changed its state */
+};
 pk_err pk_store_query_findings(struct pk_store *store, struct pk_tenant_id tenant,
-    const struct pk_store_finding_query *query, bool (*row)(void *arg, const char *json),
+    const struct pk_store_finding_query *query,
+    bool (*row)(void *arg, const struct pk_store_told_finding *finding), void *arg);
+/* Everything done about one finding, oldest first. */
+pk_err pk_store_query_actions(struct pk_store *store, struct pk_tenant_id tenant, const char *id,
+    bool (*row)(void *arg, const struct pk_store_action *action), void *arg);
+/* action->revision and at_us are filled by the store. PK_ERR_CONFIG: no such finding. */
+pk_err pk_store_act_on_finding(struct pk_store *store, struct pk_tenant_id tenant, const char *id,
+    const struct pk_store_action *action);
+
+/* What is expected: empty texts stand for any. */
+struct pk_store_suppression {
+    uint32_t id;
+    const char *detector, *actor, *zone, *reason, *by_key;
+    int64_t from_us, until_us;
+};
+/* Those that have not ended; with_ended: all. At most PK_MAX_SUPPRESSIONS, the newest first. */
+enum {
+    PK_MAX_SUPPRESSIONS = 1000
+};
+pk_err pk_store_query_suppressions(struct pk_store *store, struct pk_tenant_id tenant,
+    bool with_ended, bool (*row)(void *arg, const struct pk_store_suppression *suppression),
     void *arg);
+pk_err pk_store_add_suppression(struct pk_store *store, struct pk_tenant_id tenant,
+    const struct pk_store_suppression *suppression, uint32_t *out_id);
+/* Ends one now. PK_ERR_CONFIG: there is none with this number that has not ended. */
+pk_err pk_store_end_suppression(struct pk_store *store, struct pk_tenant_id tenant, uint32_t id);
 /* Per sensor sums of the health ledger: captured to stored, losses by cause. */
 struct pk_store_loss {
     char site[65], sensor[65];
@@ -206,6 +242,7 @@ bool pk_store_ping(struct pk_store *store);
 /* API keys: only BLAKE2b-256 of the key is stored. A key without tenant is an administrator's. */
 struct pk_store_api_key {
     bool is_known, is_admin;
+    char name[65];
     struct pk_tenant_id tenant;
 };
 pk_err pk_store_check_api_key(
