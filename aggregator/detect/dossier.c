@@ -277,6 +277,7 @@ void report_finding(struct pk_engine *engine, double threshold)
     engine->stats.revisions++;
     engine->on_finding(engine->arg, finding);
     hints_reported(engine);
+    followup_learn(engine, finding);
 }
 
 /* --- state --- */

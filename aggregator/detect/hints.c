@@ -60,7 +60,8 @@ void hints_contribute(const struct pk_engine *engine, struct pk_finding *finding
 static bool is_recon(uint8_t rule)
 {
     return rule == RULE_TRANSFER || rule == RULE_SUBDOMAINS || rule == RULE_HELD ||
-           rule == RULE_COVERAGE || rule == RULE_SWEEP || rule == RULE_WALK || rule == RULE_RETIRED;
+           rule == RULE_COVERAGE || rule == RULE_SWEEP || rule == RULE_WALK ||
+           rule == RULE_RETIRED || rule == RULE_CANARY;
 }
 
 void hints_reported(struct pk_engine *engine)

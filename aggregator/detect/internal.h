@@ -9,6 +9,7 @@
 #include "dossier.h"
 #include "engine.h"
 #include "finding.h"
+#include "followup.h"
 #include "hints.h"
 #include "history.h"
 #include "label.h"

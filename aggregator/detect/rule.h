@@ -33,6 +33,11 @@ enum rule_id {
     RULE_PROFILE,     /* D10 */
     RULE_WALK,        /* D7 */
     RULE_RETIRED,     /* D11 */
+    RULE_HARVEST,     /* D16 */
+    RULE_CANARY,      /* D12 */
+    RULE_CANARY_NAME, /* what is known of each canary */
+    RULE_FOLLOWUP,    /* D15 */
+    RULE_LEARNED,     /* what was learned, for D15 */
     N_RULES
 };
 
@@ -80,7 +85,8 @@ struct rule {
 extern const struct rule *const rules[N_RULES];
 extern const uint8_t rule_order[N_RULES];
 extern const struct rule rule_transfer, rule_subdomains, rule_sweep, rule_flood, rule_coverage,
-    rule_held, rule_hints, rule_fingerprint, rule_types, rule_profile, rule_walk, rule_retired;
+    rule_held, rule_hints, rule_fingerprint, rule_types, rule_profile, rule_walk, rule_retired,
+    rule_harvest, rule_canary, rule_canary_name, rule_followup, rule_learned;
 
 /* ln(trials a day / false alerts a day allowed to this rule): Lorden's bound for a Page test (docs/DETECTIONS.md, "Threshold"). */
 double rule_threshold(const struct pk_engine *engine, double budget_share, double trials_a_day);

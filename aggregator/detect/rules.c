@@ -16,13 +16,19 @@ const struct rule *const rules[N_RULES] = {
     [RULE_PROFILE] = &rule_profile,
     [RULE_WALK] = &rule_walk,
     [RULE_RETIRED] = &rule_retired,
+    [RULE_HARVEST] = &rule_harvest,
+    [RULE_CANARY] = &rule_canary,
+    [RULE_CANARY_NAME] = &rule_canary_name,
+    [RULE_FOLLOWUP] = &rule_followup,
+    [RULE_LEARNED] = &rule_learned,
 };
 
 /* A flood explains what it brings; a campaign takes its members' findings over: so these come before the single source. Those that
  * leave hints come before those that carry them. */
 const uint8_t rule_order[N_RULES] = {RULE_HINTS, RULE_FINGERPRINT, RULE_TYPES, RULE_PROFILE,
-    RULE_TRANSFER, RULE_FLOOD, RULE_WALK, RULE_RETIRED, RULE_COVERAGE, RULE_SUBDOMAINS, RULE_HELD,
-    RULE_SWEEP};
+    RULE_TRANSFER, RULE_FLOOD, RULE_WALK, RULE_RETIRED, RULE_CANARY, RULE_CANARY_NAME,
+    RULE_COVERAGE, RULE_SUBDOMAINS, RULE_HELD, RULE_SWEEP, RULE_HARVEST, RULE_FOLLOWUP,
+    RULE_LEARNED};
 
 double rule_threshold(const struct pk_engine *engine, double budget_share, double trials_a_day)
 {

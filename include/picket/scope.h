@@ -24,11 +24,18 @@ struct pk_scope_site {
     size_t n_resolvers;
 };
 
+/* A name that stands in one place alone: who asks for it has read that place. */
+struct pk_scope_canary {
+    struct pk_name name;
+    char *channel;      /* where it was planted: "axfr", "ct", "dnsdb", ...; NULL: not said */
+    int64_t planted_us; /* 0: not said */
+};
+
 struct pk_scope_tenant {
     char *name;
     struct pk_scope_site *sites;
     size_t n_sites;
-    struct pk_name *zones; /* lower case; canaries, watch and sensitive_zones too */
+    struct pk_name *zones; /* lower case; watch and sensitive_zones too */
     size_t n_zones;
     struct pk_prefix *networks;
     size_t n_networks;
@@ -38,7 +45,7 @@ struct pk_scope_tenant {
     size_t n_transfer_peers;
     struct pk_prefix *scanners;
     size_t n_scanners;
-    struct pk_name *canaries;
+    struct pk_scope_canary *canaries;
     size_t n_canaries;
     struct pk_name *watch;
     size_t n_watch;
@@ -73,14 +80,17 @@ enum pk_scope_reason {
     PK_SCOPE_ZONE,    /* at or below one of the tenant's zones */
     PK_SCOPE_REVERSE, /* reverse name within the tenant's networks */
     PK_SCOPE_WATCH,
-    PK_SCOPE_BUILTIN, /* transfer types, class CH, internal suffixes: ships with the sensor, versioned */
+    PK_SCOPE_BUILTIN, /* transfer types, class CH, internal suffixes, services that know others' names: ships with the sensor, versioned */
 };
 enum {
-    PK_SCOPE_BUILTIN_VERSION = 1
+    PK_SCOPE_BUILTIN_VERSION = 2
 };
-/* name in any case. out_zone (may be NULL): the zone, reverse zone or watched name it fell under; the root for BUILTIN. */
+/* name in any case. out_zone (may be NULL): the zone, reverse zone or watched name it fell under; of BUILTIN the service, else the root. */
 enum pk_scope_reason pk_scope_match(const struct pk_scope_tenant *tenant,
     const struct pk_name *name, uint16_t qtype, uint16_t qclass, struct pk_name *out_zone);
+/* The canary that a zone given out by pk_scope_match is; NULL: it is none. */
+const struct pk_scope_canary *pk_scope_canary_of(
+    const struct pk_scope_tenant *tenant, const struct pk_name *zone);
 bool pk_scope_is_client(const struct pk_scope_site *site, const struct pk_addr *addr);
 bool pk_scope_is_in(const struct pk_prefix *prefixes, size_t n, const struct pk_addr *addr);
 

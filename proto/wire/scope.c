@@ -8,9 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "picket/clock.h"
 #include "picket/dnsmsg.h"
 #include "picket/limits.h"
 #include "picket/map.h"
+
+#include "scope_services.h"
 
 enum {
     NAME_SIZE_MAX = 63
@@ -19,15 +22,17 @@ enum {
 struct entry {
     const struct pk_name *name;
     enum pk_scope_reason reason;
+    const struct pk_scope_canary *canary; /* NULL: none */
 };
 
 struct pk_scope_index {
     struct entry *entries;
     size_t n;
     struct pk_map map;
+    struct pk_name *services; /* the built-in ones */
 };
 
-/* Version 1 of the built-in part: suffixes of names that are meant for inside and have no business elsewhere (RFC 6762 appendix G, RFC 8375, RFC 6761). */
+/* Version 2 of the built-in part: services that know others' names (scope_services.c), and suffixes of names that are meant for inside and have no business elsewhere (RFC 6762 appendix G, RFC 8375, RFC 6761). */
 static const char *const internal_suffixes[] = {"local.", "localdomain.", "internal.", "intranet.",
     "corp.", "home.", "lan.", "private.", "home.arpa."};
 
@@ -122,6 +127,35 @@ static void read_zone(struct pk_conf *conf, const struct pk_conf_node *node, voi
     if (!pk_conf_error(conf) && pk_name_is_root(out)) {
         pk_conf_fail(conf, node, "the root would put every name of the Internet in scope");
     }
+}
+
+/* A name, or a map: {name, channel, planted}. */
+static void read_canary(struct pk_conf *conf, const struct pk_conf_node *node, void *out)
+{
+    struct pk_scope_canary *canary = out;
+    const char *text = NULL;
+    if (!pk_conf_is_map(node)) {
+        read_zone(conf, node, &canary->name);
+        return;
+    }
+    const struct pk_conf_node *name = pk_conf_get(conf, node, "name"),
+                              *channel = pk_conf_get(conf, node, "channel"),
+                              *planted = pk_conf_get(conf, node, "planted");
+    pk_conf_need(conf, node, name, "name");
+    if (name) {
+        read_zone(conf, name, &canary->name);
+    }
+    if (channel) {
+        canary->channel = read_label(conf, channel);
+    }
+    if (planted) {
+        pk_conf_text(conf, planted, &text);
+    }
+    if (text && !pk_time_parse(text, &canary->planted_us)) {
+        pk_conf_fail(
+            conf, planted, "\"%s\" is not a time: write 2026-11-23T09:55:00Z or 2026-11-23", text);
+    }
+    pk_conf_finish_map(conf, node);
 }
 
 static void read_vantage(
@@ -225,7 +259,7 @@ static void read_tenant(struct pk_conf *conf, const struct pk_conf_node *node, v
     tenant->scanners = read_list(conf, node, "scanners", sizeof *tenant->scanners, PK_MAX_ZONES,
         &tenant->n_scanners, read_prefix);
     tenant->canaries = read_list(conf, node, "canaries", sizeof *tenant->canaries, PK_MAX_ZONES,
-        &tenant->n_canaries, read_zone);
+        &tenant->n_canaries, read_canary);
     tenant->watch = read_list(
         conf, node, "watch", sizeof *tenant->watch, PK_MAX_ZONES, &tenant->n_watch, read_zone);
     tenant->sensitive_zones = read_list(conf, node, "sensitive_zones",
@@ -259,9 +293,38 @@ static void index_names(struct pk_scope_index *index, const struct pk_name *name
     }
 }
 
+static pk_err index_services(struct pk_scope_index *index)
+{
+    index->services = calloc(pk_n_scope_services, sizeof *index->services);
+    if (!index->services) {
+        return PK_ERR_NOMEM;
+    }
+    for (unsigned i = 0; i < pk_n_scope_services; i++) {
+        pk_err err = pk_name_from_text(pk_scope_services[i], &index->services[i]);
+        if (err != PK_OK) {
+            return err;
+        }
+    }
+    index_names(index, index->services, pk_n_scope_services, PK_SCOPE_BUILTIN);
+    return PK_OK;
+}
+
+static void index_canaries(
+    struct pk_scope_index *index, const struct pk_scope_canary *canaries, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t before = index->n;
+        index_names(index, &canaries[i].name, 1, PK_SCOPE_ZONE);
+        if (index->n > before) {
+            index->entries[before].canary = &canaries[i];
+        }
+    }
+}
+
 static pk_err build_index(struct pk_scope_tenant *tenant)
 {
-    size_t n = tenant->n_zones + tenant->n_reverse_zones + tenant->n_canaries + tenant->n_watch + 1;
+    size_t n = tenant->n_zones + tenant->n_reverse_zones + tenant->n_canaries + tenant->n_watch +
+               pk_n_scope_services + 1;
     struct pk_scope_index *index = calloc(1, sizeof *index);
     tenant->index = index;
     if (!index || !(index->entries = calloc(n, sizeof *index->entries)) ||
@@ -269,10 +332,10 @@ static pk_err build_index(struct pk_scope_tenant *tenant)
         return PK_ERR_NOMEM;
     }
     index_names(index, tenant->zones, tenant->n_zones, PK_SCOPE_ZONE);
-    index_names(index, tenant->canaries, tenant->n_canaries, PK_SCOPE_ZONE);
+    index_canaries(index, tenant->canaries, tenant->n_canaries);
     index_names(index, tenant->reverse_zones, tenant->n_reverse_zones, PK_SCOPE_REVERSE);
     index_names(index, tenant->watch, tenant->n_watch, PK_SCOPE_WATCH);
-    return PK_OK;
+    return index_services(index); /* last: what the tenant says of a name comes first */
 }
 
 /* --- life --- */
@@ -291,11 +354,15 @@ static void tenant_done(struct pk_scope_tenant *tenant)
     free(tenant->reverse_zones);
     free(tenant->transfer_peers);
     free(tenant->scanners);
+    for (size_t i = 0; i < tenant->n_canaries; i++) {
+        free(tenant->canaries[i].channel);
+    }
     free(tenant->canaries);
     free(tenant->watch);
     free(tenant->sensitive_zones);
     if (tenant->index) {
         free(tenant->index->entries);
+        free(tenant->index->services);
         if (tenant->index->map.slots) {
             pk_map_done(&tenant->index->map);
         }
@@ -432,6 +499,7 @@ enum pk_scope_reason pk_scope_match(const struct pk_scope_tenant *tenant,
     const struct pk_name *name, uint16_t qtype, uint16_t qclass, struct pk_name *out_zone)
 {
     const struct pk_scope_index *index = tenant->index;
+    const struct entry *service = NULL;
     struct pk_name suffix;
     /* From the name itself towards the root: the most specific entry wins. */
     for (unsigned strip = 0; index && strip < name->n_labels; strip++) {
@@ -443,12 +511,20 @@ enum pk_scope_reason pk_scope_match(const struct pk_scope_tenant *tenant,
             !pk_scope_is_in(tenant->networks, tenant->n_networks, &addr)) {
             continue; /* the zone is wider than the network: a /22 lives in the reverse zone of its /16 */
         }
-        if (found != PK_MAP_NONE) {
+        if (found != PK_MAP_NONE && index->entries[found].reason == PK_SCOPE_BUILTIN) {
+            service = &index->entries[found]; /* unless it is below a zone of the tenant's */
+        } else if (found != PK_MAP_NONE) {
             if (out_zone) {
                 *out_zone = *index->entries[found].name;
             }
             return index->entries[found].reason;
         }
+    }
+    if (service) {
+        if (out_zone) {
+            *out_zone = *service->name;
+        }
+        return PK_SCOPE_BUILTIN;
     }
     if (qtype == PK_TYPE_AXFR || qtype == PK_TYPE_IXFR || qclass == PK_CLASS_CH ||
         is_internal(name)) {
@@ -460,6 +536,17 @@ enum pk_scope_reason pk_scope_match(const struct pk_scope_tenant *tenant,
         return PK_SCOPE_BUILTIN;
     }
     return PK_SCOPE_NOT;
+}
+
+const struct pk_scope_canary *pk_scope_canary_of(
+    const struct pk_scope_tenant *tenant, const struct pk_name *zone)
+{
+    const struct pk_scope_index *index = tenant->index;
+    if (tenant->n_canaries == 0 || !index) {
+        return NULL;
+    }
+    uint32_t found = pk_map_find(&index->map, pk_name_hash(zone), index->entries, zone);
+    return found == PK_MAP_NONE ? NULL : index->entries[found].canary;
 }
 
 bool pk_scope_is_in(const struct pk_prefix *prefixes, size_t n, const struct pk_addr *addr)

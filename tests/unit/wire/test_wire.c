@@ -240,21 +240,23 @@ static void names_match_the_most_specific_zone(void **state)
         uint16_t qtype;
         enum pk_scope_reason reason;
     } cases[] = {
-        {"www.example.com.", 1, PK_SCOPE_ZONE},
-        {"EXAMPLE.com.", 1, PK_SCOPE_ZONE},
-        {"notexample.com.", 1, PK_SCOPE_NOT},
-        {"7.100.51.198.in-addr.arpa.", 12, PK_SCOPE_REVERSE},
+        {"www.example.com.", 1, PK_SCOPE_ZONE}, {"EXAMPLE.com.", 1, PK_SCOPE_ZONE},
+        {"notexample.com.", 1, PK_SCOPE_NOT}, {"7.100.51.198.in-addr.arpa.", 12, PK_SCOPE_REVERSE},
         {"7.101.51.198.in-addr.arpa.", 12, PK_SCOPE_NOT},
         {"1.4.0.10.in-addr.arpa.", 12, PK_SCOPE_REVERSE}, /* in 10.0.4.0/22 */
         {"1.8.0.10.in-addr.arpa.", 12, PK_SCOPE_NOT},     /* in its /16, not in the network */
-        {"api.dnsdb.info.", 1, PK_SCOPE_WATCH},
-        {"other.org.", 252, PK_SCOPE_BUILTIN},
+        {"api.dnsdb.info.", 1, PK_SCOPE_WATCH}, {"other.org.", 252, PK_SCOPE_BUILTIN},
         {"printer.local.", 1, PK_SCOPE_BUILTIN},
+        {"crt.sh.", 1, PK_SCOPE_BUILTIN}, /* a service that knows others' names */
+        {"www.crt.sh.", 1, PK_SCOPE_BUILTIN},
+        {"api.shodan.io.", 1, PK_SCOPE_ZONE}, /* but not to its own tenant */
+        {"shodan.example.org.", 1, PK_SCOPE_NOT},
+        {"x.vpn-kiel3.example.org.", 1, PK_SCOPE_ZONE}, /* below a canary */
     };
     (void)state;
     struct pk_scope *scope = scope_of(
-        "tenants:\n  - name: acme\n    sites: [hq]\n    zones: [example.com]\n    networks: [198.51.100.0/24, 10.0.4.0/22]\n"
-        "    watch: [api.dnsdb.info]\n");
+        "tenants:\n  - name: acme\n    sites: [hq]\n    zones: [example.com, shodan.io]\n    networks: [198.51.100.0/24, 10.0.4.0/22]\n"
+        "    watch: [api.dnsdb.info]\n    canaries: [vpn-kiel3.example.org, {name: Mx-Oslo4.example.com, channel: axfr, planted: 2026-11-20T10:00:00Z}]\n");
     assert_non_null(scope);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct pk_name name;
@@ -263,6 +265,15 @@ static void names_match_the_most_specific_zone(void **state)
             fail_msg("%s", cases[i].name);
         }
     }
+    struct pk_name name, zone;
+    assert_int_equal(pk_name_from_text("a.mx-oslo4.example.com", &name), PK_OK);
+    assert_int_equal(pk_scope_match(&scope->tenants[0], &name, 1, 1, &zone), PK_SCOPE_ZONE);
+    const struct pk_scope_canary *canary = pk_scope_canary_of(&scope->tenants[0], &zone);
+    assert_non_null(canary);
+    assert_string_equal(canary->channel, "axfr");
+    assert_true(canary->planted_us == 1763632800000000 + (int64_t)365 * 86400 * 1000000);
+    assert_int_equal(pk_name_from_text("example.com", &name), PK_OK);
+    assert_null(pk_scope_canary_of(&scope->tenants[0], &name));
     pk_scope_free(scope);
 }
 
