@@ -1,13 +1,14 @@
 /* The core loop.
  *
- * Everything that may fail for a while (the database, the child) is a step that reports PK_ERR_IO and is done again after a back-off; in
- * between nothing is read from the link. So the bound of the queue holds without a rule of its own, and the order of batches is never
- * disturbed: what waits in front is committed first. */
+ * Everything that may fail for a while (the database, the child) is a step that reports PK_ERR_IO and is done again after a back-off. What waits meanwhile is bounded by
+ * the budget that the child gives credit from (ingest/session.h); the child is told that the database is away and closes the sensors' windows. Batches of a tenant are
+ * committed in the order they came, tenants take turns (fair.h). Bodies wait as they came and are decoded for the commit only: decoded they take several times as much. */
 #include "pipeline.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -16,18 +17,21 @@
 #include "picket/clock.h"
 #include "picket/hash.h"
 #include "picket/key.h"
+#include "picket/limits.h"
 #include "picket/log.h"
 #include "picket/map.h"
 
 #include "detection.h"
+#include "fair.h"
 #include "ingest/ingest.h"
 #include "registry.h"
 #include "store/store.h"
 
 enum {
-    MAX_QUEUE = 512, /* batches between link and commit */
-    MAX_QUEUE_BYTES = 32 << 20,
-    MAX_COMMIT = 64, /* batches in one transaction */
+    MAX_QUEUE = 8192, /* batches between socket and commit */
+    MAX_COMMIT = 64,  /* batches in one transaction */
+    MAX_COMMIT_BYTES = 8 << 20,
+    TURN_BYTES = 1 << 20, /* of a tenant while others wait: one largest batch */
     POLL_MS = 1000,
     RETRY_FIRST_MS = 200,
     RETRY_MAX_MS = 10000,
@@ -36,10 +40,11 @@ enum {
 
 /* A batch on its way to the commit. */
 struct pending {
+    struct pk_fair_item item; /* first */
     struct pk_link_batch head;
-    struct pk_batch *batch; /* owned; NULL: refused by the child, for the quarantine */
-    uint8_t *body;          /* owned; only when batch is NULL */
+    bool is_refused; /* by the child: for the quarantine */
     int64_t received_us;
+    uint8_t body[]; /* head.frame.body_len bytes */
 };
 
 struct pk_pipeline {
@@ -49,16 +54,24 @@ struct pk_pipeline {
     struct pk_detection *detection;
     struct pk_link_setup setup;
     struct pk_ingest ingest;
-    struct pending queue[MAX_QUEUE]; /* first in, first out; compacted after each commit */
-    size_t n_queue;
-    size_t queue_bytes;
-    int64_t retry_at_ms; /* nothing touches the store before */
+    struct pk_fair queue; /* of struct pending */
+    int64_t retry_at_ms;  /* nothing touches the store before */
     int64_t retry_ms;
     int64_t next_control_ms, next_state_ms, next_child_ms;
     struct pk_pipeline_counters counters;
 };
 
 /* --- trouble with the store --- */
+
+/* The child gives no credit while the store is away. */
+static void tell_store(struct pk_pipeline *pipeline, bool is_away)
+{
+    struct pk_link_store state = {.is_away = is_away};
+    if (pipeline->ingest.pid > 0) {
+        (void)pk_link_send(&pipeline->ingest.link, PK_LINK_STORE, &state, sizeof state, NULL,
+            0); /* a dead child is noticed elsewhere; a new one is told at its start */
+    }
+}
 
 /* Jitter keeps several aggregators from coming back in step. */
 static void store_failed(struct pk_pipeline *pipeline, const char *doing)
@@ -73,6 +86,7 @@ static void store_failed(struct pk_pipeline *pipeline, const char *doing)
     pipeline->retry_at_ms = now_ms + pipeline->retry_ms / 2 + pipeline->retry_ms * noise / 512;
     atomic_fetch_add(&pipeline->counters.store_failures, 1);
     atomic_store(&pipeline->counters.is_ready, false);
+    tell_store(pipeline, true);
     char text[256];
     const char *why = pk_store_error(pipeline->store);
     pk_warn("store", "doing=\"%s\" failed=\"%s\" retry_ms=%" PRId64, doing,
@@ -83,6 +97,7 @@ static void store_worked(struct pk_pipeline *pipeline)
 {
     if (pipeline->retry_ms) {
         pk_info("store", "connected again");
+        tell_store(pipeline, false);
     }
     pipeline->retry_ms = 0;
     atomic_store(&pipeline->counters.is_ready, pipeline->ingest.pid > 0);
@@ -179,17 +194,12 @@ static void poll_control(struct pk_pipeline *pipeline, int64_t now_ms)
 
 /* --- the queue --- */
 
-static void pending_done(struct pending *pending)
-{
-    pk_batch_free(pending->batch);
-    free(pending->body);
-}
-
 static void answer(struct pk_pipeline *pipeline, const struct pending *pending, uint16_t error)
 {
     const struct pk_frame_batch *frame = &pending->head.frame;
     struct pk_link_done done = {
         .sensor = pending->head.sensor,
+        .tenant = pending->head.tenant,
         .session = pending->head.session,
         .epoch = frame->epoch,
         .seq = frame->seq,
@@ -200,41 +210,42 @@ static void answer(struct pk_pipeline *pipeline, const struct pending *pending, 
         0); /* a dead child is noticed elsewhere */
 }
 
-/* Removes the first n of the queue. */
+static void count_queue(struct pk_pipeline *pipeline)
+{
+    atomic_store(&pipeline->counters.queue_batches, pipeline->queue.n);
+    atomic_store(&pipeline->counters.queue_bytes, pipeline->queue.bytes);
+}
+
+/* Removes the first n of those whose turn it is. */
 static void pop(struct pk_pipeline *pipeline, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        pipeline->queue_bytes -= pipeline->queue[i].head.frame.body_len;
-        pending_done(&pipeline->queue[i]);
+        free(pk_fair_pop(&pipeline->queue));
     }
-    pipeline->n_queue -= n;
-    memmove(pipeline->queue, pipeline->queue + n, pipeline->n_queue * sizeof *pipeline->queue);
-    atomic_store(&pipeline->counters.queue_batches, pipeline->n_queue);
-    atomic_store(&pipeline->counters.queue_bytes, pipeline->queue_bytes);
+    count_queue(pipeline);
 }
 
 static struct pk_store_batch store_batch(const struct pk_pipeline *pipeline,
-    const struct pending *pending, const struct pk_store_sensor *sensor)
+    const struct pending *pending, const struct pk_batch *batch,
+    const struct pk_store_sensor *sensor)
 {
     return (struct pk_store_batch){
         .tenant = sensor->tenant,
         .sensor = sensor->sensor,
         .site = pk_registry_site_at(
-            &pipeline->registry, sensor->sensor, pk_batch_info(pending->batch)->window_start_us),
+            &pipeline->registry, sensor->sensor, pk_batch_info(batch)->window_start_us),
         .frame = &pending->head.frame,
-        .batch = pending->batch,
+        .batch = batch,
         .received_us = pending->received_us,
     };
 }
 
 /* The first of the queue cannot be stored: keep its bytes with the reason, tell the sensor, go on. */
-static pk_err quarantine_first(struct pk_pipeline *pipeline, const struct pk_store_sensor *sensor,
-    const char *reason, uint16_t code)
+static pk_err quarantine_first(struct pk_pipeline *pipeline, const struct pending *pending,
+    const struct pk_store_sensor *sensor, const char *reason)
 {
-    struct pending *pending = &pipeline->queue[0];
-    pk_err err =
-        pk_store_quarantine(pipeline->store, sensor->tenant, sensor->sensor, &pending->head.frame,
-            pending->body, pending->body ? pending->head.frame.body_len : 0, reason);
+    pk_err err = pk_store_quarantine(pipeline->store, sensor->tenant, sensor->sensor,
+        &pending->head.frame, pending->body, pending->head.frame.body_len, reason);
     if (err != PK_OK) {
         return err;
     }
@@ -243,7 +254,7 @@ static pk_err quarantine_first(struct pk_pipeline *pipeline, const struct pk_sto
         sensor->name, pending->head.frame.epoch, pending->head.frame.seq,
         pk_log_escape(reason, strlen(reason), text, sizeof text));
     atomic_fetch_add(&pipeline->counters.batches_quarantined, 1);
-    answer(pipeline, pending, code);
+    answer(pipeline, pending, PK_FRAME_ERR_MALFORMED);
     pop(pipeline, 1);
     return PK_OK;
 }
@@ -266,13 +277,26 @@ static void count_commit(
     }
 }
 
-/* Commits the first n of the queue, which are of one tenant, answers, and feeds the engine in the order of the ingest sequence. */
-static pk_err commit_run(struct pk_pipeline *pipeline, struct pk_store_batch *batches, size_t n)
+/* A run of the queue: batches of one tenant, decoded. */
+struct run {
+    struct pk_fair_item *items[MAX_COMMIT];
+    struct pk_store_batch batches[MAX_COMMIT];
+    struct pk_batch *decoded[MAX_COMMIT];
+    size_t n;
+};
+
+static const struct pending *pending_of(const struct run *run, size_t i)
+{
+    return (const struct pending *)run->items[i];
+}
+
+/* Commits the first n of the run, answers, and feeds the engine in the order of the ingest sequence. */
+static pk_err commit_run(struct pk_pipeline *pipeline, const struct run *run, size_t n)
 {
     enum pk_store_commit results[MAX_COMMIT];
     uint64_t seqs[MAX_COMMIT];
     int64_t start_ms = pk_clock_mono_ms();
-    pk_err err = pk_store_commit(pipeline->store, batches, n, results, seqs);
+    pk_err err = pk_store_commit(pipeline->store, run->batches, n, results, seqs);
     if (err != PK_OK) {
         return err;
     }
@@ -280,12 +304,12 @@ static pk_err commit_run(struct pk_pipeline *pipeline, struct pk_store_batch *ba
     atomic_fetch_add(
         &pipeline->counters.commit_us, (uint64_t)(pk_clock_mono_ms() - start_ms) * 1000);
     for (size_t i = 0; i < n; i++) {
-        count_commit(pipeline, &pipeline->queue[i], results[i]);
-        answer(pipeline, &pipeline->queue[i],
+        count_commit(pipeline, pending_of(run, i), results[i]);
+        answer(pipeline, pending_of(run, i),
             results[i] == PK_STORE_CONFLICT ? PK_FRAME_ERR_EPOCH_CONFLICT : 0);
         if (results[i] == PK_STORE_COMMITTED) {
             err = pk_detection_observe(
-                pipeline->detection, &pipeline->registry, &batches[i], seqs[i]);
+                pipeline->detection, &pipeline->registry, &run->batches[i], seqs[i]);
             if (err != PK_OK) {
                 pk_error(
                     "detect", "ingest_seq=%" PRIu64 " failed=\"%s\"", seqs[i], pk_err_str(err));
@@ -296,49 +320,75 @@ static pk_err commit_run(struct pk_pipeline *pipeline, struct pk_store_batch *ba
     return PK_OK;
 }
 
-/* Takes the longest run of one tenant from the front of the queue. A batch the child refused, or of a sensor that is gone, is dealt with alone. */
-static pk_err commit_front(struct pk_pipeline *pipeline)
+/* Decodes the longest run whose turn it is; stops before what must be dealt with alone. out_fault: why the first one of all cannot be decoded. The
+ * child decoded each already; it is the process that may have been subverted. */
+static void collect_run(
+    struct pk_pipeline *pipeline, struct run *run, struct pk_batch_fault *out_fault)
 {
-    struct pk_store_batch batches[MAX_COMMIT];
-    size_t n = 0;
-    while (n < pipeline->n_queue && n < MAX_COMMIT) {
-        struct pending *pending = &pipeline->queue[n];
+    size_t n_items = pk_fair_front(&pipeline->queue, run->items, MAX_COMMIT);
+    uint64_t bytes = 0;
+    for (run->n = 0; run->n < n_items; run->n++) {
+        const struct pending *pending = pending_of(run, run->n);
         const struct pk_store_sensor *sensor =
             pk_registry_sensor(&pipeline->registry, pending->head.sensor);
-        if (!sensor || !pending->batch || (n > 0 && sensor->tenant.v != batches[0].tenant.v)) {
+        struct pk_batch *batch = NULL;
+        bytes += pending->head.frame.body_len;
+        if (!sensor || pending->is_refused ||
+            (run->n > 0 &&
+                (sensor->tenant.v != run->batches[0].tenant.v || bytes > MAX_COMMIT_BYTES)) ||
+            pk_batch_decode(pending->body, pending->head.frame.body_len, &batch, out_fault) !=
+                PK_OK) {
             break;
         }
-        batches[n++] = store_batch(pipeline, pending, sensor);
+        run->decoded[run->n] = batch;
+        run->batches[run->n] = store_batch(pipeline, pending, batch, sensor);
     }
-    if (n > 0) {
-        pk_err err = commit_run(pipeline, batches, n);
-        if (err == PK_ERR_MALFORMED && n > 1) {
-            err = commit_run(pipeline, batches, 1); /* find the one the database refuses */
-        }
-        if (err == PK_ERR_MALFORMED) {
-            char reason[256];
-            strncpy(reason, pk_store_error(pipeline->store), sizeof reason - 1);
-            reason[sizeof reason - 1] = '\0';
-            err = quarantine_first(pipeline,
-                pk_registry_sensor(&pipeline->registry, pipeline->queue[0].head.sensor), reason,
-                PK_FRAME_ERR_MALFORMED);
-        }
-        return err;
-    }
+}
+
+/* The first of the queue goes alone: the child refused it, it does not decode, or its sensor is gone. */
+static pk_err reject_front(
+    struct pk_pipeline *pipeline, const struct pending *pending, const char *fault)
+{
     const struct pk_store_sensor *sensor =
-        pk_registry_sensor(&pipeline->registry, pipeline->queue[0].head.sensor);
+        pk_registry_sensor(&pipeline->registry, pending->head.sensor);
     if (!sensor) {
-        answer(pipeline, &pipeline->queue[0], PK_FRAME_ERR_REVOKED);
+        answer(pipeline, pending, PK_FRAME_ERR_REVOKED);
         pop(pipeline, 1);
         return PK_OK;
     }
     return quarantine_first(
-        pipeline, sensor, pipeline->queue[0].head.reason, PK_FRAME_ERR_MALFORMED);
+        pipeline, pending, sensor, pending->is_refused ? pending->head.reason : fault);
+}
+
+/* Takes the longest run of one tenant from the front of the queue. */
+static pk_err commit_front(struct pk_pipeline *pipeline)
+{
+    struct run run;
+    struct pk_batch_fault fault = {.what = "does not decode"};
+    collect_run(pipeline, &run, &fault);
+    if (run.n == 0) {
+        return reject_front(pipeline, pending_of(&run, 0), fault.what);
+    }
+    pk_err err = commit_run(pipeline, &run, run.n);
+    if (err == PK_ERR_MALFORMED && run.n > 1) {
+        err = commit_run(pipeline, &run, 1); /* find the one the database refuses */
+    }
+    if (err == PK_ERR_MALFORMED) {
+        char reason[256];
+        snprintf(reason, sizeof reason, "%s", pk_store_error(pipeline->store));
+        const struct pending *pending = pending_of(&run, 0);
+        err = quarantine_first(pipeline, pending,
+            pk_registry_sensor(&pipeline->registry, pending->head.sensor), reason);
+    }
+    for (size_t i = 0; i < run.n; i++) {
+        pk_batch_free(run.decoded[i]);
+    }
+    return err;
 }
 
 static void commit_all(struct pk_pipeline *pipeline)
 {
-    while (pipeline->n_queue > 0 && store_ready(pipeline)) {
+    while (pipeline->queue.n > 0 && store_ready(pipeline)) {
         pk_err err = commit_front(pipeline);
         if (err == PK_OK && pk_detection_has_findings(pipeline->detection)) {
             err = pk_detection_save(pipeline->detection, pipeline->store, false);
@@ -376,16 +426,16 @@ static void on_hello(struct pk_pipeline *pipeline, const uint8_t *data, size_t l
     }
     memcpy(&hello, data, sizeof hello);
     const struct pk_store_sensor *sensor = pk_registry_sensor(&pipeline->registry, hello.sensor);
-    if (!sensor || !store_ready(pipeline)) {
+    if (!sensor) {
         return; /* no WELCOME: the sensor asks again */
     }
     struct pk_link_resume resume = {
         .sensor = hello.sensor, .session = hello.session, .epoch = hello.body.spool_epoch};
-    pk_err err = pk_store_newest_seq(
-        pipeline->store, sensor->tenant, sensor->sensor, resume.epoch, &resume.seq);
-    if (err != PK_OK) {
+    /* What is durable is told for people only: a sensor is welcome while the store is away, and gets credit when it is back. */
+    if (store_ready(pipeline) && pk_store_newest_seq(pipeline->store, sensor->tenant,
+                                     sensor->sensor, resume.epoch, &resume.seq) != PK_OK) {
         store_failed(pipeline, "read newest sequence");
-        return;
+        resume.seq = 0;
     }
     (void)pk_link_send(&pipeline->ingest.link, PK_LINK_RESUME, &resume, sizeof resume, NULL, 0);
     char name[128], address[128];
@@ -401,31 +451,30 @@ static void on_hello(struct pk_pipeline *pipeline, const uint8_t *data, size_t l
 
 static void on_batch(struct pk_pipeline *pipeline, const uint8_t *data, size_t len, bool is_refused)
 {
-    struct pending *pending = &pipeline->queue[pipeline->n_queue];
-    if (len <= sizeof pending->head || len - sizeof pending->head > PK_MAX_BODY_BYTES) {
+    struct pk_link_batch head;
+    if (len <= sizeof head || len - sizeof head > PK_MAX_BODY_BYTES) {
         return;
     }
-    *pending = (struct pending){.received_us = pk_clock_wall_us()};
-    memcpy(&pending->head, data, sizeof pending->head);
-    pending->head.reason[PK_LINK_TEXT_SIZE - 1] = '\0';
-    pending->head.frame.body_len = (uint32_t)(len - sizeof pending->head);
-    const uint8_t *body = data + sizeof pending->head;
-    struct pk_batch_fault fault;
-    /* The child decoded it already; it is the process that may have been subverted. */
-    if (!is_refused &&
-        pk_batch_decode(body, pending->head.frame.body_len, &pending->batch, &fault) != PK_OK) {
-        strncpy(pending->head.reason, fault.what, PK_LINK_TEXT_SIZE - 1);
+    memcpy(&head, data, sizeof head);
+    head.reason[PK_LINK_TEXT_SIZE - 1] = '\0';
+    head.frame.body_len = (uint32_t)(len - sizeof head);
+    struct pending *pending = malloc(sizeof *pending + head.frame.body_len);
+    if (pending) {
+        *pending = (struct pending){
+            .item = {.tenant = head.tenant, .bytes = head.frame.body_len},
+            .head = head,
+            .is_refused = is_refused,
+            .received_us = pk_clock_wall_us(),
+        };
+        memcpy(pending->body, data + sizeof head, head.frame.body_len);
     }
-    if (!pending->batch) {
-        pending->body = malloc(pending->head.frame.body_len);
-        if (!pending->body) {
-            answer(pipeline, pending, PK_FRAME_ERR_OVERLOADED);
-            return;
-        }
-        memcpy(pending->body, body, pending->head.frame.body_len);
+    if (!pending || pk_fair_push(&pipeline->queue, &pending->item) != PK_OK) {
+        struct pending lost = {.head = head};
+        answer(pipeline, &lost, PK_FRAME_ERR_OVERLOADED);
+        free(pending);
+        return;
     }
-    pipeline->n_queue++;
-    pipeline->queue_bytes += pending->head.frame.body_len;
+    count_queue(pipeline);
 }
 
 static void on_stats(struct pk_pipeline *pipeline, const uint8_t *data, size_t len)
@@ -439,7 +488,31 @@ static void on_stats(struct pk_pipeline *pipeline, const uint8_t *data, size_t l
         atomic_store(&pipeline->counters.refused_frames, stats.refused_frames);
         atomic_store(&pipeline->counters.refused_batches, stats.refused_batches);
         atomic_store(&pipeline->counters.refused_credit, stats.refused_credit);
+        atomic_store(&pipeline->counters.offences, stats.offences);
+        atomic_store(&pipeline->counters.struck, stats.struck);
+        atomic_store(&pipeline->counters.overgrown, stats.overgrown);
+        atomic_store(&pipeline->counters.overloaded, stats.overloaded);
+        atomic_store(&pipeline->counters.parked_sessions, stats.parked_sessions);
+        atomic_store(&pipeline->counters.outstanding_bytes, stats.outstanding_bytes);
+        atomic_store(&pipeline->counters.is_paused, stats.is_paused);
     }
+}
+
+static void on_offence(struct pk_pipeline *pipeline, const uint8_t *data, size_t len)
+{
+    struct pk_link_offence offence;
+    if (len != sizeof offence) {
+        return;
+    }
+    memcpy(&offence, data, sizeof offence);
+    offence.address[sizeof offence.address - 1] = '\0';
+    const struct pk_store_sensor *sensor = pk_registry_sensor(&pipeline->registry, offence.sensor);
+    char address[128];
+    pk_warn("ingest", "offence sensor=%s address=%s what=\"%s\" strikes=%u%s",
+        sensor ? sensor->name : "-",
+        pk_log_escape(offence.address, strlen(offence.address), address, sizeof address),
+        pk_offence_str(offence.kind), offence.strikes,
+        offence.is_out ? " refused_for=\"10 minutes\"" : "");
 }
 
 static void on_child(
@@ -452,6 +525,8 @@ static void on_child(
         on_batch(pipeline, data, len, type == PK_LINK_REFUSED);
     } else if (type == PK_LINK_STATS) {
         on_stats(pipeline, data, len);
+    } else if (type == PK_LINK_OFFENCE) {
+        on_offence(pipeline, data, len);
     } else if (type == PK_LINK_READY) {
         pk_info("ingest", "listening endpoint=%s",
             pk_log_escape((const char *)data, strnlen((const char *)data, len), text, sizeof text));
@@ -464,7 +539,9 @@ static void on_child(
 
 static bool queue_has_room(const struct pk_pipeline *pipeline)
 {
-    return pipeline->n_queue < MAX_QUEUE && pipeline->queue_bytes < MAX_QUEUE_BYTES;
+    /* The child keeps within the budget; that it does is not taken on trust. */
+    return pipeline->queue.n < MAX_QUEUE &&
+           pipeline->queue.bytes <= pipeline->config->ingest_budget_bytes;
 }
 
 /* Deals with whole messages that were read already, as far as the queue has room. */
@@ -491,6 +568,9 @@ static pk_err start_child(struct pk_pipeline *pipeline)
 {
     pk_err err =
         pk_ingest_start(&pipeline->setup, pipeline->config->ingest_memory_bytes, &pipeline->ingest);
+    if (err == PK_OK && pipeline->retry_ms > 0) {
+        tell_store(pipeline, true);
+    }
     return err == PK_OK ? send_keys(pipeline) : err;
 }
 
@@ -553,8 +633,10 @@ pk_err pk_pipeline_open(
         return PK_ERR_NOMEM;
     }
     pipeline->config = config;
-    pipeline->setup = (struct pk_link_setup){
-        .outstanding_budget_bytes = config->ingest_budget_bytes, .io_threads = 1};
+    pipeline->setup =
+        (struct pk_link_setup){.outstanding_budget_bytes = config->ingest_budget_bytes,
+            .outstanding_budget_batches = MAX_QUEUE,
+            .io_threads = 1};
     strncpy(pipeline->setup.endpoint, config->listen, sizeof pipeline->setup.endpoint - 1);
     struct pk_store_options options = {
         .conninfo = config->database, .role = config->role, .application = "picket-aggregator"};
@@ -563,7 +645,10 @@ pk_err pk_pipeline_open(
     if (err != PK_OK) {
         goto fail;
     }
-    err = pk_detection_new(&pipeline->detection);
+    err = pk_fair_init(&pipeline->queue, PK_MAX_TENANTS, TURN_BYTES);
+    if (err == PK_OK) {
+        err = pk_detection_new(&pipeline->detection);
+    }
     if (err != PK_OK) {
         goto fail;
     }
@@ -600,8 +685,7 @@ fail:
 pk_err pk_pipeline_run(struct pk_pipeline *pipeline, int stop_fd)
 {
     for (;;) {
-        bool reads =
-            pipeline->ingest.pid > 0 && queue_has_room(pipeline) && pipeline->retry_ms == 0;
+        bool reads = pipeline->ingest.pid > 0 && queue_has_room(pipeline);
         short link_events =
             (short)((reads ? POLLIN : 0) |
                     (pipeline->ingest.pid > 0 && pk_link_wants_write(&pipeline->ingest.link)
@@ -642,7 +726,7 @@ pk_err pk_pipeline_run(struct pk_pipeline *pipeline, int stop_fd)
             if (pipeline->ingest.pid > 0) {
                 take_messages(pipeline);
             }
-        } while (pipeline->n_queue > 0 && pipeline->retry_ms == 0);
+        } while (pipeline->queue.n > 0 && pipeline->retry_ms == 0);
         save_state(pipeline, now_ms);
     }
 }
@@ -660,7 +744,8 @@ void pk_pipeline_close(struct pk_pipeline *pipeline)
         }
     }
     pk_ingest_stop(&pipeline->ingest);
-    pop(pipeline, pipeline->n_queue);
+    pop(pipeline, pipeline->queue.n);
+    pk_fair_done(&pipeline->queue);
     pk_detection_free(pipeline->detection);
     pk_registry_done(&pipeline->registry);
     pk_store_close(pipeline->store);

@@ -22,6 +22,8 @@ struct pk_pipeline_counters {
     atomic_uint_fast64_t trials, engine_rows, queue_batches, queue_bytes;
     atomic_uint_fast64_t sessions, ingest_bytes, refused_keys, refused_frames, refused_batches,
         refused_credit;
+    atomic_uint_fast64_t offences, struck, overgrown, overloaded, parked_sessions,
+        outstanding_bytes, is_paused;
     atomic_bool is_ready; /* database connected, child listening */
 };
 

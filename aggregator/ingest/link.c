@@ -51,6 +51,25 @@ static void compact(struct pk_bytes *queue, size_t *pos)
     }
 }
 
+const char *pk_offence_str(enum pk_offence_kind kind)
+{
+    switch (kind) {
+    case PK_OFFENCE_FRAMING:
+        return "not a frame of this protocol";
+    case PK_OFFENCE_LENGTHS:
+        return "lengths beyond the limits";
+    case PK_OFFENCE_CREDIT:
+        return "more than the credit granted";
+    case PK_OFFENCE_BATCH:
+        return "a batch that does not decode";
+    case PK_OFFENCE_FLOOD:
+        return "a message that does not end";
+    case PK_OFFENCE_CLONE:
+        return "the key is in use on two machines";
+    }
+    return "unknown";
+}
+
 pk_err pk_link_flush(struct pk_link *link)
 {
     while (link->out_pos < link->out.len) {

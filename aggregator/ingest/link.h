@@ -21,6 +21,7 @@ enum pk_link_type {
     PK_LINK_KEYS,      /* array of struct pk_link_key: the whole table; replaces the old one */
     PK_LINK_RESUME,    /* struct pk_link_resume: answer to HELLO */
     PK_LINK_DONE,      /* struct pk_link_done: a batch is durable, or refused for good */
+    PK_LINK_STORE,     /* struct pk_link_store: the database is away, or back */
     PK_LINK_STOP,      /* say BYE to everybody and end */
     /* child to core */
     PK_LINK_READY = 32, /* text: the endpoint that was bound */
@@ -29,6 +30,7 @@ enum pk_link_type {
     PK_LINK_BATCH,      /* struct pk_link_batch, then the body */
     PK_LINK_REFUSED,    /* struct pk_link_batch with reason, then the body: for the quarantine */
     PK_LINK_STATS,      /* struct pk_link_stats, each second */
+    PK_LINK_OFFENCE,    /* struct pk_link_offence: a sensor broke the protocol */
 };
 
 enum {
@@ -41,6 +43,7 @@ struct pk_link_setup {
     char endpoint[PK_LINK_ENDPOINT_SIZE]; /* as zmq_bind takes it */
     struct pk_keypair server;
     uint64_t outstanding_budget_bytes; /* of all sessions together: what may wait for a commit */
+    uint32_t outstanding_budget_batches;
     uint8_t io_threads;
 };
 struct pk_link_key {
@@ -57,24 +60,45 @@ struct pk_link_resume {
     uint32_t sensor;
     uint64_t session, epoch, seq;
 };
+struct pk_link_store {
+    bool is_away;
+};
 struct pk_link_batch {
-    uint32_t sensor;
+    uint32_t sensor, tenant;
     uint64_t session;
     struct pk_frame_batch frame;
     char reason[PK_LINK_TEXT_SIZE]; /* REFUSED only */
 };
 struct pk_link_done {
-    uint32_t sensor;
+    uint32_t sensor, tenant; /* as in the batch */
     uint64_t session, epoch, seq;
     uint32_t body_len; /* returns as credit */
     uint16_t error;    /* 0: durable, else enum pk_frame_error */
     bool is_fatal;
 };
+enum pk_offence_kind {
+    PK_OFFENCE_FRAMING = 1, /* not a frame of this protocol, or too many */
+    PK_OFFENCE_LENGTHS,     /* lengths beyond the limits */
+    PK_OFFENCE_CREDIT,      /* more than was granted */
+    PK_OFFENCE_BATCH,       /* a batch that does not decode */
+    PK_OFFENCE_FLOOD,       /* a message that never ends */
+    PK_OFFENCE_CLONE,       /* the key is used on two machines */
+};
+const char *pk_offence_str(enum pk_offence_kind kind);
+struct pk_link_offence {
+    uint32_t sensor, tenant; /* 0: it had not said who it is */
+    uint32_t strikes;        /* within ten minutes */
+    enum pk_offence_kind kind;
+    bool is_out; /* its key is refused for ten minutes */
+    char address[64];
+};
 /* Counters since the child started. */
 struct pk_link_stats {
     uint64_t sessions, hellos, batches, batch_bytes, duplicates_in_flight;
     uint64_t refused_keys, refused_frames, refused_batches, refused_credit;
-    uint64_t outstanding_bytes;
+    uint64_t outstanding_bytes, parked_sessions, overloaded;
+    uint64_t offences, struck, overgrown;
+    bool is_paused;
 };
 
 struct pk_link {

@@ -13,18 +13,25 @@
 
 #include <zmq.h>
 
+#include "picket/clock.h"
+
 #define ZAP_ENDPOINT  "inproc://zeromq.zap.01" /* fixed by RFC 27 */
 #define STOP_ENDPOINT "inproc://picket.zap.stop"
 
 enum {
     MAX_PARTS = 8,
     PART_SIZE = 256,
+    MAX_OUT = 1024, /* beyond, the one whose time ends first comes in early */
     ZAP_PARTS = 7
 }; /* RFC 27: version, id, domain, address, routing id, mechanism, key */
 
+struct owner {
+    uint32_t sensor, tenant;
+};
+
 struct table {
     struct pk_link_key *keys; /* sorted by pubkey */
-    uint32_t *sensors;        /* sorted */
+    struct owner *owners;     /* sorted by sensor */
     size_t n;
 };
 
@@ -35,6 +42,10 @@ struct pk_zap {
     pthread_mutex_t mutex; /* guards table */
     struct table table;
     bool has_table;
+    struct {
+        uint32_t sensor;
+        int64_t until_ms;
+    } out[MAX_OUT]; /* the door is shut for them */
     atomic_uint_fast64_t refused;
 };
 
@@ -49,9 +60,9 @@ static int compare_keys(const void *a, const void *b)
         PK_KEY_BYTES);
 }
 
-static int compare_ids(const void *a, const void *b)
+static int compare_owners(const void *a, const void *b)
 {
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    uint32_t x = ((const struct owner *)a)->sensor, y = ((const struct owner *)b)->sensor;
     return x < y ? -1 : x > y;
 }
 
@@ -84,6 +95,28 @@ static bool is_text(const struct part *part, const char *text)
     return part->len == strlen(text) && memcmp(part->data, text, part->len) == 0;
 }
 
+static bool is_out(const struct pk_zap *zap, uint32_t sensor)
+{
+    for (size_t i = 0; i < MAX_OUT; i++) {
+        if (zap->out[i].sensor == sensor && pk_clock_mono_ms() < zap->out[i].until_ms) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void pk_zap_shut_out(struct pk_zap *zap, uint32_t sensor, int64_t until_ms)
+{
+    size_t place = 0;
+    pthread_mutex_lock(&zap->mutex);
+    for (size_t i = 1; i < MAX_OUT; i++) {
+        place = zap->out[i].until_ms < zap->out[place].until_ms ? i : place;
+    }
+    zap->out[place].sensor = sensor;
+    zap->out[place].until_ms = until_ms;
+    pthread_mutex_unlock(&zap->mutex);
+}
+
 /* Looks the key up; the answer's status code, and the user id when it is 200. */
 static const char *judge(
     struct pk_zap *zap, const struct part parts[MAX_PARTS], int n, char user_id[16])
@@ -106,7 +139,9 @@ static const char *judge(
                 ? bsearch(&wanted, zap->table.keys, zap->table.n, sizeof wanted, compare_keys)
                 : NULL;
         status = found ? "200" : "400";
-        if (found) {
+        if (found && is_out(zap, found->sensor)) {
+            status = "300";
+        } else if (found) {
             snprintf(user_id, 16, "%u", found->sensor);
         }
     }
@@ -212,26 +247,26 @@ void pk_zap_stop(struct pk_zap *zap)
     zmq_close(zap->stop_in);
     pthread_mutex_destroy(&zap->mutex);
     free(zap->table.keys);
-    free(zap->table.sensors);
+    free(zap->table.owners);
     free(zap);
 }
 
 pk_err pk_zap_set_keys(struct pk_zap *zap, const struct pk_link_key *keys, size_t n)
 {
     struct table table = {.keys = calloc(n + 1, sizeof *table.keys),
-        .sensors = calloc(n + 1, sizeof *table.sensors),
+        .owners = calloc(n + 1, sizeof *table.owners),
         .n = n};
-    if (!table.keys || !table.sensors) {
+    if (!table.keys || !table.owners) {
         free(table.keys);
-        free(table.sensors);
+        free(table.owners);
         return PK_ERR_NOMEM;
     }
     for (size_t i = 0; i < n; i++) {
         table.keys[i] = keys[i];
-        table.sensors[i] = keys[i].sensor;
+        table.owners[i] = (struct owner){.sensor = keys[i].sensor, .tenant = keys[i].tenant};
     }
     qsort(table.keys, n, sizeof *table.keys, compare_keys);
-    qsort(table.sensors, n, sizeof *table.sensors, compare_ids);
+    qsort(table.owners, n, sizeof *table.owners, compare_owners);
 
     pthread_mutex_lock(&zap->mutex);
     struct table old = zap->table;
@@ -239,17 +274,20 @@ pk_err pk_zap_set_keys(struct pk_zap *zap, const struct pk_link_key *keys, size_
     zap->has_table = true;
     pthread_mutex_unlock(&zap->mutex);
     free(old.keys);
-    free(old.sensors);
+    free(old.owners);
     return PK_OK;
 }
 
-bool pk_zap_knows(struct pk_zap *zap, uint32_t sensor)
+uint32_t pk_zap_tenant(struct pk_zap *zap, uint32_t sensor)
 {
+    struct owner wanted = {.sensor = sensor};
     pthread_mutex_lock(&zap->mutex);
-    bool knows = zap->table.n &&
-                 bsearch(&sensor, zap->table.sensors, zap->table.n, sizeof sensor, compare_ids);
+    const struct owner *found = zap->table.n ? bsearch(&wanted, zap->table.owners, zap->table.n,
+                                                   sizeof wanted, compare_owners)
+                                             : NULL;
+    uint32_t tenant = found ? found->tenant : 0;
     pthread_mutex_unlock(&zap->mutex);
-    return knows;
+    return tenant;
 }
 
 uint64_t pk_zap_refused(struct pk_zap *zap)

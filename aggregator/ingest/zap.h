@@ -21,8 +21,10 @@ pk_err pk_zap_start(void *zmq_context, struct pk_zap **out_zap);
 void pk_zap_stop(struct pk_zap *zap);
 /* Replaces the table; keys is copied. */
 pk_err pk_zap_set_keys(struct pk_zap *zap, const struct pk_link_key *keys, size_t n);
-/* Whether a sensor id is in the present table: frames of a revoked key are dropped on arrival. */
-bool pk_zap_knows(struct pk_zap *zap, uint32_t sensor);
+/* The tenant of a sensor in the present table; 0 when it is not there: frames of a revoked key are dropped on arrival. */
+uint32_t pk_zap_tenant(struct pk_zap *zap, uint32_t sensor);
+/* Answers 300 to this sensor's keys until then (monotonic clock): it may try again later, libzmq does by itself. */
+void pk_zap_shut_out(struct pk_zap *zap, uint32_t sensor, int64_t until_ms);
 uint64_t pk_zap_refused(struct pk_zap *zap);
 
 #endif

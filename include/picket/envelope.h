@@ -54,6 +54,11 @@ enum pk_bye_reason {
     PK_BYE_MOVED = 3,
     PK_BYE_REVOKED = 4
 };
+enum pk_credit_reason { /* of CREDIT */
+    PK_CREDIT_OPEN = 0,
+    PK_CREDIT_STORE = 1, /* the aggregator's database is away or does not answer */
+    PK_CREDIT_SHARE = 2, /* the sensor has its share under way; others come first */
+};
 struct pk_frame_batch {
     uint64_t epoch, seq;
     uint8_t codec; /* enum pk_codec */

@@ -1,0 +1,81 @@
+/* What the files of the ingest child share. Private to aggregator/ingest; one thread. */
+#ifndef INGEST_CHILD_H
+#define INGEST_CHILD_H
+
+#include <zmq.h>
+
+#include "picket/bytes.h"
+
+#include "ingest.h"
+#include "offence.h"
+#include "session.h"
+#include "zap.h"
+
+enum {
+    PK_MAX_DOOMED = 256,
+    PK_CHILD_HEARTBEAT_MS = 15000,
+    PK_CHILD_ACK_TIMEOUT_MS = 15000,
+};
+
+/* A connection that is cut when its answer had time to get out. */
+struct doomed {
+    int fd;
+    char peer[PK_PEER_SIZE];
+    int64_t at_ms;
+};
+
+struct child {
+    struct pk_bytes unpacked; /* of the batch in hand */
+    void *context, *router;
+    struct pk_zap *zap;
+    struct pk_link link;
+    struct pk_sessions sessions;
+    struct pk_offences offences;
+    struct pk_link_stats stats;
+    int64_t next_stats_ms, next_watch_ms, next_credit_ms;
+    int64_t done_ms;    /* when the core last answered a batch, or there was none to answer */
+    bool is_store_away; /* says the core */
+    bool is_stopping;
+    struct doomed doomed[PK_MAX_DOOMED]; /* in order of time */
+    size_t n_doomed;
+    uint64_t watched_rss; /* bytes, at the last look */
+};
+
+/* One message as it came off the ROUTER. */
+struct incoming {
+    zmq_msg_t routing, header, body;
+    bool has_body;
+    unsigned n_frames; /* without the routing id */
+    uint64_t bytes;    /* about what they took on the wire */
+};
+
+/* talk.c: false when the peer is gone or does not read, and the frame is lost */
+bool pk_talk_frame(struct child *child, const struct pk_session *session,
+    const struct pk_frame *frame, const struct pk_bytes *body);
+bool pk_talk_error(struct child *child, const struct pk_session *session, enum pk_frame_error code,
+    const struct pk_frame_batch *batch, const char *text);
+void pk_talk_welcome(
+    struct child *child, struct pk_session *session, const struct pk_link_resume *resume);
+void pk_talk_ack(struct child *child, struct pk_session *session, uint64_t epoch, uint64_t upto);
+void pk_talk_credit(struct child *child, struct pk_session *session, enum pk_credit_reason reason);
+void pk_talk_bye(struct child *child, const struct pk_session *session, enum pk_bye_reason reason,
+    uint32_t retry_after_s);
+
+/* peer.c: deals with one message from a sensor, or from whoever holds a key */
+void pk_peer_frame(struct child *child, struct incoming *in);
+/* A batch is not taken; the session may be gone afterwards. */
+void pk_peer_refuse(struct child *child, struct pk_session *session, enum pk_frame_error code,
+    const struct pk_frame_batch *batch, const char *text);
+/* Ends the connection if the descriptor still belongs to this peer. */
+void pk_peer_cut(int fd, const char *peer);
+/* The same a moment later, so that an answer that was just sent still gets out. */
+void pk_peer_cut_soon(struct child *child, int fd, const char *peer);
+void pk_peer_cut_due(struct child *child, int64_t now_ms);
+/* Counts an offence, tells the core, and shuts the door on the tenth (at once when is_grave). */
+void pk_peer_offence(struct child *child, uint32_t sensor, uint32_t tenant, const char *address,
+    enum pk_offence_kind kind, bool is_grave);
+
+/* watch.c: cuts connections that sent far more than what came out of libzmq as messages */
+void pk_watch_connections(struct child *child, int64_t now_ms);
+
+#endif
