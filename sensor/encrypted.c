@@ -7,48 +7,52 @@
 
 enum {
     PORT_TLS = 853, /* and QUIC */
-    PORT_HTTPS = 443,
+    PORT_HTTPS = PK_PORT_HTTPS,
 };
 
-static bool is_resolver_v4(const uint8_t *p)
-{
-    static const uint8_t known[][4] = {
-        {1, 1, 1, 1}, {1, 0, 0, 1}, {1, 1, 1, 2}, {1, 0, 0, 2}, {1, 1, 1, 3},
-        {1, 0, 0, 3},                                                     /* Cloudflare */
-        {8, 8, 8, 8}, {8, 8, 4, 4},                                       /* Google */
-        {9, 9, 9, 9}, {149, 112, 112, 112}, {9, 9, 9, 10}, {9, 9, 9, 11}, /* Quad9 */
-        {208, 67, 222, 222}, {208, 67, 220, 220},                         /* OpenDNS */
-        {94, 140, 14, 14}, {94, 140, 15, 15},                             /* AdGuard */
-        {185, 228, 168, 9}, {185, 228, 169, 9},                           /* CleanBrowsing */
-    };
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        if (memcmp(p, known[i], 4) == 0) {
-            return true;
-        }
-    }
-    return p[0] == 45 && p[1] == 90 && (p[2] == 28 || p[2] == 30); /* NextDNS */
-}
+static const struct pk_addr known[] = {
+    {.family = 4, .bytes = {1, 1, 1, 1}},
+    {.family = 4, .bytes = {1, 0, 0, 1}}, /* Cloudflare */
+    {.family = 4, .bytes = {1, 1, 1, 2}},
+    {.family = 4, .bytes = {1, 0, 0, 2}},
+    {.family = 4, .bytes = {1, 1, 1, 3}},
+    {.family = 4, .bytes = {1, 0, 0, 3}},
+    {.family = 4, .bytes = {8, 8, 8, 8}},
+    {.family = 4, .bytes = {8, 8, 4, 4}}, /* Google */
+    {.family = 4, .bytes = {9, 9, 9, 9}},
+    {.family = 4, .bytes = {149, 112, 112, 112}}, /* Quad9 */
+    {.family = 4, .bytes = {9, 9, 9, 10}},
+    {.family = 4, .bytes = {9, 9, 9, 11}},
+    {.family = 4, .bytes = {208, 67, 222, 222}},
+    {.family = 4, .bytes = {208, 67, 220, 220}}, /* OpenDNS */
+    {.family = 4, .bytes = {94, 140, 14, 14}},
+    {.family = 4, .bytes = {94, 140, 15, 15}}, /* AdGuard */
+    {.family = 4, .bytes = {185, 228, 168, 9}},
+    {.family = 4, .bytes = {185, 228, 169, 9}}, /* CleanBrowsing */
+    {.family = 4, .bytes = {45, 90, 28, 0}},
+    {.family = 4, .bytes = {45, 90, 30, 0}},                                   /* NextDNS */
+    {.family = 6, .bytes = {0x26, 0x06, 0x47, 0, 0x47, 0, [14] = 0x11, 0x11}}, /* Cloudflare */
+    {.family = 6, .bytes = {0x26, 0x06, 0x47, 0, 0x47, 0, [14] = 0x10, 0x01}},
+    {.family = 6, .bytes = {0x20, 0x01, 0x48, 0x60, 0x48, 0x60, [14] = 0x88, 0x88}}, /* Google */
+    {.family = 6, .bytes = {0x20, 0x01, 0x48, 0x60, 0x48, 0x60, [14] = 0x88, 0x44}},
+    {.family = 6, .bytes = {0x26, 0x20, 0, 0xfe, [15] = 0xfe}}, /* Quad9 */
+    {.family = 6, .bytes = {0x26, 0x20, 0, 0xfe, [15] = 0x09}},
+};
 
-static bool is_resolver_v6(const uint8_t *p)
+const struct pk_addr *pk_encrypted_resolvers(size_t *out_n)
 {
-    static const uint8_t known[][16] = {
-        {0x26, 0x06, 0x47, 0, 0x47, 0, [14] = 0x11, 0x11},
-        {0x26, 0x06, 0x47, 0, 0x47, 0, [14] = 0x10, 0x01}, /* Cloudflare */
-        {0x20, 0x01, 0x48, 0x60, 0x48, 0x60, [14] = 0x88, 0x88},
-        {0x20, 0x01, 0x48, 0x60, 0x48, 0x60, [14] = 0x88, 0x44},                /* Google */
-        {0x26, 0x20, 0, 0xfe, [15] = 0xfe}, {0x26, 0x20, 0, 0xfe, [15] = 0x09}, /* Quad9 */
-    };
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        if (memcmp(p, known[i], 16) == 0) {
-            return true;
-        }
-    }
-    return false;
+    *out_n = sizeof known / sizeof *known;
+    return known;
 }
 
 static bool is_resolver(const struct pk_addr *addr)
 {
-    return addr->family == 4 ? is_resolver_v4(addr->bytes) : is_resolver_v6(addr->bytes);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (pk_addr_equal(&known[i], addr)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void pk_encrypted_note(struct pk_encrypted *encrypted, const struct pk_packet *packet,

@@ -13,7 +13,11 @@
 enum {
     PK_ENCRYPTED_SLOTS = 4096,
     PK_ENCRYPTED_IDLE_US = 300000000,
+    PK_PORT_HTTPS = 443,
 };
+
+/* The well-known public resolvers whose HTTPS is DNS; constant. For the kernel's filter. */
+const struct pk_addr *pk_encrypted_resolvers(size_t *out_n);
 
 struct pk_encrypted {
     struct {

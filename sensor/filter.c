@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "dissect.h"
+#include "encrypted.h"
 
 enum {
     DLT_NULL_ = 0,
@@ -71,10 +72,35 @@ static void put_one_of(struct text *t, unsigned at, const uint8_t *values, size_
     }
 }
 
+/* HTTPS of the resolvers that serve nothing else there; addresses of `words` 32-bit words at these offsets. */
+static void put_resolvers(
+    struct text *t, const char *sport, const char *dport, unsigned src_at, unsigned words)
+{
+    size_t n;
+    const struct pk_addr *known = pk_encrypted_resolvers(&n);
+    put(t, " or ((%s=%d or %s=%d) and (", sport, PK_PORT_HTTPS, dport, PK_PORT_HTTPS);
+    const char *separator = "";
+    for (size_t i = 0; i < n; i++) {
+        if ((known[i].family == 4) != (words == 1)) {
+            continue;
+        }
+        for (unsigned end = 0; end < 2; end++, separator = " or ") {
+            const uint8_t *p = known[i].bytes;
+            put(t, "%s(", separator);
+            for (unsigned w = 0; w < words; w++, p += 4) {
+                put(t, "%slink[%u:4]=0x%02x%02x%02x%02x", w ? " and " : "",
+                    src_at + 4 * (end * words + w), p[0], p[1], p[2], p[3]);
+            }
+            put(t, ")");
+        }
+    }
+    put(t, "))");
+}
+
 /* An IPv4 header at this offset. */
 static void put_ipv4(struct text *t, unsigned at)
 {
-    char place[64];
+    char place[64], other[64];
     put(t, "(((link[%u]=17 or link[%u]=6) and (", at + 9, at + 9);
     if (!t->ports->without_fragments) {
         put(t, "link[%u:2]&0x1fff!=0 or ", at + 6);
@@ -82,9 +108,14 @@ static void put_ipv4(struct text *t, unsigned at)
     snprintf(place, sizeof place, "link[%u+4*(link[%u]&0xf):2]", at, at);
     put_port(t, place);
     put(t, " or ");
-    snprintf(place, sizeof place, "link[%u+4*(link[%u]&0xf):2]", at + 2, at);
-    put_port(t, place);
+    snprintf(other, sizeof other, "link[%u+4*(link[%u]&0xf):2]", at + 2, at);
+    put_port(t, other);
+    if (t->ports->with_encrypted) {
+        put_resolvers(t, place, other, at + 12, 1);
+    }
     put(t, "))");
+    /* Destination unreachable: it may quote a query that nobody will answer. */
+    put(t, " or (link[%u]=1 and link[%u+4*(link[%u]&0xf)]=3)", at + 9, at, at);
     if (!t->ports->without_tunnels) {
         put_one_of(t, at + 9, tunnel_protocols, sizeof tunnel_protocols);
     }
@@ -93,14 +124,18 @@ static void put_ipv4(struct text *t, unsigned at)
 
 static void put_ipv6(struct text *t, unsigned at)
 {
-    char place[32];
+    char place[32], other[32];
     put(t, "(((link[%u]=17 or link[%u]=6) and (", at + 6, at + 6);
     snprintf(place, sizeof place, "link[%u:2]", at + 40);
     put_port(t, place);
     put(t, " or ");
-    snprintf(place, sizeof place, "link[%u:2]", at + 42);
-    put_port(t, place);
+    snprintf(other, sizeof other, "link[%u:2]", at + 42);
+    put_port(t, other);
+    if (t->ports->with_encrypted) {
+        put_resolvers(t, place, other, at + 8, 4);
+    }
     put(t, "))");
+    put(t, " or (link[%u]=58 and link[%u]=1)", at + 6, at + 40); /* destination unreachable */
     put_one_of(t, at + 6, extensions, sizeof extensions);
     if (!t->ports->without_fragments) {
         put(t, " or link[%u]=%d", at + 6, PK_IPPROTO_FRAGMENT);
@@ -176,6 +211,18 @@ static void put_ethernet(struct text *t, unsigned at)
     }
 }
 
+static void put_words_of_resolvers(struct text *t)
+{
+    size_t n;
+    const struct pk_addr *known = pk_encrypted_resolvers(&n);
+    put(t, " or (port %d and (", PK_PORT_HTTPS);
+    for (size_t i = 0; i < n; i++) {
+        char text[PK_ADDR_TEXT_SIZE];
+        put(t, "%shost %s", i ? " or " : "", pk_addr_text(&known[i], text));
+    }
+    put(t, "))");
+}
+
 /* libpcap's own words, for SLL. */
 static void put_words(struct text *t, unsigned ethertype_at)
 {
@@ -190,8 +237,10 @@ static void put_words(struct text *t, unsigned ethertype_at)
     if (ports->with_multicast) {
         put(t, " or port %d or port %d", PK_PORT_MDNS, PK_PORT_LLMNR);
     }
+    put(t, " or (ip[9]=1 and ip[20]=3) or (ip6[6]=58 and ip6[40]=1)");
     if (ports->with_encrypted) {
         put(t, " or port %d", PORT_ENCRYPTED);
+        put_words_of_resolvers(t);
     }
     if (!ports->without_fragments) {
         put(t, " or (ip[6:2]&0x1fff!=0 and (ip[9]=17 or ip[9]=6)) or ip6[6]=44");

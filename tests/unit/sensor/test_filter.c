@@ -102,6 +102,59 @@ static void encrypted_dns_passes_where_it_is_wanted(void **state)
     }
 }
 
+static void https_passes_to_resolvers_alone(void **state)
+{
+    (void)state;
+    static const struct pk_ports ports = {.v = {53}, .n = 1},
+                                 curious = {.v = {53}, .n = 1, .with_encrypted = true};
+    static const enum pk_build_link links[] = {
+        PK_BUILD_ETHERNET, PK_BUILD_RAW, PK_BUILD_SLL, PK_BUILD_SLL2, PK_BUILD_NULL};
+    static const uint8_t quad9[] = {9, 9, 9, 9},
+                         google[] = {0x20, 1, 0x48, 0x60, 0x48, 0x60, [14] = 0x88, 0x88};
+    for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
+        struct bpf_program program, more;
+        compile((int)links[i], &ports, &program);
+        compile((int)links[i], &curious, &more);
+        for (unsigned k = 0; k < 8; k++) {
+            uint8_t data[PK_BUILD_MAX];
+            bool is_v6 = k & 1, is_dst = k & 4;
+            struct pk_build_flow flow = {.link = links[i], .is_v6 = is_v6};
+            size_t len = plain(data, links[i], is_v6, k & 2, 443);
+            assert_false(passes(&more, data, len));
+            uint8_t *address = data + pk_build_ip_at(&flow) + (is_v6 ? 8 : 12);
+            address += is_dst ? (is_v6 ? 16 : 4) : 0;
+            memcpy(address, is_v6 ? google : quad9, is_v6 ? 16 : 4);
+            assert_true(passes(&more, data, len));
+            assert_false(passes(&program, data, len));
+        }
+        pcap_freecode(&program);
+        pcap_freecode(&more);
+    }
+}
+
+static void destination_unreachable_passes_and_no_ping(void **state)
+{
+    (void)state;
+    static const struct pk_ports ports = {.v = {53}, .n = 1};
+    static const enum pk_build_link links[] = {
+        PK_BUILD_ETHERNET, PK_BUILD_RAW, PK_BUILD_SLL, PK_BUILD_SLL2, PK_BUILD_NULL};
+    for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
+        struct bpf_program program;
+        compile((int)links[i], &ports, &program);
+        for (unsigned k = 0; k < 2; k++) {
+            uint8_t data[PK_BUILD_MAX];
+            struct pk_build_flow flow = {.link = links[i], .is_v6 = k};
+            size_t len = plain(data, links[i], k, false, 53), ip = pk_build_ip_at(&flow);
+            data[ip + (k ? 6 : 9)] = k ? 58 : 1;
+            data[ip + (k ? 40 : 20)] = k ? 1 : 3;
+            assert_true(passes(&program, data, len));
+            data[ip + (k ? 40 : 20)] = k ? 128 : 8; /* echo */
+            assert_false(passes(&program, data, len));
+        }
+        pcap_freecode(&program);
+    }
+}
+
 static const char *const layers[] = {"", "vlan:12", "qinq:7,vlan:9", "qinq:7,qinq:8,vlan:9",
     "pppoe:1", "vlan:3,pppoe:1", "qinq:2,vlan:3,pppoe:1", "mpls:1", "mpls:1,mpls:2",
     "mpls:1,mpls:2,mpls:3", "vlan:3,mpls:1", "gre:1", "bridge:1", "erspan:1", "erspan3:1",
@@ -262,6 +315,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_link_passes_its_ports_and_no_other),
         cmocka_unit_test(encrypted_dns_passes_where_it_is_wanted),
+        cmocka_unit_test(https_passes_to_resolvers_alone),
+        cmocka_unit_test(destination_unreachable_passes_and_no_ping),
         cmocka_unit_test(frames_of_every_kind_pass),
         cmocka_unit_test(other_traffic_in_tags_does_not_pass),
         cmocka_unit_test(fragments_and_extension_headers_pass),
