@@ -120,6 +120,24 @@ def attack_section(figures):
     return lines
 
 
+def cold_start_section(figures):
+    """The same attack on an engine that knows nothing, a day, a week."""
+    ages = ("0", "1", "7")
+    rows = {}
+    for attack in figures.attacks:
+        options = attack.cell.options
+        plain = set(options) <= {"rate", "sites", "sources", "queries", "gain", "list", "scale", "age", "hours", "split", "overlap"}
+        if attack.is_impossible or not plain or attack.cell.what not in ("A1", "A2") or options.get("rate") != "1" or options.get("overlap", "0") != "0":
+            continue
+        if options.get("split", "interleave") == "interleave":
+            key = (options.get("list", "popular"), options.get("sites", "1"), options.get("sources", "1"))
+            hits, total = attack.recall()
+            rows.setdefault(key, {})[options.get("age", "0")] = f"{hits}/{total}, {number(quantile(attack.to_detect('queries'), 0.5))}"
+    kept = [[name, sites, sources] + [by_age.get(age, "-") for age in ages] for (name, sites, sources), by_age in rows.items() if len(by_age) > 1]
+    lines = ["## Cold start", "", "One query a second; seeds found, and the median of queries, by how long the engine has known the place. Benign weeks show the other side: hour 1, day 1, later.", ""]
+    return lines + table(["list", "sites", "sources", "hour 0", "day 1", "day 7"], kept) if kept else []
+
+
 def listed(attacks, say):
     return [f"- {attack.title}: {say(attack)}" for attack in attacks] or ["- none"]
 
@@ -199,6 +217,6 @@ def report(figures, about, packets, pictures):
         lines += ["**Cells that did not run:**", ""] + [f"- {text}" for text in about["complaints"]] + [""]
     lines += bars_section(figures) + benign_section(figures)
     lines += [f"![{alt}]({name})\n" for name, alt in pictures]
-    lines += calibration_section(figures) + baseline_section(figures) + attack_section(figures) + lists_section(figures) + cost_section(figures)
+    lines += calibration_section(figures) + baseline_section(figures) + attack_section(figures) + cold_start_section(figures) + lists_section(figures) + cost_section(figures)
     lines += packets_section(packets) + what_fired(figures)
     return "\n".join(lines)
