@@ -57,13 +57,14 @@ class Figures:
         fair = [budget for budget in self.budgets if self.worst[budget][0] <= 1]
         self.keeps_promise = bool(fair)
         self.budget = fair[0] if fair else (self.budgets[-1] if self.budgets else 1)
+        self.allowed = max(1.0, self.worst[self.budget][0]) if self.budgets else 1.0  # false alerts a day, the same for both sides
         self.level = {rule: self.retuned(rule) for rule in self.published}
         self.attacks = [Attack(cell, self) for cell in cells if cell.kind == "attack"]
 
     def retuned(self, rule):
-        """The lowest level with at most one false alert a day on the worst tuning week; None: there is none."""
+        """The lowest level with no more false alerts a day on the worst tuning week than the engine has; None: there is none."""
         for level in range(len(self.levels)):
-            if self.tune and max(week.baseline_a_day(rule, level) for week in self.tune) <= 1:
+            if self.tune and max(week.baseline_a_day(rule, level) for week in self.tune) <= self.allowed:
                 return level
         return None
 
