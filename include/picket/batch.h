@@ -65,7 +65,7 @@ pk_err pk_batch_add_client_count(
 pk_err pk_batch_set_health(struct pk_batch_builder *builder, const struct pk_health *health);
 pk_err pk_batch_set_origin(struct pk_batch_builder *builder, const struct pk_origin *origin);
 /* The same for a caller who has numbered the values already: within one batch the same number of a field means the same value, and the builder need not hash a
- * value again for each row. Numbers from PK_BATCH_MAX_NUMBERS on are allowed and spare nothing. */
+ * value again for each row. Two numbers of a name mean two names; all rows of a batch that have names are numbered below PK_BATCH_MAX_NUMBERS or none is. */
 struct pk_row_numbers {
     uint32_t name, bailiwick; /* of one numbering */
     uint32_t client;

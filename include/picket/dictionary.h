@@ -28,6 +28,11 @@ void pk_dictionary_clear(struct pk_dictionary *dictionary);
 /* The number of these bytes; a new one is the n of before. PK_ERR_LIMIT when it is full, PK_ERR_NOMEM; then nothing was added. */
 pk_err pk_dictionary_intern(
     struct pk_dictionary *dictionary, const void *data, size_t len, uint32_t *out_index);
+/* Adds bytes that the caller knows to be new, without hashing them: _intern does not find them, so a dictionary is filled by the one or the other. Errors as there. */
+pk_err pk_dictionary_append(
+    struct pk_dictionary *dictionary, const void *data, size_t len, uint32_t *out_index);
+/* Forgets the last entries: n is at most what there are. Costs as much as adding them did. */
+void pk_dictionary_truncate(struct pk_dictionary *dictionary, uint32_t n);
 /* Borrowed until the next intern. */
 struct pk_slice pk_dictionary_at(const struct pk_dictionary *dictionary, uint32_t index);
 

@@ -55,6 +55,9 @@ bool pk_name_is_root(const struct pk_name *name);
  * byte and with 0x00 -> 0x01 0x01, 0x01 -> 0x01 0x02 inside labels, so that byte order is canonical
  * order and all names below N begin with the key of N. Writes at most 2 * PK_NAME_MAX bytes. */
 size_t pk_name_sort_key(const struct pk_name *name, uint8_t out_key[2 * PK_NAME_MAX]);
+/* The same of wire bytes; PK_NAME_NO_KEY when they are no name. */
+#define PK_NAME_NO_KEY SIZE_MAX
+size_t pk_name_wire_sort_key(const uint8_t *wire, size_t len, uint8_t out_key[2 * PK_NAME_MAX]);
 
 /* The IPv4 or IPv6 address that a full reverse name stands for (RFC 1035 s3.5, RFC 3596 s2.5);
  * false when it is not one (zone cuts, partial names, RFC 2317). */

@@ -97,24 +97,55 @@ static uint32_t find(
     }
 }
 
+static pk_err append(struct pk_dictionary *dictionary, const void *data, size_t len, uint32_t tag)
+{
+    if (dictionary->n == dictionary->max) {
+        return PK_ERR_LIMIT;
+    }
+    pk_bytes_put(&dictionary->blob, data, len);
+    if (dictionary->blob.err != PK_OK) {
+        pk_err err = dictionary->blob.err;
+        dictionary->blob.err = PK_OK;
+        return err;
+    }
+    dictionary->ends[dictionary->n] = (uint32_t)dictionary->blob.len;
+    dictionary->tags[dictionary->n++] = tag;
+    return PK_OK;
+}
+
+pk_err pk_dictionary_append(
+    struct pk_dictionary *dictionary, const void *data, size_t len, uint32_t *out_index)
+{
+    pk_err err = append(dictionary, data, len, 0);
+    *out_index = err == PK_OK ? dictionary->n - 1 : *out_index;
+    return err;
+}
+
+/* The last to come took the end of its run of slots, so it can go without moving others. */
+void pk_dictionary_truncate(struct pk_dictionary *dictionary, uint32_t n)
+{
+    while (dictionary->n > n) {
+        uint32_t entry = --dictionary->n;
+        uint32_t i = dictionary->tags[entry] & dictionary->mask;
+        while (dictionary->slots[i].entry != UINT32_MAX && dictionary->slots[i].entry != entry) {
+            i = (i + 1) & dictionary->mask;
+        }
+        dictionary->slots[i].entry = UINT32_MAX;
+        dictionary->blob.len = entry ? dictionary->ends[entry - 1] : 0;
+    }
+}
+
 pk_err pk_dictionary_intern(
     struct pk_dictionary *dictionary, const void *data, size_t len, uint32_t *out_index)
 {
     uint32_t tag = (uint32_t)pk_hash_quick(data, len);
     uint32_t index = find(dictionary, tag, data, len);
     if (index == UINT32_MAX) {
-        if (dictionary->n == dictionary->max) {
-            return PK_ERR_LIMIT;
-        }
-        pk_bytes_put(&dictionary->blob, data, len);
-        if (dictionary->blob.err != PK_OK) {
-            pk_err err = dictionary->blob.err;
-            dictionary->blob.err = PK_OK;
+        pk_err err = append(dictionary, data, len, tag);
+        if (err != PK_OK) {
             return err;
         }
-        index = dictionary->n++;
-        dictionary->ends[index] = (uint32_t)dictionary->blob.len;
-        dictionary->tags[index] = tag;
+        index = dictionary->n - 1;
         if (2 * dictionary->n > dictionary->mask) {
             use_slots(dictionary, 2 * (dictionary->mask + 1)); /* at most max_slots: twice max */
             for (uint32_t i = 0; i < dictionary->n; i++) {

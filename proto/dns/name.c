@@ -323,24 +323,41 @@ bool pk_name_is_root(const struct pk_name *name)
     return name->n_labels == 0;
 }
 
-size_t pk_name_sort_key(const struct pk_name *name, uint8_t out_key[2 * PK_NAME_MAX])
+size_t pk_name_wire_sort_key(const uint8_t *wire, size_t len, uint8_t out_key[2 * PK_NAME_MAX])
 {
     uint8_t at[PK_NAME_MAX_LABELS];
-    size_t len = 0;
-    for (unsigned n = label_offsets(name, at); n-- > 0;) {
-        const uint8_t *label = name->wire + at[n];
+    size_t n_labels = 0, key_len = 0, end = 0;
+    if (len == 0 || len > PK_NAME_MAX) {
+        return PK_NAME_NO_KEY;
+    }
+    for (; end < len && wire[end] != 0; end += wire[end] + 1u) {
+        if (wire[end] > PK_LABEL_MAX || n_labels == PK_NAME_MAX_LABELS) {
+            return PK_NAME_NO_KEY;
+        }
+        at[n_labels++] = (uint8_t)end;
+    }
+    if (end + 1 != len) {
+        return PK_NAME_NO_KEY;
+    }
+    while (n_labels-- > 0) {
+        const uint8_t *label = wire + at[n_labels];
         for (unsigned i = 1; i <= *label; i++) {
             uint8_t c = fold(label[i]);
             if (c <= 1) {
-                out_key[len++] = 1;
-                out_key[len++] = (uint8_t)(c + 1);
+                out_key[key_len++] = 1;
+                out_key[key_len++] = (uint8_t)(c + 1);
             } else {
-                out_key[len++] = c;
+                out_key[key_len++] = c;
             }
         }
-        out_key[len++] = 0;
+        out_key[key_len++] = 0;
     }
-    return len;
+    return key_len;
+}
+
+size_t pk_name_sort_key(const struct pk_name *name, uint8_t out_key[2 * PK_NAME_MAX])
+{
+    return pk_name_wire_sort_key(name->wire, name->len, out_key); /* a name always has one */
 }
 
 static int hex_digit(uint8_t c)

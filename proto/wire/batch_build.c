@@ -5,11 +5,40 @@
 #include "picket/batch.h"
 
 #include "batch_builder.h"
+#include "columns.h"
 
 enum {
-    ROW_ESTIMATE = 20, /* rows of real traffic take 10 to 15; none takes more than about 45 */
-    MAX_SET = 4096     /* records in one RRset */
+    ROW_ESTIMATE = 20, /* rows of real traffic take 10 to 15 */
+    MAX_SET = 4096,    /* records in one RRset */
+    REFERENCE_BYTES =
+        3, /* to an entry of a dictionary, which may be renumbered: none has more than 2^21 */
+    FRAME_BYTES =
+        1024 /* map, common fields and the heads of at most 8 dictionaries and 16 columns */
 };
+
+/* One line a dictionary, with what an entry takes beside its bytes on the wire: lengths (a name's twice), less what is narrower there than here (a set's
+ * references are four bytes here). */
+static const struct {
+    size_t offset;
+    uint32_t max, extra_bytes;
+} dictionaries[] = {
+    {offsetof(struct pk_batch_builder, names), PK_MAX_BATCH_NAMES, 4},
+    {offsetof(struct pk_batch_builder, addrs), PK_MAX_BATCH_ADDRS, 0},
+    {offsetof(struct pk_batch_builder, clients), PK_MAX_BATCH_ADDRS, 0},
+    {offsetof(struct pk_batch_builder, signatures), PK_MAX_BATCH_SIGNATURES, 0},
+    {offsetof(struct pk_batch_builder, rdata), PK_MAX_BATCH_RDATA, 5},
+    {offsetof(struct pk_batch_builder, sets), PK_MAX_BATCH_ROWS, 2},
+    {offsetof(struct pk_batch_builder, answers), PK_MAX_BATCH_ROWS, 0},
+    {offsetof(struct pk_batch_builder, sketches), PK_MAX_BATCH_ROWS, 0},
+};
+enum {
+    N_DICTIONARIES = sizeof dictionaries / sizeof *dictionaries
+};
+
+static struct pk_dictionary *dictionary(struct pk_batch_builder *builder, size_t i)
+{
+    return (struct pk_dictionary *)(void *)((uint8_t *)builder + dictionaries[i].offset);
+}
 
 pk_err pk_batch_builder_new(size_t max_rows, struct pk_batch_builder **out_builder)
 {
@@ -31,22 +60,9 @@ pk_err pk_batch_builder_new(size_t max_rows, struct pk_batch_builder **out_build
         !builder->known_signatures) {
         err = PK_ERR_NOMEM;
     }
-    const struct {
-        struct pk_dictionary *dictionary;
-        uint32_t max;
-    } dictionaries[] = {
-        {&builder->names, PK_MAX_BATCH_NAMES},
-        {&builder->addrs, PK_MAX_BATCH_ADDRS},
-        {&builder->clients, PK_MAX_BATCH_ADDRS},
-        {&builder->signatures, PK_MAX_BATCH_SIGNATURES},
-        {&builder->rdata, PK_MAX_BATCH_RDATA},
-        {&builder->sets, PK_MAX_BATCH_ROWS},
-        {&builder->answers, PK_MAX_BATCH_ROWS},
-        {&builder->sketches, PK_MAX_BATCH_ROWS},
-    };
-    for (size_t i = 0; i < sizeof dictionaries / sizeof *dictionaries && err == PK_OK; i++) {
-        err = pk_dictionary_init(
-            dictionaries[i].dictionary, dictionaries[i].max, PK_MAX_UNPACKED_BYTES);
+    for (size_t i = 0; i < N_DICTIONARIES && err == PK_OK; i++) {
+        err =
+            pk_dictionary_init(dictionary(builder, i), dictionaries[i].max, PK_MAX_UNPACKED_BYTES);
     }
     if (err != PK_OK) {
         pk_batch_builder_free(builder);
@@ -68,11 +84,8 @@ void pk_batch_builder_free(struct pk_batch_builder *builder)
     free(builder->known_names);
     free(builder->known_clients);
     free(builder->known_signatures);
-    struct pk_dictionary *dictionaries[] = {&builder->names, &builder->addrs, &builder->clients,
-        &builder->signatures, &builder->rdata, &builder->sets, &builder->answers,
-        &builder->sketches};
-    for (size_t i = 0; i < sizeof dictionaries / sizeof *dictionaries; i++) {
-        pk_dictionary_done(dictionaries[i]);
+    for (size_t i = 0; i < N_DICTIONARIES; i++) {
+        pk_dictionary_done(dictionary(builder, i));
     }
     free(builder);
 }
@@ -85,12 +98,11 @@ void pk_batch_builder_begin(struct pk_batch_builder *builder, const struct pk_ba
     builder->stamp++; /* what was known is forgotten */
     builder->first_us = INT64_MAX;
     builder->last_us = INT64_MIN;
-    struct pk_dictionary *dictionaries[] = {&builder->names, &builder->addrs, &builder->clients,
-        &builder->signatures, &builder->rdata, &builder->sets, &builder->answers,
-        &builder->sketches};
-    for (size_t i = 0; i < sizeof dictionaries / sizeof *dictionaries; i++) {
-        if (dictionaries[i]->n > 0) {
-            pk_dictionary_clear(dictionaries[i]);
+    builder->rows_bytes = 0;
+    memset(builder->any, 0, sizeof builder->any);
+    for (size_t i = 0; i < N_DICTIONARIES; i++) {
+        if (dictionary(builder, i)->n > 0) {
+            pk_dictionary_clear(dictionary(builder, i));
         }
     }
 }
@@ -100,8 +112,7 @@ size_t pk_batch_builder_rows(const struct pk_batch_builder *builder)
     return builder->n_rows;
 }
 
-/* An upper bound but for the rows, which cannot all be at their largest: 20,000 of them at 45 bytes and SEAL_BYTES of dictionaries stay below PK_MAX_BODY_BYTES
- * together, since rows count at ROW_ESTIMATE here. */
+/* Where a batch is at its best, by an estimate. That its body stays below PK_MAX_BODY_BYTES is seen to by take_row. */
 static bool is_full(const struct pk_batch_builder *builder)
 {
     size_t estimate = builder->n_rows * ROW_ESTIMATE + builder->names.blob.len +
@@ -115,6 +126,86 @@ static void note_times(struct pk_batch_builder *builder, int64_t first_us, int64
 {
     builder->first_us = first_us < builder->first_us ? first_us : builder->first_us;
     builder->last_us = last_us > builder->last_us ? last_us : builder->last_us;
+}
+
+/* --- one row: its values go into the dictionaries, then it is taken or all of them are taken back --- */
+
+struct mark {
+    uint32_t n[N_DICTIONARIES];
+};
+
+static struct mark mark(struct pk_batch_builder *builder)
+{
+    struct mark mark;
+    for (size_t i = 0; i < N_DICTIONARIES; i++) {
+        mark.n[i] = dictionary(builder, i)->n;
+    }
+    return mark;
+}
+
+static void unlearn(struct known *known, uint32_t number, uint32_t n)
+{
+    if (number < PK_BATCH_MAX_NUMBERS && known[number].index >= n) {
+        known[number].stamp = 0; /* no batch's */
+    }
+}
+
+static void take_back(
+    struct pk_batch_builder *builder, const struct mark *mark, const struct pk_row_numbers *numbers)
+{
+    for (size_t i = 0; i < N_DICTIONARIES; i++) {
+        pk_dictionary_truncate(dictionary(builder, i), mark->n[i]);
+    }
+    if (numbers) {
+        unlearn(builder->known_names, numbers->name, builder->names.n);
+        unlearn(builder->known_names, numbers->bailiwick, builder->names.n);
+        unlearn(builder->known_clients, numbers->client, builder->clients.n);
+        unlearn(builder->known_signatures, numbers->signature, builder->signatures.n);
+    }
+}
+
+/* What the row takes when each column is written value by value, which a column's encoding is never longer than. */
+static size_t row_bytes(const struct schema *schema, const uint64_t *values)
+{
+    size_t sum = 0;
+    for (unsigned i = 0; i < schema->n_columns; i++) {
+        sum += schema->columns[i].reference == REF_NAME ? REFERENCE_BYTES
+                                                        : column_varint_len(values[i]);
+    }
+    return sum;
+}
+
+static size_t dictionary_bytes(struct pk_batch_builder *builder)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < N_DICTIONARIES; i++) {
+        const struct pk_dictionary *one = dictionary(builder, i);
+        sum += one->blob.len + (size_t)one->n * dictionaries[i].extra_bytes;
+    }
+    return sum;
+}
+
+/* The end of adding a row: err is what filling the dictionaries came to. Whatever the rows are, the body fits. */
+static pk_err take_row(struct pk_batch_builder *builder, pk_err err, const uint64_t *values,
+    const struct mark *mark, const struct pk_row_numbers *numbers)
+{
+    size_t rows_bytes = builder->rows_bytes;
+    if (err == PK_OK) {
+        rows_bytes += row_bytes(builder->schema, values);
+        bool fits = FRAME_BYTES + rows_bytes + dictionary_bytes(builder) <= PK_MAX_BODY_BYTES;
+        err = fits ? PK_OK : PK_ERR_LIMIT;
+    }
+    if (err != PK_OK) {
+        take_back(builder, mark, numbers);
+        return err;
+    }
+    for (unsigned i = 0; i < builder->schema->n_columns; i++) {
+        builder->columns[i][builder->n_rows] = values[i];
+        builder->any[i] |= values[i];
+    }
+    builder->rows_bytes = rows_bytes;
+    builder->n_rows++;
+    return PK_OK;
 }
 
 /* 0 for no address, else index + 1. */
@@ -211,7 +302,8 @@ static pk_err intern_name(struct pk_batch_builder *builder, struct pk_slice name
     if (is_known(builder, known, out_index)) {
         return PK_OK;
     }
-    pk_err err = pk_dictionary_intern(&builder->names, name.data, name.len, out_index);
+    pk_err err = known ? pk_dictionary_append(&builder->names, name.data, name.len, out_index)
+                       : pk_dictionary_intern(&builder->names, name.data, name.len, out_index);
     return learn(builder, known, err, *out_index);
 }
 
@@ -245,10 +337,11 @@ pk_err pk_batch_add_negative(struct pk_batch_builder *builder, const struct pk_n
 pk_err pk_batch_add_numbered_activity(struct pk_batch_builder *builder,
     const struct pk_activity *row, const struct pk_row_numbers *numbers)
 {
-    uint32_t client, name, signature, answer = 0;
+    uint32_t client = 0, name = 0, signature = 0, answer = 0;
     if (is_full(builder)) {
         return PK_ERR_LIMIT;
     }
+    struct mark before = mark(builder);
     pk_err err = intern_client(builder, &row->client, numbers ? &numbers->client : NULL, &client);
     if (err == PK_OK) {
         err = intern_name(builder, row->name, numbers ? &numbers->name : NULL, &name);
@@ -261,9 +354,6 @@ pk_err pk_batch_add_numbered_activity(struct pk_batch_builder *builder,
         err = pk_dictionary_intern(
             &builder->answers, &row->answer_digest, sizeof row->answer_digest, &answer);
         answer++;
-    }
-    if (err != PK_OK) {
-        return err;
     }
     const uint64_t values[] = {
         [ACT_CLIENT] = client,
@@ -282,12 +372,11 @@ pk_err pk_batch_add_numbered_activity(struct pk_batch_builder *builder,
         [ACT_TRANSFER_SOAS] = row->transfer_soas,
         [ACT_CASE_MIXED] = row->case_mixed,
     };
-    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
-        builder->columns[i][builder->n_rows] = values[i];
+    err = take_row(builder, err, values, &before, numbers);
+    if (err == PK_OK) {
+        note_times(builder, row->first_us, row->first_us + row->span_us);
     }
-    builder->n_rows++;
-    note_times(builder, row->first_us, row->first_us + row->span_us);
-    return PK_OK;
+    return err;
 }
 
 static pk_err intern_set(
@@ -310,10 +399,11 @@ static pk_err intern_set(
 pk_err pk_batch_add_numbered_rrset(struct pk_batch_builder *builder, const struct pk_rrset *row,
     const struct pk_row_numbers *numbers)
 {
-    uint32_t owner, bailiwick, set, server;
+    uint32_t owner = 0, bailiwick = 0, set = 0, server = 0;
     if (is_full(builder)) {
         return PK_ERR_LIMIT;
     }
+    struct mark before = mark(builder);
     pk_err err = intern_name(builder, row->owner, numbers ? &numbers->name : NULL, &owner);
     if (err == PK_OK) {
         err =
@@ -324,9 +414,6 @@ pk_err pk_batch_add_numbered_rrset(struct pk_batch_builder *builder, const struc
     }
     if (err == PK_OK) {
         err = intern_addr(builder, &row->server, &server);
-    }
-    if (err != PK_OK) {
-        return err;
     }
     const uint64_t values[] = {
         [RR_OWNER] = owner,
@@ -343,25 +430,22 @@ pk_err pk_batch_add_numbered_rrset(struct pk_batch_builder *builder, const struc
         [RR_SERVER] = server,
         [RR_FLAGS] = row->flags,
     };
-    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
-        builder->columns[i][builder->n_rows] = values[i];
+    err = take_row(builder, err, values, &before, numbers);
+    if (err == PK_OK) {
+        note_times(builder, row->first_us, row->last_us);
     }
-    builder->n_rows++;
-    note_times(builder, row->first_us, row->last_us);
-    return PK_OK;
+    return err;
 }
 
 pk_err pk_batch_add_numbered_negative(struct pk_batch_builder *builder,
     const struct pk_negative *row, const struct pk_row_numbers *numbers)
 {
-    uint32_t name;
+    uint32_t name = 0;
     if (is_full(builder)) {
         return PK_ERR_LIMIT;
     }
+    struct mark before = mark(builder);
     pk_err err = intern_name(builder, row->name, numbers ? &numbers->name : NULL, &name);
-    if (err != PK_OK) {
-        return err;
-    }
     const uint64_t values[] = {
         [NEG_NAME] = name,
         [NEG_TYPE] = row->type,
@@ -371,12 +455,11 @@ pk_err pk_batch_add_numbered_negative(struct pk_batch_builder *builder,
         [NEG_FIRST] = (uint64_t)(row->first_us - builder->info.window_start_us),
         [NEG_SPAN] = (uint64_t)(row->last_us - row->first_us),
     };
-    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
-        builder->columns[i][builder->n_rows] = values[i];
+    err = take_row(builder, err, values, &before, numbers);
+    if (err == PK_OK) {
+        note_times(builder, row->first_us, row->last_us);
     }
-    builder->n_rows++;
-    note_times(builder, row->first_us, row->last_us);
-    return PK_OK;
+    return err;
 }
 
 static uint64_t at_most(uint64_t v, uint64_t max)
@@ -389,6 +472,7 @@ pk_err pk_batch_add_loss(struct pk_batch_builder *builder, const struct pk_loss 
     if (is_full(builder)) {
         return PK_ERR_LIMIT;
     }
+    struct mark before = mark(builder);
     const uint64_t most = UINT64_C(1) << PK_MAX_LOSS_BITS;
     bool has_times = row->first_us != 0 && row->last_us >= row->first_us;
     int64_t first_us = has_times ? row->first_us : builder->info.window_start_us;
@@ -405,12 +489,11 @@ pk_err pk_batch_add_loss(struct pk_batch_builder *builder, const struct pk_loss 
         [LOSS_FROM] = row->from_seq,
         [LOSS_TO] = row->to_seq,
     };
-    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
-        builder->columns[i][builder->n_rows] = values[i];
+    pk_err err = take_row(builder, PK_OK, values, &before, NULL);
+    if (err == PK_OK) {
+        note_times(builder, first_us, last_us);
     }
-    builder->n_rows++;
-    note_times(builder, first_us, last_us);
-    return PK_OK;
+    return err;
 }
 
 pk_err pk_batch_add_client_count(
@@ -450,10 +533,11 @@ static pk_err intern_sketch(
 pk_err pk_batch_add_numbered_client_count(struct pk_batch_builder *builder,
     const struct pk_client_count *row, const struct pk_row_numbers *numbers)
 {
-    uint32_t client, zone, sketch, former = 0;
+    uint32_t client = 0, zone = 0, sketch = 0, former = 0;
     if (is_full(builder)) {
         return PK_ERR_LIMIT;
     }
+    struct mark before = mark(builder);
     pk_err err = intern_client(builder, &row->client, numbers ? &numbers->client : NULL, &client);
     if (err == PK_OK) {
         err = intern_name(builder, row->zone, numbers ? &numbers->name : NULL, &zone);
@@ -464,9 +548,6 @@ pk_err pk_batch_add_numbered_client_count(struct pk_batch_builder *builder,
     if (err == PK_OK && row->former.kind != PK_CLIENT_NONE) {
         err = intern_client(builder, &row->former, NULL, &former);
         former++;
-    }
-    if (err != PK_OK) {
-        return err;
     }
     const uint64_t values[] = {
         [CL_CLIENT] = client,
@@ -481,12 +562,11 @@ pk_err pk_batch_add_numbered_client_count(struct pk_batch_builder *builder,
         [CL_SKETCH] = sketch,
         [CL_FORMER] = former,
     };
-    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
-        builder->columns[i][builder->n_rows] = values[i];
+    err = take_row(builder, err, values, &before, numbers);
+    if (err == PK_OK) {
+        note_times(builder, row->first_us, row->first_us + row->span_us);
     }
-    builder->n_rows++;
-    note_times(builder, row->first_us, row->first_us + row->span_us);
-    return PK_OK;
+    return err;
 }
 
 pk_err pk_batch_set_health(struct pk_batch_builder *builder, const struct pk_health *health)

@@ -16,7 +16,9 @@ struct pk_batch_builder {
     const struct schema *schema; /* of info.kind; NULL for health and origin */
     size_t n_rows, max_rows;
     uint64_t *columns[MAX_COLUMNS]; /* max_rows values each */
-    int64_t first_us, last_us;      /* over all rows */
+    uint64_t any[MAX_COLUMNS];      /* all values of the column or-ed */
+    size_t rows_bytes; /* that the rows take at most, whatever encodings their columns get */
+    int64_t first_us, last_us; /* over all rows */
     struct pk_dictionary names, addrs, clients, signatures, rdata, sets, answers, sketches;
     struct known *known_names, *known_clients, *known_signatures; /* PK_BATCH_MAX_NUMBERS each */
     uint32_t stamp;

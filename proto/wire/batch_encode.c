@@ -9,6 +9,7 @@
 
 #include "batch_builder.h"
 #include "columns.h"
+#include "name_order.h"
 
 struct encoder {
     struct pk_batch_builder *builder;
@@ -53,67 +54,7 @@ static void put_dictionary(struct encoder *encoder, unsigned key, uint32_t n)
     put_bin(encoder, &encoder->part);
 }
 
-/* --- names: canonical order, each without the bytes it shares with the end of the one before --- */
-
-/* One name's place in the order: its sort key is made once (comparing names label by label was a fifth of `--write`), and most comparisons end in its first
- * eight bytes. */
-struct sorted_name {
-    uint64_t first;              /* bytes of the key, big-endian, zeros after its end */
-    uint32_t key_start, key_len; /* in the encoder's part */
-    uint32_t index;
-};
-
-static int compare_names(const void *a, const void *b, void *arg)
-{
-    const struct sorted_name *x = a, *y = b;
-    if (x->first != y->first) {
-        return x->first < y->first ? -1 : 1;
-    }
-    const uint8_t *keys = arg;
-    uint32_t shorter = x->key_len < y->key_len ? x->key_len : y->key_len;
-    int order = memcmp(keys + x->key_start, keys + y->key_start, shorter);
-    return order ? order : x->key_len < y->key_len ? -1 : x->key_len > y->key_len;
-}
-
-static pk_err sort_names(struct encoder *encoder)
-{
-    const struct pk_dictionary *names = &encoder->builder->names;
-    struct sorted_name *sorted = malloc((names->n + 1) * sizeof *sorted);
-    if (!sorted) {
-        return PK_ERR_NOMEM;
-    }
-    pk_bytes_clear(&encoder->part);
-    for (uint32_t i = 0; i < names->n; i++) {
-        struct pk_slice wire = pk_dictionary_at(names, i);
-        struct pk_name name;
-        uint8_t key[2 * PK_NAME_MAX], first[8] = {0};
-        if (pk_name_from_wire(wire.data, wire.len, &name) != PK_OK) {
-            free(sorted);
-            return PK_ERR_MALFORMED;
-        }
-        size_t len = pk_name_sort_key(&name, key);
-        memcpy(first, key, len < sizeof first ? len : sizeof first);
-        uint64_t big = 0;
-        for (unsigned k = 0; k < sizeof first; k++) {
-            big = big << 8 | first[k];
-        }
-        sorted[i] = (struct sorted_name){.first = big,
-            .key_start = (uint32_t)encoder->part.len,
-            .key_len = (uint32_t)len,
-            .index = i};
-        pk_bytes_put(&encoder->part, key, len);
-    }
-    if (encoder->part.err == PK_OK) {
-        qsort_r(sorted, names->n, sizeof *sorted, compare_names, encoder->part.data);
-    }
-    for (uint32_t i = 0; i < names->n; i++) {
-        encoder->order[i] = sorted[i].index;
-        encoder->rank[sorted[i].index] = i;
-    }
-    free(sorted);
-    return encoder->part.err;
-}
-
+/* Canonical order, each without the bytes it shares with the end of the one before. */
 static void put_names(struct encoder *encoder)
 {
     const struct pk_dictionary *names = &encoder->builder->names;
@@ -173,6 +114,21 @@ static void put_sets(struct encoder *encoder)
 
 /* --- columns --- */
 
+/* Whether the column has a value other than zero once its references to names are mapped. */
+static bool has_values(const struct encoder *encoder, unsigned i)
+{
+    const struct pk_batch_builder *builder = encoder->builder;
+    if (builder->schema->columns[i].reference != REF_NAME) {
+        return builder->any[i] != 0;
+    }
+    for (size_t row = 0; row < builder->n_rows; row++) {
+        if (encoder->rank[builder->columns[i][row]] != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The column's values with name references in canonical order. */
 static const uint64_t *column_values(struct encoder *encoder, unsigned i)
 {
@@ -225,7 +181,7 @@ static uint32_t count_entries(struct encoder *encoder)
         n += dictionaries[i]->n > 0;
     }
     for (unsigned i = 0; builder->schema && i < builder->schema->n_columns; i++) {
-        n += !pk_column_is_zero(column_values(encoder, i), builder->n_rows);
+        n += has_values(encoder, i);
     }
     return n + (builder->info.kind == PK_BATCH_HEALTH      ? 1 + has_more_health(builder)
                    : builder->info.kind == PK_BATCH_ORIGIN ? 3
@@ -285,7 +241,7 @@ static void put_dictionaries(struct encoder *encoder)
 static pk_err encode(struct encoder *encoder)
 {
     struct pk_batch_builder *builder = encoder->builder;
-    pk_err err = sort_names(encoder);
+    pk_err err = name_order(&builder->names, &encoder->part, encoder->order, encoder->rank);
     if (err != PK_OK) {
         return err;
     }
@@ -294,9 +250,9 @@ static pk_err encode(struct encoder *encoder)
     put_common(encoder);
     put_dictionaries(encoder);
     for (unsigned i = 0; builder->schema && i < builder->schema->n_columns; i++) {
-        const uint64_t *values = column_values(encoder, i);
-        if (!pk_column_is_zero(values, builder->n_rows)) {
-            put_column(encoder, builder->schema->columns[i].key, values, builder->n_rows);
+        if (has_values(encoder, i)) {
+            put_column(encoder, builder->schema->columns[i].key, column_values(encoder, i),
+                builder->n_rows);
         }
     }
     if (builder->info.kind == PK_BATCH_HEALTH) {

@@ -5,12 +5,6 @@
 
 #include "picket/reader.h"
 
-static size_t varint_len(uint64_t v)
-{
-    unsigned top = 63 - (unsigned)__builtin_clzll(v | 1);
-    return (top * 9 + 73) / 64; /* top / 7 + 1 without the division, exact up to 63 */
-}
-
 static uint8_t *write_varint(uint8_t *p, uint64_t v)
 {
     while (v >= 0x80) {
@@ -40,15 +34,15 @@ static struct sizes measure(const uint64_t *values, size_t n)
     struct sizes sizes = {.bytes = n, .constant = SIZE_MAX};
     uint64_t before = values[0], any = 0;
     size_t run = 0;
-    sizes.delta = varint_len(zigzag(values[0]));
+    sizes.delta = column_varint_len(zigzag(values[0]));
     for (size_t i = 0; i < n; i++) {
         uint64_t v = values[i];
-        size_t len = varint_len(v);
+        size_t len = column_varint_len(v);
         any |= v;
         sizes.varint += len;
         if (v != before) {
-            sizes.runs += varint_len(before) + varint_len(run);
-            sizes.delta += varint_len(zigzag(v - before));
+            sizes.runs += column_varint_len(before) + column_varint_len(run);
+            sizes.delta += column_varint_len(zigzag(v - before));
             run = 0;
         } else {
             sizes.delta += i > 0;
@@ -57,9 +51,9 @@ static struct sizes measure(const uint64_t *values, size_t n)
         before = v;
     }
     if (run == n) {
-        sizes.constant = varint_len(before);
+        sizes.constant = column_varint_len(before);
     }
-    sizes.runs += varint_len(before) + varint_len(run);
+    sizes.runs += column_varint_len(before) + column_varint_len(run);
     sizes.bytes = any > UINT8_MAX ? SIZE_MAX : n;
     return sizes;
 }

@@ -13,6 +13,13 @@ enum pk_column_encoding {
     COLUMN_CONSTANT = 4, /* one LEB128 for all rows */
 };
 
+/* Bytes of an unsigned LEB128. */
+static inline size_t column_varint_len(uint64_t v)
+{
+    unsigned top = 63 - (unsigned)__builtin_clzll(v | 1);
+    return (top * 9 + 73) / 64; /* top / 7 + 1 without the division, exact up to 63 */
+}
+
 /* Appends the shortest encoding of n >= 1 values; ties go to the lower number, so equal columns give equal bytes. */
 void pk_column_encode(const uint64_t *values, size_t n, struct pk_bytes *out);
 /* Whether all values are zero: such a column is left out. */

@@ -80,6 +80,180 @@ static size_t wire_name(uint8_t *out, const char *text)
     return name.len;
 }
 
+/* --- rows made to take the most bytes there can be --- */
+
+static uint64_t dice_state;
+
+static uint64_t throw_dice(void)
+{
+    dice_state = dice_state * 6364136223846793005u + 1442695040888963407u;
+    return dice_state ^ dice_state >> 29;
+}
+
+/* A name of about this many bytes that shares nothing with others. */
+static struct pk_slice odd_name(uint8_t out[PK_NAME_MAX], unsigned len)
+{
+    unsigned at = 0;
+    while (at + 2 < len) {
+        unsigned label = len - at - 2 < 60 ? len - at - 2 : 60;
+        out[at++] = (uint8_t)label;
+        for (unsigned i = 0; i < label; i++) {
+            out[at++] = (uint8_t)('a' + throw_dice() % 26);
+        }
+    }
+    out[at++] = 0;
+    return (struct pk_slice){out, at};
+}
+
+static pk_err add_greedy_activity(
+    struct pk_batch_builder *builder, struct pk_slice name, const struct pk_addr *addr)
+{
+    struct pk_activity row = {.client = {.kind = PK_CLIENT_OUTSIDE, .addr = *addr},
+        .name = name,
+        .signature = {.server = *addr, .server_port = addr->bytes[1], .qtype = 0xffff},
+        .first_us = (int64_t)throw_dice() / 2,
+        .span_us = (uint32_t)throw_dice() | 1u << 31,
+        .count = (uint32_t)throw_dice() | 1u << 31,
+        .latency_max_us = (uint32_t)throw_dice() | 1u << 31,
+        .response_bytes_max = (uint32_t)throw_dice() | 1u << 31,
+        .answer_digest = throw_dice(),
+        .min_ttl_s = (uint32_t)throw_dice() | 1u << 31,
+        .retransmissions = (uint32_t)throw_dice() | 1u << 31,
+        .transfer_records = (uint32_t)throw_dice() | 1u << 31,
+        .transfer_soas = (uint16_t)(throw_dice() | 1u << 15),
+        .case_mixed = (uint8_t)throw_dice()};
+    return pk_batch_add_activity(builder, &row);
+}
+
+static pk_err add_greedy_rrset(
+    struct pk_batch_builder *builder, struct pk_slice name, const struct pk_addr *addr)
+{
+    uint8_t bytes[3][40];
+    struct pk_slice rdata[3];
+    for (unsigned i = 0; i < 3; i++) {
+        rdata[i] = (struct pk_slice){bytes[i], 1 + (uint32_t)(throw_dice() % sizeof bytes[i])};
+        for (unsigned k = 0; k < rdata[i].len; k++) {
+            bytes[i][k] = (uint8_t)throw_dice();
+        }
+    }
+    struct pk_rrset row = {.owner = name,
+        .type = 0xffff,
+        .class = 0xffff,
+        .rdata = rdata,
+        .n_rdata = 3,
+        .bailiwick = name,
+        .count = (uint32_t)throw_dice() | 1u << 31,
+        .first_us = (int64_t)throw_dice() / 2,
+        .last_us = (int64_t)throw_dice() / 2,
+        .ttl_max_s = (uint32_t)throw_dice() | 1u << 31,
+        .server = *addr};
+    return pk_batch_add_rrset(builder, &row);
+}
+
+static pk_err add_greedy_negative(
+    struct pk_batch_builder *builder, struct pk_slice name, const struct pk_addr *addr)
+{
+    (void)addr;
+    struct pk_negative row = {.name = name,
+        .type = 0xffff,
+        .class = 0xffff,
+        .rcode = 0xfff,
+        .count = (uint32_t)throw_dice() | 1u << 31,
+        .first_us = (int64_t)throw_dice() / 2,
+        .last_us = (int64_t)throw_dice() / 2};
+    return pk_batch_add_negative(builder, &row);
+}
+
+/* An encoder's PK_ERR_LIMIT would end the sensor: the builder has to say no before. */
+static void no_rows_make_a_body_that_does_not_fit(void **state)
+{
+    (void)state;
+    static const struct {
+        enum pk_batch_kind kind;
+        pk_err (*add)(struct pk_batch_builder *, struct pk_slice, const struct pk_addr *);
+    } kinds[] = {{PK_BATCH_ACTIVITY, add_greedy_activity}, {PK_BATCH_RRSET, add_greedy_rrset},
+        {PK_BATCH_NEGATIVE, add_greedy_negative}};
+    struct pk_batch_builder *builder;
+    struct pk_bytes body;
+    size_t largest = 0;
+    pk_bytes_init(&body, PK_MAX_BODY_BYTES);
+    assert_int_equal(pk_batch_builder_new(PK_MAX_BATCH_ROWS, &builder), PK_OK);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        for (unsigned len = 3; len <= 255; len = len * 3 / 2) {
+            struct pk_batch_info info = {.kind = kinds[i].kind, .window_start_us = INT64_MAX / 2};
+            uint8_t address[16], wire[PK_NAME_MAX];
+            bool is_varied = len % 2;
+            struct pk_slice name = odd_name(wire, len);
+            pk_err err = PK_OK;
+            pk_batch_builder_begin(builder, &info);
+            while (err == PK_OK) {
+                for (unsigned k = 0; k < sizeof address; k++) { /* few addresses, or each its own */
+                    address[k] = is_varied || k == 1 ? (uint8_t)(throw_dice() >> 8) : 0;
+                }
+                struct pk_addr addr = pk_addr_v6(address);
+                err = kinds[i].add(builder, is_varied ? odd_name(wire, len) : name, &addr);
+            }
+            assert_int_equal(err, PK_ERR_LIMIT);
+            size_t rows = pk_batch_builder_rows(builder);
+            int64_t first_us, last_us;
+            pk_bytes_clear(&body);
+            assert_true(rows > 1000);
+            assert_int_equal(pk_batch_encode(builder, &body, &first_us, &last_us), PK_OK);
+            largest = body.len > largest ? body.len : largest;
+        }
+    }
+    print_message("largest body %zu bytes\n", largest);
+    assert_true(largest > PK_MAX_BODY_BYTES / 2); /* else nothing was attacked */
+    pk_batch_builder_free(builder);
+    pk_bytes_done(&body);
+}
+
+/* A row that no batch can hold is refused, and leaves nothing behind. */
+static void a_row_that_does_not_fit_is_taken_back(void **state)
+{
+    (void)state;
+    struct pk_batch_builder *builder;
+    struct pk_bytes body, without;
+    struct pk_batch_info info = {.kind = PK_BATCH_RRSET};
+    static uint8_t big[40][60000];
+    struct pk_slice rdata[40];
+    int64_t first_us, last_us;
+    pk_bytes_init(&body, PK_MAX_BODY_BYTES);
+    pk_bytes_init(&without, PK_MAX_BODY_BYTES);
+    assert_int_equal(pk_batch_builder_new(PK_MAX_BATCH_ROWS, &builder), PK_OK);
+    for (unsigned i = 0; i < 40; i++) {
+        memset(big[i], (int)i, sizeof big[i]);
+        rdata[i] = (struct pk_slice){big[i], sizeof big[i]};
+    }
+    for (unsigned with = 0; with < 2; with++) {
+        struct pk_rrset fits = {.owner = {(const uint8_t *)"\1a", 3},
+            .type = 1,
+            .rdata = rdata,
+            .n_rdata = 1,
+            .bailiwick = {(const uint8_t *)"", 1},
+            .count = 1};
+        struct pk_rrset too_big = {.owner = {(const uint8_t *)"\1b", 3},
+            .rdata = rdata,
+            .n_rdata = 40,
+            .bailiwick = {(const uint8_t *)"", 1}};
+        struct pk_row_numbers first = {.name = 1, .bailiwick = 0}, second = {.name = 2};
+        pk_batch_builder_begin(builder, &info);
+        assert_int_equal(pk_batch_add_numbered_rrset(builder, &fits, &first), PK_OK);
+        if (with) {
+            assert_int_equal(pk_batch_add_numbered_rrset(builder, &too_big, &second), PK_ERR_LIMIT);
+        }
+        fits.owner.data = (const uint8_t *)"\1b"; /* what the refused row would have taught */
+        assert_int_equal(pk_batch_add_numbered_rrset(builder, &fits, &second), PK_OK);
+        struct pk_bytes *out = with ? &body : &without;
+        assert_int_equal(pk_batch_encode(builder, out, &first_us, &last_us), PK_OK);
+    }
+    assert_int_equal(body.len, without.len);
+    assert_memory_equal(body.data, without.data, body.len);
+    pk_batch_builder_free(builder);
+    pk_bytes_done(&body);
+    pk_bytes_done(&without);
+}
+
 /* The mix of the design: 65 % popular names, 20 % random labels, 15 % reverse names, 5,000 rows. */
 static void activity_takes_few_bytes_a_row_and_comes_back(void **state)
 {
@@ -414,6 +588,8 @@ int main(void)
         cmocka_unit_test(a_bomb_is_refused_by_its_head),
         cmocka_unit_test(column_of_the_draft_has_its_bytes),
         cmocka_unit_test(columns_of_any_values_come_back),
+        cmocka_unit_test(no_rows_make_a_body_that_does_not_fit),
+        cmocka_unit_test(a_row_that_does_not_fit_is_taken_back),
         cmocka_unit_test(activity_takes_few_bytes_a_row_and_comes_back),
         cmocka_unit_test(every_flipped_bit_of_a_segment_record_is_noticed),
         cmocka_unit_test(crc32c_has_the_value_of_rfc_3720),
