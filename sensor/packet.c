@@ -144,17 +144,17 @@ static enum pk_disposition dissect_icmp(struct pk_dissector *d, bool is_v6)
         return PK_PACKET_NOT_DNS;
     }
     pk_reader_skip(&d->in, 6);
-    const uint8_t *quoted_ip = d->in.data + d->in.pos;
+    d->out->has_quoted_query = false;
     struct pk_reader peek = d->in;
     size_t header = is_v6 ? 40 : (pk_reader_u8(&peek) & 0xfu) * 4u;
-    peek = d->in;
-    pk_reader_skip(&peek, is_v6 ? 6 : 9);
-    uint8_t protocol = pk_reader_u8(&peek);
-    pk_reader_skip(&d->in, header);
+    if (!is_v6 && header < 20) {
+        return PK_PACKET_NOT_DNS; /* not an IPv4 header, whatever else it is */
+    }
+    const uint8_t *quoted_ip = pk_reader_bytes(&d->in, header);
     uint16_t sport = pk_reader_be16(&d->in), dport = pk_reader_be16(&d->in);
+    uint8_t protocol = d->in.err == PK_OK ? quoted_ip[is_v6 ? 6 : 9] : 0;
     bool is_quote = (protocol == PK_IPPROTO_UDP || protocol == PK_IPPROTO_TCP) &&
-                    peek.err == PK_OK && d->in.err == PK_OK && is_dns(d->ports, sport, dport);
-    d->out->has_quoted_query = false;
+                    is_dns(d->ports, sport, dport);
     bool is_undelivered = is_v6 ? type == 1 : type == 3 && code != 4 /* too big: sent again */;
     if (is_quote && is_undelivered && protocol == PK_IPPROTO_UDP) {
         take_quote(d, quoted_ip, is_v6, sport, dport);
