@@ -228,7 +228,8 @@ const char *pk_engine_no_trial_str(unsigned why)
         [NO_TRIAL_UPSTREAM] = "upstream",
         [NO_TRIAL_SEARCH] = "search_suffix",
         [NO_TRIAL_LIST] = "list_lookup",
-        [NO_TRIAL_MINIMISED] = "minimised"};
+        [NO_TRIAL_MINIMISED] = "minimised",
+        [NO_TRIAL_WALK] = "walk"};
     return why < N_NO_TRIALS ? names[why] : NULL;
 }
 

@@ -2,7 +2,8 @@
  *
  * Distinct types one source asks of one name within a minute, over all sites. Each type has a weight, ln of how much likelier a tool asks it than a resolver with users: 0 for
  * what resolvers, validators and browsers ask by themselves (A AAAA NS DS DNSKEY HTTPS SVCB), little for what mail asks (MX TXT SOA SRV PTR CNAME CAA), much for the
- * deprecated and rare (RFC 6895 registry: WKS HINFO RP AFSDB LOC SPF ...) and for ANY (RFC 8482). Six types with three nats are a sweep, severity 2: dnsrecon's standard
+ * deprecated and rare (RFC 6895 registry: WKS HINFO RP AFSDB LOC SPF ...) and for ANY (RFC 8482); .2 for each
+ * from the sixth on. Six types with three nats are a sweep, severity 2: dnsrecon's standard
  * mode asks nine of the apex, dnsx eleven. ANY alone is what amplification and old mail servers send: a hint, no finding. A busy resolver (three hundred questions and more)
  * asks everything for its users: it leaves a hint and is never reported. */
 #include <stdio.h>
@@ -20,7 +21,7 @@ enum {
     BUSY_ROWS = 300
 };
 
-static const double cap = 4.0, threshold = 3.0, hint_least = 1.0;
+static const double nats_breadth = 0.2, cap = 4.0, threshold = 3.0, hint_least = 1.0;
 
 struct asked {
     uint64_t name;
@@ -47,20 +48,25 @@ static double weight(uint16_t type)
             return known[i].nats;
         }
     }
-    return 1.5;
+    return 2.0;
 }
 
-static struct asked *asked_of(struct types *types, uint64_t name, int64_t now_us)
+/* NULL: none yet, and a type that says nothing begins none. When all places are taken the name with the fewest types goes. */
+static struct asked *asked_of(struct types *types, uint64_t name, int64_t now_us, bool may_begin)
 {
-    struct asked *oldest = &types->names[0];
+    struct asked *least = &types->names[0];
     for (uint8_t i = 0; i < types->n_names; i++) {
         struct asked *asked = &types->names[i];
-        if (asked->name == name && llabs(now_us - asked->since_us) <= WINDOW_US) {
+        bool is_over = llabs(now_us - asked->since_us) > WINDOW_US;
+        if (asked->name == name && !is_over) {
             return asked;
         }
-        oldest = asked->since_us < oldest->since_us ? asked : oldest;
+        least = is_over || asked->n < least->n ? asked : least;
     }
-    struct asked *asked = types->n_names < MAX_NAMES ? &types->names[types->n_names++] : oldest;
+    if (!may_begin) {
+        return NULL;
+    }
+    struct asked *asked = types->n_names < MAX_NAMES ? &types->names[types->n_names++] : least;
     *asked = (struct asked){.name = name, .since_us = now_us};
     return asked;
 }
@@ -86,6 +92,7 @@ static double nats_of(const struct asked *asked)
     for (uint8_t i = 0; i < asked->n; i++) {
         nats += weight(asked->types[i]);
     }
+    nats += asked->n >= MIN_TYPES ? nats_breadth * (asked->n - MIN_TYPES + 1) : 0;
     return nats < cap ? nats : cap;
 }
 
@@ -129,8 +136,8 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
         return PK_ERR_NOMEM;
     }
     int64_t now_us = seen->row->first_us;
-    struct asked *asked = asked_of(types, seen->name_hash, now_us);
-    if (!note_type(asked, signature->qtype)) {
+    struct asked *asked = asked_of(types, seen->name_hash, now_us, weight(signature->qtype) > 0);
+    if (!asked || !note_type(asked, signature->qtype)) {
         return PK_OK;
     }
     double nats = nats_of(asked);

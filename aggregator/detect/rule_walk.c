@@ -17,7 +17,8 @@
 
 enum {
     WINDOW_US_S = 3600,
-    MAX_SEEN = 32, /* hashes of the latest steps: a step is counted once */
+    MAX_SEEN = 32,   /* hashes of the latest steps: a step is counted once */
+    MAX_LATEST = 16, /* hashes of what the source asked last, once it is watched */
     MIN_STEPS = 4,
     MANY_STEPS = 32,
     MIN_RANDOM = 30
@@ -31,6 +32,9 @@ struct walk {
     int64_t last_us;
     uint64_t seen[MAX_SEEN];
     uint8_t n_seen, at;
+    uint64_t latest
+        [MAX_LATEST]; /* a ring; service names are no first contacts, so they are not in the engine's memory */
+    uint8_t latest_at;
     uint32_t steps, random, others; /* others: first contacts that are no random name */
     float shape, order;             /* nats */
     uint8_t
@@ -63,7 +67,14 @@ static bool asked_before(const struct pk_engine *engine, const struct observatio
         at += len;
     }
     memcpy(wire + at, seen->name.wire + first_len + 1, rest);
-    uint64_t contact[2] = {seen->source_hash, pk_hash_fixed(wire, at + rest)};
+    uint64_t hash = pk_hash_fixed(wire, at + rest);
+    const struct walk *walk = actor_ledger_find(seen->actor, RULE_WALK);
+    for (unsigned i = 0; walk && i < MAX_LATEST; i++) {
+        if (walk->latest[i] == hash) {
+            return true;
+        }
+    }
+    uint64_t contact[2] = {seen->source_hash, hash};
     return pk_contacts_has(&engine->contacts, pk_hash_fixed(contact, sizeof contact));
 }
 
@@ -83,15 +94,12 @@ static double shape_of(const struct pk_engine *engine, const struct observation 
         return nats_zero;
     }
     const uint8_t *label = pk_name_label(&seen->name, 0, &len);
-    if (label[0] == '_') {
-        return 0;
-    }
-    bool is_prefixed =
-        left >= 2 && len == 1 && label[0] == '0' && asked_before(engine, seen, NULL, 0);
+    bool is_zero = len == 1 && label[0] == '0' && seen->row->signature.answer != PK_ANSWER_DATA;
+    bool is_prefixed = is_zero && (left == 1 || asked_before(engine, seen, NULL, 0));
     bool is_dashed =
         len >= 2 && label[len - 1] == '-' && asked_before(engine, seen, label, len - 1);
     bool is_doubled = len >= 3 && label[len - 1] == label[len - 2] &&
-                      seen->trial.outcome != OUTCOME_HIT &&
+                      seen->row->signature.answer != PK_ANSWER_DATA &&
                       asked_before(engine, seen, label, len - 1);
     return is_dashed ? nats_derived : is_prefixed || is_doubled ? nats_derived / 2 : 0;
 }
@@ -165,6 +173,10 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
     struct walk *walk = actor_ledger_find(seen->actor, RULE_WALK);
     double shape = shape_of(engine, seen);
     bool is_random = shape == 0 && is_probe(seen);
+    if (walk) {
+        walk->latest[walk->latest_at] = seen->name_hash;
+        walk->latest_at = (uint8_t)((walk->latest_at + 1) % MAX_LATEST);
+    }
     if (shape == 0 && !is_random) {
         if (walk && seen->trial.no == TRIAL_YES) {
             walk->others += walk->others < UINT32_MAX;
@@ -207,6 +219,10 @@ static void save(const void *ledger, struct pk_bytes *out)
         pk_bytes_put_be64(out, walk->seen[i]);
     }
     pk_bytes_put_u8(out, walk->at);
+    for (unsigned i = 0; i < MAX_LATEST; i++) {
+        pk_bytes_put_be64(out, walk->latest[i]);
+    }
+    pk_bytes_put_u8(out, walk->latest_at);
     pk_bytes_put_varint(out, walk->steps);
     pk_bytes_put_varint(out, walk->random);
     pk_bytes_put_varint(out, walk->others);
@@ -224,6 +240,10 @@ static void load(void *ledger, struct pk_reader *in)
         walk->seen[i] = pk_reader_be64(in);
     }
     walk->at = state_get_index(in, MAX_SEEN);
+    for (unsigned i = 0; i < MAX_LATEST; i++) {
+        walk->latest[i] = pk_reader_be64(in);
+    }
+    walk->latest_at = state_get_index(in, MAX_LATEST);
     walk->steps = state_get_u32(in);
     walk->random = state_get_u32(in);
     walk->others = state_get_u32(in);

@@ -119,10 +119,11 @@ static enum no_trial why_not(const struct pk_engine *engine, struct observation 
                        signature->answer == PK_ANSWER_NXDOMAIN ||
                        (signature->answer == PK_ANSWER_NODATA && !zone_has_wildcard(seen->zone));
     const uint8_t *first = pk_name_label(&seen->name, 0, &len);
-    return !has_verdict           ? NO_TRIAL_VERDICT
-           : first[0] == '_'      ? NO_TRIAL_SERVICE
-           : seen->is_own_scanner ? NO_TRIAL_SCANNER
-           : seen->is_upstream    ? NO_TRIAL_UPSTREAM
+    return !has_verdict            ? NO_TRIAL_VERDICT
+           : first[0] == '_'       ? NO_TRIAL_SERVICE
+           : memchr(first, 0, len) ? NO_TRIAL_WALK
+           : seen->is_own_scanner  ? NO_TRIAL_SCANNER
+           : seen->is_upstream     ? NO_TRIAL_UPSTREAM
            : signature->answer == PK_ANSWER_NXDOMAIN && is_list_lookup(&seen->name, left)
                ? NO_TRIAL_LIST
            : signature->answer == PK_ANSWER_NXDOMAIN && is_search(seen, left) ? NO_TRIAL_SEARCH
