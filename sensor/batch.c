@@ -63,7 +63,9 @@ static void seal(struct pk_batcher *batcher)
 {
     size_t rows = batcher->info.kind ? pk_batch_builder_rows(batcher->builder) : 0;
     if (rows > 0) {
-        struct pk_sealed sealed = {.kind = batcher->info.kind, .rows = (uint32_t)rows};
+        struct pk_sealed sealed = {.kind = batcher->info.kind,
+            .rows = (uint32_t)rows,
+            .transactions = pk_batch_builder_transactions(batcher->builder)};
         pk_bytes_clear(&batcher->body);
         pk_err err =
             pk_batch_encode(batcher->builder, &batcher->body, &sealed.first_us, &sealed.last_us);

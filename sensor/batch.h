@@ -16,7 +16,8 @@ struct pk_sealed {
     enum pk_batch_kind kind;
     uint32_t rows;
     int64_t first_us, last_us;
-    uint8_t codec; /* enum pk_codec: of the body */
+    uint64_t transactions; /* sum of the rows' counts; 0 for kinds without */
+    uint8_t codec;         /* enum pk_codec: of the body */
     const uint8_t *body;
     size_t body_len;
 };

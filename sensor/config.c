@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "spool.h"
+
 static const struct {
     const char *path, *variable;
 } overrides[] = {
@@ -33,6 +35,12 @@ static const struct {
     {"dnstap.plain", "PICKET_DNSTAP_PLAIN"},
     {"spool.folder", "PICKET_SPOOL_FOLDER"},
     {"spool.max_mb", "PICKET_SPOOL_MAX_MB"},
+    {"spool.max_age_h", "PICKET_SPOOL_MAX_AGE_H"},
+    {"spool.min_free_percent", "PICKET_SPOOL_MIN_FREE_PERCENT"},
+    {"spool.memory", "PICKET_SPOOL_MEMORY"},
+    {"spool.memory_mb", "PICKET_SPOOL_MEMORY_MB"},
+    {"spool.sync", "PICKET_SPOOL_SYNC"},
+    {"spool.key_file", "PICKET_SPOOL_KEY_FILE"},
     {"aggregator.endpoints", "PICKET_AGGREGATOR_ENDPOINTS"},
     {"aggregator.server_key", "PICKET_AGGREGATOR_SERVER_KEY"},
 };
@@ -212,6 +220,46 @@ static void read_aggregator(
     pk_conf_finish_map(file, aggregator);
 }
 
+static void read_spool(
+    struct pk_conf *file, const struct pk_conf_node *root, struct pk_sensor_config *config)
+{
+    const struct pk_conf_node *spool = pk_conf_get(file, root, "spool");
+    int64_t max_mb = 1024, memory_mb = 16, max_age_h = 0, min_free = 2;
+    const char *sync = "interval";
+    pk_conf_need(file, root, spool, "spool");
+    if (!spool) {
+        return;
+    }
+    const struct pk_conf_node *folder = pk_conf_get(file, spool, "folder");
+    pk_conf_bool(file, pk_conf_get(file, spool, "memory"), &config->spool_is_memory);
+    if (!config->spool_is_memory) {
+        pk_conf_need(file, spool, folder, "folder");
+    }
+    pk_conf_text(file, folder, &config->spool_folder);
+    if (folder && config->spool_is_memory) {
+        pk_conf_fail(file, folder, "is not used with memory: true; leave one of them out");
+    }
+    pk_conf_int(file, pk_conf_get(file, spool, "max_mb"), 1, 1 << 20, &max_mb);
+    pk_conf_int(file, pk_conf_get(file, spool, "memory_mb"), 1, 4096, &memory_mb);
+    pk_conf_int(file, pk_conf_get(file, spool, "max_age_h"), 0, 24 * 366, &max_age_h);
+    pk_conf_int(file, pk_conf_get(file, spool, "min_free_percent"), 0, 50, &min_free);
+    pk_conf_text(file, pk_conf_get(file, spool, "key_file"), &config->spool_key_file);
+    const struct pk_conf_node *policy = pk_conf_get(file, spool, "sync");
+    pk_conf_text(file, policy, &sync);
+    if (strcmp(sync, "interval") != 0 && strcmp(sync, "always") != 0 &&
+        strcmp(sync, "never") != 0) {
+        pk_conf_fail(file, policy, "must be interval, always or never");
+    }
+    config->spool_durability = sync[0] == 'i'   ? PK_SPOOL_INTERVAL
+                               : sync[0] == 'a' ? PK_SPOOL_ALWAYS
+                                                : PK_SPOOL_NEVER;
+    config->spool_max_bytes = (uint64_t)max_mb << 20;
+    config->spool_memory_bytes = (uint64_t)memory_mb << 20;
+    config->spool_max_age_ms = (uint64_t)max_age_h * 3600000;
+    config->spool_min_free_percent = (unsigned)min_free;
+    pk_conf_finish_map(file, spool);
+}
+
 static void read_all(struct pk_conf *file, struct pk_sensor_config *config)
 {
     const struct pk_conf_node *root = pk_conf_root(file);
@@ -243,23 +291,14 @@ static void read_all(struct pk_conf *file, struct pk_sensor_config *config)
     config->vantage = !where            ? PK_VANTAGE_UNKNOWN
                       : where[0] == 'a' ? PK_VANTAGE_AUTHORITATIVE
                                         : PK_VANTAGE_RESOLVER;
-    int64_t window_s = 10, max_mb = 1024;
+    int64_t window_s = 10;
     pk_conf_int(file, pk_conf_get(file, root, "window_s"), 1, 60, &window_s);
     read_dnstap(file, root, config);
     read_capture(file, root, config);
-    const struct pk_conf_node *spool = pk_conf_get(file, root, "spool");
-    pk_conf_need(file, root, spool, "spool");
-    if (spool) {
-        const struct pk_conf_node *folder = pk_conf_get(file, spool, "folder");
-        pk_conf_need(file, spool, folder, "folder");
-        pk_conf_text(file, folder, &config->spool_folder);
-        pk_conf_int(file, pk_conf_get(file, spool, "max_mb"), 16, 1 << 20, &max_mb);
-        pk_conf_finish_map(file, spool);
-    }
+    read_spool(file, root, config);
     read_aggregator(file, root, config);
     pk_conf_finish_map(file, root);
     config->window_ms = (uint32_t)window_s * 1000;
-    config->spool_max_bytes = (uint64_t)max_mb << 20;
 }
 
 pk_err pk_sensor_config_load(

@@ -32,7 +32,11 @@ struct pk_sensor_config {
     uint64_t ring_bytes;
     uint32_t window_ms;
     const char *spool_folder;
-    uint64_t spool_max_bytes;
+    uint64_t spool_max_bytes, spool_memory_bytes, spool_max_age_ms;
+    unsigned spool_min_free_percent;
+    int spool_durability;       /* enum pk_spool_durability */
+    bool spool_is_memory;       /* spool_folder is NULL then */
+    const char *spool_key_file; /* or NULL */
     struct pk_endpoint endpoints[PK_DELIVERY_MAX_ENDPOINTS];
     size_t n_endpoints;
 };

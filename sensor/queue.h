@@ -20,6 +20,7 @@ struct pk_queue_info {
     uint64_t epoch; /* of what is waiting first, or of the next batch when nothing is */
     uint64_t oldest_seq, newest_seq; /* of that epoch; oldest > newest: nothing waits */
     uint64_t n_batches, bytes;       /* waiting, of all epochs; n_batches 0: empty */
+    int64_t oldest_us;               /* first row of the batch that waits longest; 0: not known */
 };
 
 enum pk_queue_refusal {

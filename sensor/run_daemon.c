@@ -37,6 +37,7 @@ struct daemon {
     unsigned n_workers, n_threads; /* threads started beside the main one */
     struct pk_worker_hooks hooks;  /* of those */
     struct pk_spool *spool;
+    struct pk_spool_status spool_status; /* as last said */
     struct pk_uplink_options uplink;
     char sensor[PK_MAX_WIRE_TEXT + 1];
     struct pk_queue queue;
@@ -124,20 +125,78 @@ static int new_workers(struct daemon *d, unsigned n)
     return EX_OK;
 }
 
+static int open_spool(struct daemon *d)
+{
+    char error[PK_SPOOL_ERROR_SIZE], key_error[PK_KEY_ERROR_SIZE];
+    uint8_t key[PK_SPOOL_KEY_BYTES];
+    struct pk_spool_found found;
+    const struct pk_sensor_config *config = &d->settings->config;
+    struct pk_spool_options options = {.folder = config->spool_folder,
+        .max_bytes = config->spool_max_bytes,
+        .max_age_ms = config->spool_max_age_ms,
+        .min_free_percent = config->spool_min_free_percent,
+        .memory_bytes = config->spool_memory_bytes,
+        .durability = (enum pk_spool_durability)config->spool_durability};
+    if (config->spool_key_file) {
+        if (pk_spool_key_load(config->spool_key_file, key, key_error) != PK_OK) {
+            return fail(EX_NOPERM, key_error);
+        }
+        options.key = key;
+    }
+    pk_err err = pk_spool_open(&options, &d->spool, &found, error);
+    sodium_memzero(key, sizeof key);
+    if (err != PK_OK) {
+        return fail(err == PK_ERR_AUTH ? EX_NOPERM : EX_CANTCREAT, error);
+    }
+    d->uplink.delivery.is_durable = config->spool_folder != NULL;
+    d->spool_status.is_on_disk = true;
+    if (!config->spool_folder) {
+        d->spool_status.is_on_disk = false;
+        pk_warn("spool",
+            "memory=%" PRIu64
+            " bytes and no folder: what is not delivered is lost with the process",
+            config->spool_memory_bytes);
+    } else if (found.n_batches > 0 || found.torn_bytes > 0 || found.damaged_files > 0) {
+        pk_log(found.torn_bytes > 0 || found.damaged_files > 0 ? PK_LOG_WARNING : PK_LOG_INFO,
+            "spool", "recovered batches=%" PRIu64 " torn_bytes=%" PRIu64 " damaged_segments=%u",
+            found.n_batches, found.torn_bytes, found.damaged_files);
+    }
+    return EX_OK;
+}
+
+/* What a person should know of the spool, said when it changes. */
+static void watch_spool(struct daemon *d)
+{
+    struct pk_spool_status now;
+    const struct pk_spool_status *before = &d->spool_status;
+    pk_spool_get_status(d->spool, &now);
+    if (!now.is_on_disk && before->is_on_disk) {
+        pk_error("spool", "the disk refuses: batches are kept in memory until it works again");
+    } else if (now.is_on_disk && !before->is_on_disk) {
+        pk_info("spool", "the disk works again");
+    }
+    if (now.sync_failures > before->sync_failures) {
+        pk_error("spool",
+            "failures=%" PRIu64 " the disk could not make a segment sure; a new one was begun",
+            now.sync_failures);
+    }
+    for (unsigned i = 0; i < PK_N_LOSS_CAUSES; i++) {
+        bool is_first = now.lost_batches[i] > 0 && before->lost_batches[i] == 0;
+        if (is_first) {
+            pk_error("spool", "batches are lost cause=%s; the loss ledger counts them",
+                pk_loss_cause_str(i));
+        }
+    }
+    d->spool_status = now;
+}
+
 static int open_core(struct daemon *d)
 {
-    char error[PK_SPOOL_ERROR_SIZE];
-    uint64_t torn_bytes;
-    const struct pk_sensor_config *config = &d->settings->config;
-    if (pk_spool_open(config->spool_folder, config->spool_max_bytes, pk_clock_wall_us(), &d->spool,
-            &torn_bytes, error) != PK_OK) {
-        return fail(EX_CANTCREAT, error);
-    }
-    if (torn_bytes > 0) {
-        pk_warn("spool", "torn_bytes=%" PRIu64 " cut off the end of the last segment", torn_bytes);
+    int status = open_spool(d);
+    if (status != EX_OK) {
+        return status;
     }
     d->queue = pk_spool_queue(d->spool);
-    d->uplink.delivery.is_durable = true;
     d->uplink.ends_when_empty = false;
     for (unsigned i = 0; i < d->n_workers; i++) {
         if (pk_worker_open_core(d->workers[i], d->has_client_key ? d->client_key : NULL,
@@ -192,16 +251,11 @@ static void copy_counters(struct daemon *d)
     struct pk_queue_info info;
     d->queue.info(d->queue.self, &info);
     stats->spool_bytes = info.bytes;
-    stats->spool_lost_rows = pk_spool_lost_rows(d->spool);
+    watch_spool(d);
+    stats->spool_lost_rows = d->spool_status.lost_rows;
     stats->batches_sent = atomic_load(&d->uplink_counters.sent);
     stats->batches_resent = atomic_load(&d->uplink_counters.resent);
     stats->reconnects = atomic_load(&d->uplink_counters.reconnects);
-}
-
-static void on_idle(struct daemon *d)
-{
-    copy_counters(d);
-    pk_spool_sync(d->spool, pk_clock_mono_ms(), false);
 }
 
 static bool live_is_done(void *arg)
@@ -324,7 +378,7 @@ static int confine(const struct daemon *d)
     snprintf(scope_path, sizeof scope_path, "%s", config->scope);
     struct pk_privileges_rules rules = {
         .writable = {config->spool_folder},
-        .n_writable = 1,
+        .n_writable = config->spool_folder != NULL,
         .readable = {dirname(config_path), dirname(scope_path)},
         .n_readable = 2,
     };
@@ -346,7 +400,8 @@ static int open_live(struct daemon *d)
 {
     char error[PK_PRIVILEGES_ERROR_SIZE];
     const struct pk_sensor_config *config = &d->settings->config;
-    if (!pk_privileges_give_folder(config->user, config->spool_folder, error, sizeof error)) {
+    if (config->spool_folder &&
+        !pk_privileges_give_folder(config->user, config->spool_folder, error, sizeof error)) {
         return fail(EX_NOPERM, error);
     }
     int status = open_captures(d);
@@ -386,8 +441,9 @@ static void *worker_main(void *arg)
 static void *sync_main(void *arg)
 {
     struct daemon *d = arg;
-    struct pollfd stop = {.fd = d->sync_stop_fd, .events = POLLIN};
-    while (poll(&stop, 1, PK_SPOOL_SYNC_MS) <= 0) {
+    struct pollfd fds[] = {{.fd = d->sync_stop_fd, .events = POLLIN},
+        {.fd = pk_spool_sync_fd(d->spool), .events = POLLIN}};
+    while (poll(fds, 2, PK_SPOOL_SYNC_MS) < 0 || !(fds[0].revents & POLLIN)) {
         pk_spool_sync(d->spool, pk_clock_mono_ms(), false);
     }
     return NULL;
@@ -401,20 +457,29 @@ static void stop_sync(struct daemon *d)
         (void)n;
         pthread_join(d->sync_thread, NULL);
         close(d->sync_stop_fd);
+        d->has_sync_thread = false;
     }
 }
 
-static bool start_threads(struct daemon *d)
+static bool start_sync(struct daemon *d)
 {
     sigset_t all, before;
-    bool is_good = true;
-    d->hooks = (struct pk_worker_hooks){.arg = d, .is_done = live_is_done};
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     d->sync_stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     d->has_sync_thread =
         d->sync_stop_fd >= 0 && pthread_create(&d->sync_thread, NULL, sync_main, d) == 0;
-    is_good = d->has_sync_thread;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return d->has_sync_thread;
+}
+
+static bool start_threads(struct daemon *d)
+{
+    sigset_t all, before;
+    d->hooks = (struct pk_worker_hooks){.arg = d, .is_done = live_is_done};
+    bool is_good = start_sync(d);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     for (unsigned i = 1; i < d->n_workers && is_good; i++) {
         struct thread_arg *arg = malloc(sizeof *arg);
         if (arg) {
@@ -477,6 +542,9 @@ static int run_files(struct daemon *d)
     struct pk_pipeline *pipeline = pk_worker_pipeline(d->workers[0]);
     int status = EX_OK;
     int64_t shift_us = shift_of(d);
+    if (!start_sync(d)) {
+        return fail(EX_OSERR, "cannot start the spool's thread");
+    }
     for (size_t i = 0; i < config->n_reads && !stop_requested; i++) {
         char error[PK_CAPTURE_ERROR_SIZE];
         struct pk_capture *capture;
@@ -497,14 +565,16 @@ static int run_files(struct daemon *d)
         pk_capture_close(capture);
     }
     pk_worker_finish(d->workers[0]);
-    on_idle(d);
+    copy_counters(d);
     d->uplink.ends_when_empty = true; /* the thread starts after the last batch is in the spool */
     stop_event = d->stop_fd;
     if (!start_uplink(d)) {
+        stop_sync(d);
         return fail(EX_OSERR, "cannot start the uplink's thread");
     }
     pthread_join(d->uplink_thread, NULL);
     d->has_uplink_thread = false;
+    stop_sync(d);
     return stop_requested && status == EX_OK ? EX_TEMPFAIL : status;
 }
 

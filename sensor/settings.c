@@ -95,6 +95,12 @@ bool pk_settings_need_restart(const struct pk_settings *now, const struct pk_set
         {"dnstap", same_dnstap(&a->dnstap, &b->dnstap)},
         {"spool.folder", same_text(a->spool_folder, b->spool_folder)},
         {"spool.max_mb", a->spool_max_bytes == b->spool_max_bytes},
+        {"spool.memory", a->spool_is_memory == b->spool_is_memory},
+        {"spool.memory_mb", a->spool_memory_bytes == b->spool_memory_bytes},
+        {"spool.max_age_h", a->spool_max_age_ms == b->spool_max_age_ms},
+        {"spool.min_free_percent", a->spool_min_free_percent == b->spool_min_free_percent},
+        {"spool.sync", a->spool_durability == b->spool_durability},
+        {"spool.key_file", same_text(a->spool_key_file, b->spool_key_file)},
     };
     size_t len = 0;
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {

@@ -83,6 +83,8 @@ pk_err pk_batch_add_numbered_negative(struct pk_batch_builder *builder,
 pk_err pk_batch_add_numbered_client_count(struct pk_batch_builder *builder,
     const struct pk_client_count *row, const struct pk_row_numbers *numbers);
 size_t pk_batch_builder_rows(const struct pk_batch_builder *builder);
+/* The sum of the rows' counts; 0 for kinds without. */
+uint64_t pk_batch_builder_transactions(const struct pk_batch_builder *builder);
 /* Appends the canonical body to out (at most PK_MAX_BODY_BYTES; builder limits make sure of it for plain data). Also gives the
  * times of the first and last row for the frame header. */
 pk_err pk_batch_encode(struct pk_batch_builder *builder, struct pk_bytes *out,

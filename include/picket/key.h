@@ -41,5 +41,8 @@ pk_err pk_keypair_save(const char *path, const struct pk_keypair *pair, bool rep
 /* The tenant's client key, 32 bytes as `picket-client-key-1 <64 hex digits>`, same rules for the file. */
 pk_err pk_client_key_load(
     const char *path, uint8_t out_key[PK_KEY_BYTES], char out_error[PK_KEY_ERROR_SIZE]);
+/* The key of an encrypted spool, `picket-spool-key-1 <64 hex digits>`. */
+pk_err pk_spool_key_load(
+    const char *path, uint8_t out_key[PK_KEY_BYTES], char out_error[PK_KEY_ERROR_SIZE]);
 
 #endif

@@ -1,6 +1,6 @@
 /* Segments: the file form of batches. A sensor's spool is a folder of them, a .psp file is one (docs/PROTOCOL.md s5).
  *
- * 64-byte header, then records [len | crc32c | seq | kind | codec | rows | first | last | body], each padded to eight bytes. */
+ * 64-byte header, then records [len | crc32c | seq | kind | codec | form | rows | first | last | (form 1: transactions | origin) | body], each padded to eight bytes. */
 #ifndef PICKET_SEGMENT_H
 #define PICKET_SEGMENT_H
 
@@ -12,7 +12,12 @@
 
 enum {
     PK_SEGMENT_HEADER_BYTES = 64,
-    PK_SEGMENT_VERSION = 1
+    PK_SEGMENT_VERSION = 2, /* the newest that is read; 1 has no records of form 1 */
+    PK_SEGMENT_KEY_ID_BYTES = 8,
+    PK_SEGMENT_ENCRYPTED =
+        1 << 0, /* flag: frames of a secretstream follow the header, not records */
+    PK_SEGMENT_CLASS_SHIFT =
+        8, /* flags: two bits, what a full spool gives up first (sensor/spool.h) */
 };
 
 struct pk_segment_header {
@@ -20,6 +25,8 @@ struct pk_segment_header {
     uint64_t first_seq;
     int64_t created_us;
     uint32_t flags;
+    uint16_t version;                        /* writing: 0 is 1 */
+    uint8_t key_id[PK_SEGMENT_KEY_ID_BYTES]; /* of the key it is encrypted under */
 };
 
 struct pk_segment_record {
@@ -27,6 +34,9 @@ struct pk_segment_record {
     uint8_t kind, codec;
     uint32_t rows;
     int64_t first_us, last_us;
+    uint64_t transactions; /* sum of the rows' counts */
+    uint64_t origin_epoch,
+        origin_seq; /* the number this body had before it met other content under that number; 0: none */
     const uint8_t *body; /* borrowed from the bytes read */
     uint32_t body_len;
 };

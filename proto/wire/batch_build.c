@@ -112,6 +112,19 @@ size_t pk_batch_builder_rows(const struct pk_batch_builder *builder)
     return builder->n_rows;
 }
 
+uint64_t pk_batch_builder_transactions(const struct pk_batch_builder *builder)
+{
+    uint64_t sum = 0;
+    int column = builder->info.kind == PK_BATCH_ACTIVITY   ? ACT_COUNT
+                 : builder->info.kind == PK_BATCH_RRSET    ? RR_COUNT
+                 : builder->info.kind == PK_BATCH_NEGATIVE ? NEG_COUNT
+                                                           : -1;
+    for (size_t i = 0; column >= 0 && i < builder->n_rows; i++) {
+        sum += builder->columns[column][i];
+    }
+    return sum;
+}
+
 /* Where a batch is at its best, by an estimate. That its body stays below PK_MAX_BODY_BYTES is seen to by take_row. */
 static bool is_full(const struct pk_batch_builder *builder)
 {

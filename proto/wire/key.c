@@ -16,6 +16,7 @@
 #define SECRET_WORD "picket-key-1 secret "
 #define PUBLIC_WORD "picket-key-1 public "
 #define CLIENT_WORD "picket-client-key-1 "
+#define SPOOL_WORD  "picket-spool-key-1 "
 
 enum {
     MAX_FILE = 512
@@ -209,22 +210,22 @@ pk_err pk_keypair_save(const char *path, const struct pk_keypair *pair, bool rep
     return err;
 }
 
-pk_err pk_client_key_load(
-    const char *path, uint8_t out_key[PK_KEY_BYTES], char out_error[PK_KEY_ERROR_SIZE])
+/* A file of one line: word and 64 hex digits. */
+static pk_err load_hex(const char *path, const char *word, const char *what,
+    uint8_t out_key[PK_KEY_BYTES], char out_error[PK_KEY_ERROR_SIZE])
 {
     char text[MAX_FILE], hex[2 * PK_KEY_BYTES + 1];
     uint8_t key[PK_KEY_BYTES];
     size_t len = 0;
     pk_err err = read_secret(path, text, out_error);
     if (err == PK_OK) {
-        if (find_word(text, CLIENT_WORD, hex, sizeof hex) &&
+        if (find_word(text, word, hex, sizeof hex) &&
             sodium_hex2bin(key, sizeof key, hex, strlen(hex), NULL, &len, NULL) == 0 &&
             len == sizeof key) {
             memcpy(out_key, key, sizeof key);
         } else {
             snprintf(out_error, PK_KEY_ERROR_SIZE,
-                "%s: not a client key; it is one line, \"" CLIENT_WORD "\" and 64 hex digits",
-                path);
+                "%s: not a %s key; it is one line, \"%s\" and 64 hex digits", path, what, word);
             err = PK_ERR_MALFORMED;
         }
     }
@@ -232,4 +233,16 @@ pk_err pk_client_key_load(
     sodium_memzero(hex, sizeof hex);
     sodium_memzero(key, sizeof key);
     return err;
+}
+
+pk_err pk_client_key_load(
+    const char *path, uint8_t out_key[PK_KEY_BYTES], char out_error[PK_KEY_ERROR_SIZE])
+{
+    return load_hex(path, CLIENT_WORD, "client", out_key, out_error);
+}
+
+pk_err pk_spool_key_load(
+    const char *path, uint8_t out_key[PK_KEY_BYTES], char out_error[PK_KEY_ERROR_SIZE])
+{
+    return load_hex(path, SPOOL_WORD, "spool", out_key, out_error);
 }

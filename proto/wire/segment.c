@@ -1,7 +1,7 @@
 /* Segment bytes: big-endian fixed layout, CRC-32C over everything a record holds but its checksum.
  *
- * Header, 64 bytes: "PICKETSG" | version be16 | flags be32 | epoch be64 | first seq be64 | created be64 | zero to 60 | crc32c be32 of the first 60.
- * Record: body length be32 | crc32c be32 | seq be64 | kind | codec | 0 0 | rows be32 | first be64 | last be64 | body | zeros to a multiple of 8. */
+ * Header, 64 bytes: "PICKETSG" | version be16 | flags be32 | epoch be64 | first seq be64 | created be64 | key id, 8 bytes | zero to 60 | crc32c be32 of the first 60.
+ * Record: body length be32 | crc32c be32 | seq be64 | kind | codec | form | 0 | rows be32 | first be64 | last be64 | form 1: transactions be64, origin epoch be64, origin seq be64 | body | zeros to a multiple of 8. */
 #include "picket/segment.h"
 
 #include <string.h>
@@ -13,6 +13,7 @@ static const char magic[8] = "PICKETSG";
 
 enum {
     RECORD_FIXED = 40,
+    RECORD_MORE = 24, /* of form 1 */
     RECORD_CHECKED_FROM = 8
 };
 
@@ -62,11 +63,12 @@ void pk_segment_header_encode(
 {
     memset(out, 0, PK_SEGMENT_HEADER_BYTES);
     memcpy(out, magic, sizeof magic);
-    uint8_t *p = put_be(out + sizeof magic, PK_SEGMENT_VERSION, 2);
+    uint8_t *p = put_be(out + sizeof magic, header->version ? header->version : 1, 2);
     p = put_be(p, header->flags, 4);
     p = put_be(p, header->epoch, 8);
     p = put_be(p, header->first_seq, 8);
-    (void)put_be(p, (uint64_t)header->created_us, 8);
+    p = put_be(p, (uint64_t)header->created_us, 8);
+    memcpy(p, header->key_id, sizeof header->key_id);
     (void)put_be(out + 60, pk_crc32c(out, 60), 4);
 }
 
@@ -87,11 +89,13 @@ pk_err pk_segment_header_decode(
     header.epoch = pk_reader_be64(&in);
     header.first_seq = pk_reader_be64(&in);
     header.created_us = (int64_t)pk_reader_be64(&in);
+    header.version = version;
+    memcpy(header.key_id, data + in.pos, sizeof header.key_id); /* the whole header is there */
     pk_reader_skip(&in, 60 - in.pos);
     if (pk_reader_be32(&in) != pk_crc32c(data, 60)) {
         return PK_ERR_MALFORMED;
     }
-    if (version != PK_SEGMENT_VERSION) {
+    if (version == 0 || version > PK_SEGMENT_VERSION) {
         return PK_ERR_VERSION;
     }
     *out_header = header;
@@ -100,7 +104,9 @@ pk_err pk_segment_header_decode(
 
 void pk_segment_record_encode(const struct pk_segment_record *record, struct pk_bytes *out)
 {
-    size_t padded = (RECORD_FIXED + (size_t)record->body_len + 7) / 8 * 8;
+    bool has_more = record->transactions != 0 || record->origin_epoch != 0;
+    size_t fixed = RECORD_FIXED + (has_more ? RECORD_MORE : 0);
+    size_t padded = (fixed + (size_t)record->body_len + 7) / 8 * 8;
     uint8_t *start = pk_bytes_extend(out, padded);
     if (!start) {
         return;
@@ -111,10 +117,15 @@ void pk_segment_record_encode(const struct pk_segment_record *record, struct pk_
     p = put_be(p, record->seq, 8);
     *p++ = record->kind;
     *p++ = record->codec;
-    p = put_be(p, 0, 2);
+    p = put_be(p, has_more ? 0x0100 : 0, 2);
     p = put_be(p, record->rows, 4);
     p = put_be(p, (uint64_t)record->first_us, 8);
     p = put_be(p, (uint64_t)record->last_us, 8);
+    if (has_more) {
+        p = put_be(p, record->transactions, 8);
+        p = put_be(p, record->origin_epoch, 8);
+        p = put_be(p, record->origin_seq, 8);
+    }
     memcpy(p, record->body, record->body_len);
     (void)put_be(start + 4, record_crc(start, padded), 4);
 }
@@ -133,7 +144,8 @@ pk_err pk_segment_record_decode(
     if (record.body_len > PK_MAX_BODY_BYTES) {
         return PK_ERR_MALFORMED;
     }
-    size_t padded = (RECORD_FIXED + (size_t)record.body_len + 7) / 8 * 8;
+    size_t fixed = RECORD_FIXED + (start[18] == 1 ? RECORD_MORE : 0);
+    size_t padded = (fixed + (size_t)record.body_len + 7) / 8 * 8;
     if (padded > len - *pos) {
         return PK_ERR_TRUNCATED;
     }
@@ -147,7 +159,12 @@ pk_err pk_segment_record_decode(
     record.rows = pk_reader_be32(&in);
     record.first_us = (int64_t)pk_reader_be64(&in);
     record.last_us = (int64_t)pk_reader_be64(&in);
-    record.body = start + RECORD_FIXED;
+    if (fixed > RECORD_FIXED) {
+        record.transactions = pk_reader_be64(&in);
+        record.origin_epoch = pk_reader_be64(&in);
+        record.origin_seq = pk_reader_be64(&in);
+    }
+    record.body = start + fixed;
     *pos += padded;
     *out_record = record;
     return PK_OK;
