@@ -11,6 +11,9 @@ static const struct {
     {"database", "PICKET_DATABASE"},
     {"role", "PICKET_ROLE"},
     {"listen", "PICKET_LISTEN"},
+    {"announce", "PICKET_ANNOUNCE"},
+    {"enrol.listen", "PICKET_ENROL_LISTEN"},
+    {"enrol.announce", "PICKET_ENROL_ANNOUNCE"},
     {"key_file", "PICKET_KEY_FILE"},
     {"metrics.address", "PICKET_METRICS_ADDRESS"},
     {"metrics.port", "PICKET_METRICS_PORT"},
@@ -19,6 +22,28 @@ static const struct {
     {"detection.state_interval_s", "PICKET_DETECTION_STATE_INTERVAL_S"},
     {"log_level", "PICKET_LOG_LEVEL"},
 };
+
+/* One text or a list. */
+static void read_announce(
+    struct pk_conf *file, const struct pk_conf_node *node, struct pk_aggregator_config *config)
+{
+    size_t n = pk_conf_list_len(node);
+    if (!node) {
+        return;
+    }
+    if (pk_conf_is_scalar(node)) {
+        pk_conf_text(file, node, &config->announce[config->n_announce++]);
+        return;
+    }
+    if (!pk_conf_is_list(node) || n > PK_ENROL_MAX_ENDPOINTS) {
+        pk_conf_fail(file, node, "must be an endpoint or a list of at most four");
+        return;
+    }
+    for (; config->n_announce < n; config->n_announce++) {
+        pk_conf_text(
+            file, pk_conf_item(node, config->n_announce), &config->announce[config->n_announce]);
+    }
+}
 
 static void read_all(struct pk_conf *file, struct pk_aggregator_config *config)
 {
@@ -31,6 +56,13 @@ static void read_all(struct pk_conf *file, struct pk_aggregator_config *config)
     pk_conf_text(file, database, &config->database);
     pk_conf_text(file, pk_conf_get(file, root, "role"), &config->role);
     pk_conf_text(file, pk_conf_get(file, root, "listen"), &config->listen);
+    read_announce(file, pk_conf_get(file, root, "announce"), config);
+    const struct pk_conf_node *enrol = pk_conf_get(file, root, "enrol");
+    if (enrol) {
+        pk_conf_text(file, pk_conf_get(file, enrol, "listen"), &config->enrol_listen);
+        pk_conf_text(file, pk_conf_get(file, enrol, "announce"), &config->enrol_announce);
+        pk_conf_finish_map(file, enrol);
+    }
     const struct pk_conf_node *key_file = pk_conf_get(file, root, "key_file");
     pk_conf_need(file, root, key_file, "key_file");
     pk_conf_text(file, key_file, &config->key_file);
@@ -69,6 +101,7 @@ pk_err pk_aggregator_config_load(
 {
     struct pk_aggregator_config config = {
         .listen = "tcp://*:7353",
+        .enrol_listen = "tcp://*:7354",
         .metrics_address = "127.0.0.1",
         .metrics_port = 8354,
         .state_interval_s = 10,

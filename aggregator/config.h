@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "picket/conf.h"
+#include "picket/enrol.h"
 #include "picket/err.h"
 
 struct pk_aggregator_config {
@@ -12,6 +13,10 @@ struct pk_aggregator_config {
     const char *database; /* libpq conninfo */
     const char *role;     /* SET ROLE after connecting; NULL: none */
     const char *listen;   /* ZeroMQ endpoint for sensors */
+    const char *announce
+        [PK_ENROL_MAX_ENDPOINTS]; /* where sensors reach `listen`; none: this host and its port */
+    size_t n_announce;
+    const char *enrol_listen, *enrol_announce;
     const char *key_file; /* the server's CURVE pair; made when absent */
     const char *metrics_address;
     uint16_t metrics_port;        /* 0: no metrics listener */

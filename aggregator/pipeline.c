@@ -22,6 +22,7 @@
 #include "picket/map.h"
 
 #include "detection.h"
+#include "enrolment.h"
 #include "fair.h"
 #include "ingest/ingest.h"
 #include "registry.h"
@@ -54,6 +55,7 @@ struct pk_pipeline {
     struct pk_detection *detection;
     struct pk_link_setup setup;
     struct pk_ingest ingest;
+    bool is_door_open;    /* as the child was told */
     struct pk_fair queue; /* of struct pending */
     int64_t retry_at_ms;  /* nothing touches the store before */
     int64_t retry_ms;
@@ -122,6 +124,13 @@ static bool store_ready(struct pk_pipeline *pipeline)
 
 /* --- control --- */
 
+static void put_limits(struct pk_link_key *key, const struct pk_store_sensor *sensor)
+{
+    key->is_pending = sensor->is_pending;
+    key->n_from = (uint8_t)sensor->n_allowed_from;
+    memcpy(key->from, sensor->allowed_from, sizeof key->from);
+}
+
 static pk_err send_keys(struct pk_pipeline *pipeline)
 {
     const struct pk_store_registry *rows = &pipeline->registry.rows;
@@ -132,6 +141,7 @@ static pk_err send_keys(struct pk_pipeline *pipeline)
     size_t n = 0;
     for (size_t i = 0; i < rows->n_sensors; i++) {
         if (rows->sensors[i].is_active) {
+            put_limits(&keys[n], &rows->sensors[i]);
             keys[n].sensor = rows->sensors[i].sensor.v;
             keys[n].tenant = rows->sensors[i].tenant.v;
             memcpy(keys[n++].pubkey, rows->sensors[i].pubkey, PK_KEY_BYTES);
@@ -190,6 +200,7 @@ static void poll_control(struct pk_pipeline *pipeline, int64_t now_ms)
     if (err != PK_OK) {
         store_failed(pipeline, "read control tables");
     }
+    pk_enrolment_mind_door(&pipeline->ingest, &pipeline->registry, &pipeline->is_door_open);
 }
 
 /* --- the queue --- */
@@ -498,6 +509,17 @@ static void on_stats(struct pk_pipeline *pipeline, const uint8_t *data, size_t l
     }
 }
 
+static void on_enrol(struct pk_pipeline *pipeline, const uint8_t *data, size_t len)
+{
+    if (!store_ready(pipeline)) {
+        return; /* the sensor asks again */
+    }
+    if (pk_enrolment_answer(pipeline->store, &pipeline->ingest, &pipeline->registry,
+            pipeline->config, data, len) != PK_OK) {
+        store_failed(pipeline, "enrol a sensor");
+    }
+}
+
 static void on_offence(struct pk_pipeline *pipeline, const uint8_t *data, size_t len)
 {
     struct pk_link_offence offence;
@@ -525,6 +547,8 @@ static void on_child(
         on_batch(pipeline, data, len, type == PK_LINK_REFUSED);
     } else if (type == PK_LINK_STATS) {
         on_stats(pipeline, data, len);
+    } else if (type == PK_LINK_ENROL) {
+        on_enrol(pipeline, data, len);
     } else if (type == PK_LINK_OFFENCE) {
         on_offence(pipeline, data, len);
     } else if (type == PK_LINK_READY) {
@@ -568,6 +592,7 @@ static pk_err start_child(struct pk_pipeline *pipeline)
 {
     pk_err err =
         pk_ingest_start(&pipeline->setup, pipeline->config->ingest_memory_bytes, &pipeline->ingest);
+    pipeline->is_door_open = false;
     if (err == PK_OK && pipeline->retry_ms > 0) {
         tell_store(pipeline, true);
     }
@@ -637,6 +662,8 @@ pk_err pk_pipeline_open(
         (struct pk_link_setup){.outstanding_budget_bytes = config->ingest_budget_bytes,
             .outstanding_budget_batches = MAX_QUEUE,
             .io_threads = 1};
+    snprintf(pipeline->setup.enrol_endpoint, sizeof pipeline->setup.enrol_endpoint, "%s",
+        config->enrol_listen);
     strncpy(pipeline->setup.endpoint, config->listen, sizeof pipeline->setup.endpoint - 1);
     struct pk_store_options options = {
         .conninfo = config->database, .role = config->role, .application = "picket-aggregator"};
@@ -654,6 +681,11 @@ pk_err pk_pipeline_open(
     }
     doing = "connect to the database";
     err = pk_store_open(&options, &pipeline->store);
+    if (err != PK_OK) {
+        goto fail;
+    }
+    doing = "announce this aggregator";
+    err = pk_enrolment_announce(pipeline->store, config, pipeline->setup.server.pubkey);
     if (err != PK_OK) {
         goto fail;
     }

@@ -6,6 +6,7 @@
 
 #include "options.h"
 #include "run.h"
+#include "uplink_enrol.h"
 
 int main(int argc, char **argv)
 {
@@ -28,6 +29,9 @@ int main(int argc, char **argv)
             break;
         case PK_COMMAND_CHECK_CONFIG:
             status = pk_run_check_config(options.config);
+            break;
+        case PK_COMMAND_ENROLL:
+            status = pk_run_enroll(options.token, options.config);
             break;
         case PK_COMMAND_GENKEY:
             status = pk_run_genkey(options.key_file);

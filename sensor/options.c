@@ -18,6 +18,7 @@ static const char usage[] =
     "  picket-sensor --config FILE --ship FILE.psp...       ships files made by --write, then ends\n"
     "  picket-sensor check-config FILE                      says whether FILE is good\n"
     "  picket-sensor genkey FILE                            makes a CURVE key pair, prints the public half\n"
+    "  picket-sensor enroll TOKEN [--config FOLDER]         makes this machine a sensor: key, scope and sensor.yaml in FOLDER (/etc/picket)\n"
     "\n"
     "  -o, --output MODE      messages, transactions, rrsets or none (JSON lines; counters on standard error)\n"
     "  -w, --write FILE       the observations as batches, for picket-aggregator replay\n"
@@ -258,6 +259,19 @@ static int check(const struct pk_options *options)
     return PK_OPTIONS_RUN;
 }
 
+static int read_enroll(int argc, char **argv, struct pk_options *options)
+{
+    options->command = PK_COMMAND_ENROLL;
+    options->config = "/etc/picket";
+    if (argc == 5 && (strcmp(argv[3], "--config") == 0 || strcmp(argv[3], "-c") == 0)) {
+        options->config = argv[4];
+    } else if (argc != 3) {
+        return wrong("enroll", argc > 3 ? argv[3] : "", "takes a token, and --config FOLDER");
+    }
+    options->token = argv[2];
+    return PK_OPTIONS_RUN;
+}
+
 static int subcommand(int argc, char **argv, struct pk_options *options)
 {
     static const struct {
@@ -274,10 +288,10 @@ static int subcommand(int argc, char **argv, struct pk_options *options)
             return PK_OPTIONS_RUN;
         }
     }
-    return strcmp(argv[1], "enroll") == 0
-               ? wrong("enroll", argc > 2 ? argv[2] : "",
-                     "this release enrols by hand: genkey here, then picketctl sensor add with the public key")
-               : wrong("command", argv[1], "unknown");
+    if (strcmp(argv[1], "enroll") == 0) {
+        return read_enroll(argc, argv, options);
+    }
+    return wrong("command", argv[1], "unknown");
 }
 
 int pk_options_parse(int argc, char **argv, struct pk_options *out_options)

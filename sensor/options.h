@@ -18,6 +18,7 @@ enum pk_command {
     PK_COMMAND_SHIP,    /* --config FILE --ship FILE.psp... */
     PK_COMMAND_CHECK_CONFIG,
     PK_COMMAND_GENKEY,
+    PK_COMMAND_ENROLL, /* enroll TOKEN [--config FOLDER] */
 };
 
 struct pk_options {
@@ -35,6 +36,7 @@ struct pk_options {
     const char *sensor;
     const char *config;   /* DAEMON, CHECK_CONFIG */
     const char *key_file; /* GENKEY */
+    const char *token;    /* ENROLL; config is the folder */
     const char *user;
     enum pk_vantage vantage;
     uint32_t window_ms;

@@ -37,6 +37,10 @@ size_t query_count(const struct pk_http_request *request, const char *name,
 /* A member that is text, "" when it is not there. */
 const char *text_of(const json_t *object, const char *key);
 
+/* sensors.c */
+void handle_add_token(struct context *c);
+void handle_change_sensor(struct context *c);
+
 /* findings.c */
 void handle_findings(struct context *c);
 void handle_finding_action(struct context *c);

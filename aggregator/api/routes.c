@@ -425,6 +425,8 @@ static const struct route {
     {"GET", "/api/v1/loss", false, TENANT, loss},
     {"POST", "/api/v1/scope", false, ADMIN, apply_scope},
     {"POST", "/api/v1/sensors", false, ADMIN, add_sensor},
+    {"POST", "/api/v1/sensors/change", false, ADMIN, handle_change_sensor},
+    {"POST", "/api/v1/enrol", false, ADMIN, handle_add_token},
     {"POST", "/api/v1/keys", false, ADMIN, add_key},
 };
 

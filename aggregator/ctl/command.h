@@ -15,8 +15,8 @@ enum {
 struct arguments {
     struct pk_api_client client;
     const char *file, *tenant, *site, *name, *pubkey, *severity, *since, *type, *note, *detector,
-        *actor, *zone, *reason, *until;
-    bool as_json, wants_all;
+        *actor, *zone, *reason, *until, *ttl, *uses, *from, *client_key, *to;
+    bool as_json, wants_all, approve, fleet;
     const char *words[PK_CTL_MAX_WORDS]; /* the command itself is the first */
     int n_words;
 };
@@ -41,6 +41,10 @@ int ctl_list(
 const char *ctl_text(const json_t *object, const char *key);
 /* A list of texts with commas between. */
 void ctl_join(const json_t *list, char *out, size_t size);
+
+/* sensors.c */
+int ctl_enroll(const struct arguments *arguments);
+int ctl_sensor_change(const struct arguments *arguments);
 
 /* findings.c */
 int ctl_findings(const struct arguments *arguments);

@@ -19,6 +19,9 @@ static const char usage[] =
     "\n"
     "  picketctl bootstrap                             first administrator's key, on the API's own host; prints it once\n"
     "  picketctl apply -f scope.yaml                   tenants, sites, zones, networks\n"
+    "  picketctl enroll --site TENANT/SITE [--ttl 24h] [--uses N] [--from PREFIXES] [--approve] [--fleet] [--client-key FILE]\n"
+    "                                                  a token for picket-sensor enroll; printed once\n"
+    "  picketctl sensor revoke|approve|move|limit NAME --tenant T [--to SITE] [--from PREFIXES]\n"
     "  picketctl sensor add --site TENANT/SITE --name NAME --pubkey KEY\n"
     "  picketctl key add --name NAME [--tenant TENANT] another API key; prints it once\n"
     "  picketctl findings [--tenant T] [--min-severity N] [--since TIME] [--all] [--json]    --all: closed and suppressed ones too\n"
@@ -244,8 +247,15 @@ enum {
     OPT_ZONE,
     OPT_REASON,
     OPT_UNTIL,
+    OPT_TTL,
+    OPT_USES,
+    OPT_FROM,
+    OPT_CLIENT_KEY,
+    OPT_TO,
     OPT_JSON,
-    OPT_ALL
+    OPT_ALL,
+    OPT_APPROVE,
+    OPT_FLEET
 };
 
 /* -1: go on. */
@@ -268,6 +278,13 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
         {"zone", required_argument, NULL, OPT_ZONE},
         {"reason", required_argument, NULL, OPT_REASON},
         {"until", required_argument, NULL, OPT_UNTIL},
+        {"ttl", required_argument, NULL, OPT_TTL},
+        {"uses", required_argument, NULL, OPT_USES},
+        {"from", required_argument, NULL, OPT_FROM},
+        {"client-key", required_argument, NULL, OPT_CLIENT_KEY},
+        {"to", required_argument, NULL, OPT_TO},
+        {"approve", no_argument, NULL, OPT_APPROVE},
+        {"fleet", no_argument, NULL, OPT_FLEET},
         {"json", no_argument, NULL, OPT_JSON},
         {"all", no_argument, NULL, OPT_ALL},
         {"help", no_argument, NULL, 'h'},
@@ -276,13 +293,17 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
     };
     const char **texts[] = {&a->client.server, &a->client.key, &a->tenant, &a->site, &a->name,
         &a->pubkey, &a->severity, &a->since, &a->type, &a->note, &a->detector, &a->actor, &a->zone,
-        &a->reason, &a->until};
+        &a->reason, &a->until, &a->ttl, &a->uses, &a->from, &a->client_key, &a->to};
     int option;
     while ((option = getopt_long(argc, argv, "f:hV", options, NULL)) != -1) {
         if (option >= OPT_SERVER && option < OPT_JSON) {
             *texts[option - OPT_SERVER] = optarg;
         } else if (option == OPT_JSON) {
             a->as_json = true;
+        } else if (option == OPT_APPROVE) {
+            a->approve = true;
+        } else if (option == OPT_FLEET) {
+            a->fleet = true;
         } else if (option == OPT_ALL) {
             a->wants_all = true;
         } else if (option == 'f') {
@@ -318,7 +339,12 @@ int main(int argc, char **argv)
     } commands[] = {
         {"bootstrap", NULL, bootstrap},
         {"apply", NULL, apply},
+        {"enroll", NULL, ctl_enroll},
         {"sensor", "add", sensor_add},
+        {"sensor", "revoke", ctl_sensor_change},
+        {"sensor", "approve", ctl_sensor_change},
+        {"sensor", "move", ctl_sensor_change},
+        {"sensor", "limit", ctl_sensor_change},
         {"key", "add", key_add},
         {"findings", NULL, ctl_findings},
         {"finding", NULL, ctl_finding},

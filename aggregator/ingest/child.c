@@ -105,6 +105,8 @@ static bool child_open(struct child *child, const struct pk_link_setup *setup)
                                setup->io_threads ? setup->io_threads : 1) != 0) {
         goto fail;
     }
+    child->server = setup->server;
+    memcpy(child->enrol_endpoint, setup->enrol_endpoint, sizeof child->enrol_endpoint);
     what = "ZAP handler";
     if (pk_zap_start(child->context, &child->zap) != PK_OK) {
         goto fail;
@@ -132,6 +134,10 @@ fail:
 
 static void child_close(struct child *child)
 {
+    if (child->door) {
+        zmq_close(child->door);
+    }
+    pk_keypair_wipe(&child->server);
     if (child->router) {
         zmq_close(child->router);
     }
@@ -144,8 +150,7 @@ static void child_close(struct child *child)
     pk_link_done(&child->link);
 }
 
-/* Reads one whole message; frames beyond the second are read and thrown away. False when there is none. */
-static bool receive(void *router, struct incoming *in)
+bool pk_child_receive(void *router, struct incoming *in)
 {
     zmq_msg_init(&in->routing);
     zmq_msg_init(&in->header);
@@ -174,7 +179,7 @@ static void drain_router(struct child *child)
 {
     struct incoming in;
     for (int i = 0; i < MAX_FRAMES_A_TURN; i++) {
-        bool got = receive(child->router, &in);
+        bool got = pk_child_receive(child->router, &in);
         if (got) {
             pk_peer_frame(child, &in);
         }
@@ -248,6 +253,14 @@ static void on_core(struct child *child, enum pk_link_type type, const uint8_t *
         struct pk_link_store state;
         memcpy(&state, data, sizeof state);
         child->is_store_away = state.is_away;
+    } else if (type == PK_LINK_DOOR && len == sizeof(struct pk_link_door)) {
+        struct pk_link_door door;
+        memcpy(&door, data, sizeof door);
+        pk_door_set(child, door.is_open);
+    } else if (type == PK_LINK_ENROLLED && len >= sizeof(struct pk_link_enrolled)) {
+        struct pk_link_enrolled enrolled;
+        memcpy(&enrolled, data, sizeof enrolled);
+        pk_door_answer(child, &enrolled, data + sizeof enrolled, len - sizeof enrolled);
     } else if (type == PK_LINK_STOP) {
         child->is_stopping = true;
     }
@@ -343,8 +356,9 @@ static void serve(struct child *child)
             {.fd = child->link.fd,
                 .events =
                     (short)(ZMQ_POLLIN | (pk_link_wants_write(&child->link) ? ZMQ_POLLOUT : 0))},
+            {.socket = child->door, .events = ZMQ_POLLIN},
         };
-        if (zmq_poll(items, 2, POLL_MS) < 0 && zmq_errno() != EINTR) {
+        if (zmq_poll(items, child->door ? 3 : 2, POLL_MS) < 0 && zmq_errno() != EINTR) {
             break;
         }
         if (items[1].revents & ZMQ_POLLOUT) {
@@ -359,6 +373,7 @@ static void serve(struct child *child)
         }
         int64_t now_ms = pk_clock_mono_ms();
         pk_peer_cut_due(child, now_ms);
+        pk_door_serve(child, now_ms);
         pk_watch_connections(child, now_ms);
         mind_credit(child, now_ms);
         each_second(child, now_ms);
@@ -381,6 +396,7 @@ static bool await_setup(struct pk_link *link, struct pk_link_setup *out_setup)
         return false;
     }
     memcpy(out_setup, data, len);
+    out_setup->enrol_endpoint[PK_LINK_ENDPOINT_SIZE - 1] = '\0';
     out_setup->endpoint[PK_LINK_ENDPOINT_SIZE - 1] = '\0';
     return true;
 }

@@ -13,6 +13,7 @@
 
 enum {
     PK_MAX_DOOMED = 256,
+    PK_MAX_REFUSALS = 64,
     PK_CHILD_HEARTBEAT_MS = 15000,
     PK_CHILD_ACK_TIMEOUT_MS = 15000,
 };
@@ -24,9 +25,20 @@ struct doomed {
     int64_t at_ms;
 };
 
+/* A refusal of the enrolment port on its way. */
+struct refusal {
+    uint8_t routing[PK_ROUTING_ID_BYTES];
+    int64_t at_ms;
+};
+
 struct child {
     struct pk_bytes unpacked; /* of the batch in hand */
     void *context, *router;
+    void *door; /* the enrolment ROUTER, NULL while it is shut */
+    char enrol_endpoint[PK_LINK_ENDPOINT_SIZE];
+    struct pk_keypair server;
+    struct refusal refusals[PK_MAX_REFUSALS]; /* in order of time */
+    size_t n_refusals;
     struct pk_zap *zap;
     struct pk_link link;
     struct pk_sessions sessions;
@@ -74,6 +86,15 @@ void pk_peer_cut_due(struct child *child, int64_t now_ms);
 /* Counts an offence, tells the core, and shuts the door on the tenth (at once when is_grave). */
 void pk_peer_offence(struct child *child, uint32_t sensor, uint32_t tenant, const char *address,
     enum pk_offence_kind kind, bool is_grave);
+
+/* door.c: enrolment */
+void pk_door_set(struct child *child, bool is_open);
+void pk_door_serve(struct child *child, int64_t now_ms);
+void pk_door_answer(
+    struct child *child, const struct pk_link_enrolled *enrolled, const uint8_t *body, size_t len);
+
+/* child.c: reads one whole message; frames beyond the second are read and thrown away. False when there is none. The parts are the caller's to close in any case. */
+bool pk_child_receive(void *router, struct incoming *in);
 
 /* watch.c: cuts connections that sent far more than what came out of libzmq as messages */
 void pk_watch_connections(struct child *child, int64_t now_ms);

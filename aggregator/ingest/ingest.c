@@ -1,7 +1,7 @@
 /* The core's side of the ingest child: start, stop.
  *
  * posix_spawn of this very program and not a bare fork: the core has threads, and a fork of a process with threads may only exec. The address
- * space of the child is limited, because libzmq accepts messages of any number of frames before the application sees one (docs/PROTOCOL.md s8). */
+ * space of the child is limited, because libzmq accepts messages of any number of frames before the application sees one (docs/PROTOCOL.md s9). */
 #include "ingest.h"
 
 #include <errno.h>

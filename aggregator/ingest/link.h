@@ -9,7 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "picket/addr.h"
 #include "picket/bytes.h"
+#include "picket/enrol.h"
 #include "picket/envelope.h"
 #include "picket/err.h"
 #include "picket/key.h"
@@ -22,6 +24,8 @@ enum pk_link_type {
     PK_LINK_RESUME,    /* struct pk_link_resume: answer to HELLO */
     PK_LINK_DONE,      /* struct pk_link_done: a batch is durable, or refused for good */
     PK_LINK_STORE,     /* struct pk_link_store: the database is away, or back */
+    PK_LINK_DOOR,      /* struct pk_link_door: whether the enrolment port is open */
+    PK_LINK_ENROLLED,  /* struct pk_link_enrolled, then the body of the answer */
     PK_LINK_STOP,      /* say BYE to everybody and end */
     /* child to core */
     PK_LINK_READY = 32, /* text: the endpoint that was bound */
@@ -30,17 +34,20 @@ enum pk_link_type {
     PK_LINK_BATCH,      /* struct pk_link_batch, then the body */
     PK_LINK_REFUSED,    /* struct pk_link_batch with reason, then the body: for the quarantine */
     PK_LINK_STATS,      /* struct pk_link_stats, each second */
+    PK_LINK_ENROL,      /* struct pk_link_enrol: somebody asks to be let in */
     PK_LINK_OFFENCE,    /* struct pk_link_offence: a sensor broke the protocol */
 };
 
 enum {
-    PK_LINK_MAX_MESSAGE = 4 << 20,
+    PK_LINK_MAX_MESSAGE = 8 << 20,
     PK_LINK_TEXT_SIZE = 160,
+    PK_LINK_MAX_FROM = 4,
     PK_LINK_ENDPOINT_SIZE = 256
 };
 
 struct pk_link_setup {
     char endpoint[PK_LINK_ENDPOINT_SIZE]; /* as zmq_bind takes it */
+    char enrol_endpoint[PK_LINK_ENDPOINT_SIZE];
     struct pk_keypair server;
     uint64_t outstanding_budget_bytes; /* of all sessions together: what may wait for a commit */
     uint32_t outstanding_budget_batches;
@@ -49,6 +56,22 @@ struct pk_link_setup {
 struct pk_link_key {
     uint8_t pubkey[PK_KEY_BYTES];
     uint32_t sensor, tenant;
+    bool is_pending; /* enrolled, and told to try again until it is approved */
+    uint8_t n_from;
+    struct pk_prefix from[PK_LINK_MAX_FROM]; /* addresses it may come from; none: any */
+};
+struct pk_link_door {
+    bool is_open;
+};
+struct pk_link_enrol {
+    uint8_t routing[8], n_routing;
+    uint8_t pubkey[PK_KEY_BYTES];
+    struct pk_enrol_request request;
+    char address[64];
+};
+struct pk_link_enrolled {
+    uint8_t routing[8];
+    bool is_refused;
 };
 struct pk_link_hello {
     uint32_t sensor;
@@ -97,7 +120,7 @@ struct pk_link_stats {
     uint64_t sessions, hellos, batches, batch_bytes, duplicates_in_flight;
     uint64_t refused_keys, refused_frames, refused_batches, refused_credit;
     uint64_t outstanding_bytes, parked_sessions, overloaded;
-    uint64_t offences, struck, overgrown;
+    uint64_t offences, struck, overgrown, enrol_requests;
     bool is_paused;
 };
 

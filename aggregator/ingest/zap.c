@@ -13,7 +13,9 @@
 
 #include <zmq.h>
 
+#include "picket/addr.h"
 #include "picket/clock.h"
+#include "picket/hash.h"
 
 #define ZAP_ENDPOINT  "inproc://zeromq.zap.01" /* fixed by RFC 27 */
 #define STOP_ENDPOINT "inproc://picket.zap.stop"
@@ -21,7 +23,11 @@
 enum {
     MAX_PARTS = 8,
     PART_SIZE = 256,
-    MAX_OUT = 1024, /* beyond, the one whose time ends first comes in early */
+    USER_ID_SIZE = PK_KEY_TEXT_SIZE,
+    MAX_KNOCKERS = 1024,
+    KNOCKS_A_MINUTE = 600,  /* in all */
+    KNOCKS_AN_ADDRESS = 30, /* a fleet behind one address enrols within minutes */
+    MAX_OUT = 1024,         /* beyond, the one whose time ends first comes in early */
     ZAP_PARTS = 7
 }; /* RFC 27: version, id, domain, address, routing id, mechanism, key */
 
@@ -41,6 +47,13 @@ struct pk_zap {
     pthread_t thread;
     pthread_mutex_t mutex; /* guards table */
     struct table table;
+    bool is_door_open;
+    struct {
+        uint64_t address; /* hash; 0: free */
+        unsigned n;
+    } knocks[MAX_KNOCKERS]; /* of the present minute */
+    unsigned n_knocks;
+    int64_t minute;
     bool has_table;
     struct {
         uint32_t sensor;
@@ -117,13 +130,75 @@ void pk_zap_shut_out(struct pk_zap *zap, uint32_t sensor, int64_t until_ms)
     pthread_mutex_unlock(&zap->mutex);
 }
 
+/* The address as ZAP gives it; IPv4 may come in the dress of IPv6. */
+static bool read_address(const struct part *part, struct pk_addr *out_addr)
+{
+    char text[PK_ADDR_TEXT_SIZE];
+    if (part->len >= sizeof text) {
+        return false;
+    }
+    memcpy(text, part->data, part->len);
+    text[part->len] = '\0';
+    return pk_addr_parse(
+        strncmp(text, "::ffff:", 7) == 0 && strchr(text, '.') ? text + 7 : text, out_addr);
+}
+
+static bool may_come(const struct pk_link_key *key, const struct part *address)
+{
+    struct pk_addr addr;
+    bool is_in = key->n_from == 0;
+    for (size_t i = 0; i < key->n_from && i < PK_LINK_MAX_FROM && read_address(address, &addr);
+         i++) {
+        is_in = is_in || pk_prefix_contains(&key->from[i], &addr);
+    }
+    return is_in;
+}
+
+/* Counts a handshake at the enrolment port; false beyond the limits. A table that is full lets no further address in this minute. */
+static bool knock(struct pk_zap *zap, const struct part *address)
+{
+    int64_t minute = pk_clock_mono_ms() / 60000;
+    if (minute != zap->minute) {
+        zap->minute = minute;
+        zap->n_knocks = 0;
+        memset(zap->knocks, 0, sizeof zap->knocks);
+    }
+    if (++zap->n_knocks > KNOCKS_A_MINUTE) {
+        return false;
+    }
+    uint64_t hash = pk_hash(address->data, address->len) | 1;
+    for (size_t i = 0; i < MAX_KNOCKERS; i++) {
+        size_t at = (hash + i) % MAX_KNOCKERS;
+        if (zap->knocks[at].address == hash || zap->knocks[at].address == 0) {
+            zap->knocks[at].address = hash;
+            return ++zap->knocks[at].n <= KNOCKS_AN_ADDRESS;
+        }
+    }
+    return false;
+}
+
+void pk_zap_set_door(struct pk_zap *zap, bool is_open)
+{
+    pthread_mutex_lock(&zap->mutex);
+    zap->is_door_open = is_open;
+    pthread_mutex_unlock(&zap->mutex);
+}
+
 /* Looks the key up; the answer's status code, and the user id when it is 200. */
 static const char *judge(
-    struct pk_zap *zap, const struct part parts[MAX_PARTS], int n, char user_id[16])
+    struct pk_zap *zap, const struct part parts[MAX_PARTS], int n, char user_id[USER_ID_SIZE])
 {
     user_id[0] = '\0';
     if (n != ZAP_PARTS || !is_text(&parts[0], "1.0")) {
         return "500";
+    }
+    if (is_text(&parts[2], PK_ZAP_ENROL_DOMAIN) && is_text(&parts[5], "CURVE") &&
+        parts[6].len == PK_KEY_BYTES) {
+        pthread_mutex_lock(&zap->mutex);
+        bool may_knock = zap->is_door_open && knock(zap, &parts[3]);
+        pthread_mutex_unlock(&zap->mutex);
+        (void)pk_key_text(parts[6].data, user_id);
+        return may_knock ? "200" : "300";
     }
     if (!is_text(&parts[2], PK_ZAP_DOMAIN) || !is_text(&parts[5], "CURVE") ||
         parts[6].len != PK_KEY_BYTES) {
@@ -139,10 +214,12 @@ static const char *judge(
                 ? bsearch(&wanted, zap->table.keys, zap->table.n, sizeof wanted, compare_keys)
                 : NULL;
         status = found ? "200" : "400";
-        if (found && is_out(zap, found->sensor)) {
+        if (found && (found->is_pending || is_out(zap, found->sensor))) {
             status = "300";
+        } else if (found && !may_come(found, &parts[3])) {
+            status = "400";
         } else if (found) {
-            snprintf(user_id, 16, "%u", found->sensor);
+            snprintf(user_id, USER_ID_SIZE, "%u", found->sensor);
         }
     }
     pthread_mutex_unlock(&zap->mutex);
@@ -187,7 +264,7 @@ static void *handler_thread(void *arg)
         if (n < 2) {
             break;
         }
-        char user_id[16];
+        char user_id[USER_ID_SIZE];
         const char *status = judge(zap, parts, n, user_id);
         if (status[0] != '2') {
             atomic_fetch_add(&zap->refused, 1);

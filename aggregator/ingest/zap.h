@@ -13,7 +13,8 @@
 
 struct pk_zap;
 
-#define PK_ZAP_DOMAIN "picket"
+#define PK_ZAP_DOMAIN       "picket"
+#define PK_ZAP_ENROL_DOMAIN "picket-enrol"
 
 /* Binds the handler's endpoint in this context and starts the thread; must succeed before any public bind. PK_ERR_IO, PK_ERR_NOMEM. */
 pk_err pk_zap_start(void *zmq_context, struct pk_zap **out_zap);
@@ -23,6 +24,8 @@ void pk_zap_stop(struct pk_zap *zap);
 pk_err pk_zap_set_keys(struct pk_zap *zap, const struct pk_link_key *keys, size_t n);
 /* The tenant of a sensor in the present table; 0 when it is not there: frames of a revoked key are dropped on arrival. */
 uint32_t pk_zap_tenant(struct pk_zap *zap, uint32_t sensor);
+/* Enrolment: any key may come while the door is open, but only so many handshakes a minute, from an address and in all. */
+void pk_zap_set_door(struct pk_zap *zap, bool is_open);
 /* Answers 300 to this sensor's keys until then (monotonic clock): it may try again later, libzmq does by itself. */
 void pk_zap_shut_out(struct pk_zap *zap, uint32_t sensor, int64_t until_ms);
 uint64_t pk_zap_refused(struct pk_zap *zap);

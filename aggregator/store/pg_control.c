@@ -18,6 +18,11 @@ static pk_err raise_version(struct pk_store *store, int64_t *out_version)
     return err == PK_OK ? pg_exec(store, "notify", "notify picket_control", NULL) : err;
 }
 
+pk_err pg_raise_version(struct pk_store *store)
+{
+    return raise_version(store, NULL);
+}
+
 static pk_err put_tenant(struct pk_store *store, const char *name, int64_t *out_id)
 {
     PGresult *result;
@@ -97,7 +102,7 @@ pk_err pk_store_apply_scope(struct pk_store *store, const struct pk_scope *scope
     return err;
 }
 
-static pk_err find_site(struct pk_store *store, const char *tenant, const char *site,
+pk_err pg_find_site(struct pk_store *store, const char *tenant, const char *site,
     int64_t *out_tenant, int64_t *out_site)
 {
     PGresult *result;
@@ -166,7 +171,7 @@ pk_err pk_store_add_sensor(struct pk_store *store, const char *tenant, const cha
     if (err != PK_OK) {
         return err;
     }
-    err = find_site(store, tenant, site, &tenant_id, &site_id);
+    err = pg_find_site(store, tenant, site, &tenant_id, &site_id);
     if (err == PK_OK) {
         err = insert_sensor(store, tenant_id, site_id, name, pubkey, &sensor_id);
         if (err == PK_ERR_MALFORMED) { /* a unique key said no */
@@ -231,11 +236,39 @@ static pk_err load_sites(struct pk_store *store, struct pk_store_registry *regis
     return err != PK_OK ? err : registry->sites ? PK_OK : PK_ERR_NOMEM;
 }
 
+/* What does not parse (only another hand than ours could have written it) lets nobody in. */
+static void read_allowed(const PGresult *result, int row, struct pk_store_sensor *sensor)
+{
+    char text[PK_STORE_MAX_ALLOWED * PK_PREFIX_TEXT_SIZE];
+    struct pk_slice field = get_bytes(result, row, 6);
+    size_t n = field.len < sizeof text - 1 ? field.len : sizeof text - 1;
+    memcpy(text, field.data, n);
+    text[n] = '\0';
+    if (!pk_store_parse_prefixes(
+            text, sensor->allowed_from, PK_STORE_MAX_ALLOWED, &sensor->n_allowed_from)) {
+        sensor->is_active = false;
+    }
+}
+
+static pk_err load_enrolment(struct pk_store *store, struct pk_store_registry *registry)
+{
+    PGresult *result;
+    pk_err err = pg_query(store, "look for open tokens",
+        "select coalesce(max(greatest(case when uses_left > 0 or is_fleet then until_us else 0 end, case when used_us > 0 then least(used_us + 300000000, until_us) else 0 end)), 0)"
+        " from enrol_token",
+        NULL, true, &result);
+    if (err == PK_OK) {
+        registry->enrol_until_us = get_int(result, 0, 0);
+    }
+    PQclear(result);
+    return err;
+}
+
 static pk_err load_sensors(struct pk_store *store, struct pk_store_registry *registry)
 {
     PGresult *result;
     pk_err err = pg_query(store, "load sensors",
-        "select k.tenant_id, k.sensor_id, k.pubkey, (k.is_active and s.is_active)::int, s.name"
+        "select k.tenant_id, k.sensor_id, k.pubkey, (k.is_active and s.is_active)::int, s.name, s.is_pending::int, s.allowed_from"
         " from sensor_key k join sensor s on s.tenant_id = k.tenant_id and s.sensor_id = k.sensor_id order by 2",
         NULL, true, &result);
     registry->sensors =
@@ -248,6 +281,8 @@ static pk_err load_sensors(struct pk_store *store, struct pk_store_registry *reg
         memcpy(sensor->pubkey, key.data, key.len < PK_KEY_BYTES ? key.len : PK_KEY_BYTES);
         sensor->is_active = get_int(result, (int)i, 3) != 0;
         copy_text(result, (int)i, 4, sensor->name);
+        sensor->is_pending = get_int(result, (int)i, 5) != 0;
+        read_allowed(result, (int)i, sensor);
     }
     PQclear(result);
     return err != PK_OK ? err : registry->sensors ? PK_OK : PK_ERR_NOMEM;
@@ -303,7 +338,7 @@ pk_err pk_store_load_registry(struct pk_store *store, struct pk_store_registry *
 {
     struct pk_store_registry registry = {0};
     pk_err (*const loads[])(struct pk_store *, struct pk_store_registry *) = {
-        load_tenants, load_sites, load_sensors, load_assignments, load_scope};
+        load_tenants, load_sites, load_sensors, load_assignments, load_enrolment, load_scope};
     pk_err err = pg_exec(store, "begin", "begin isolation level repeatable read read only", NULL);
     if (err != PK_OK) {
         return err;

@@ -50,6 +50,11 @@ pk_err pg_begin_for(struct pk_store *store, struct pk_tenant_id tenant);
 pk_err pg_end(struct pk_store *store, pk_err err);
 pk_err pg_fail(struct pk_store *store, pk_err err, const char *text);
 
+/* pg_control.c: for whoever changes what the aggregator must hear of; within a transaction. */
+pk_err pg_raise_version(struct pk_store *store);
+pk_err pg_find_site(struct pk_store *store, const char *tenant, const char *site,
+    int64_t *out_tenant, int64_t *out_site);
+
 /* COPY ... FROM STDIN (FORMAT binary): begin, rows into store->copy, end. */
 void copy_begin(struct pk_store *store);
 void copy_row(struct pk_bytes *out, uint16_t n_fields);

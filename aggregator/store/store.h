@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "picket/batch.h"
+#include "picket/enrol.h"
 #include "picket/envelope.h"
 #include "picket/err.h"
 #include "picket/ids.h"
@@ -52,12 +53,17 @@ pk_err pk_store_apply_scope(struct pk_store *store, const struct pk_scope *scope
 pk_err pk_store_add_sensor(struct pk_store *store, const char *tenant, const char *site,
     const char *name, const uint8_t pubkey[PK_KEY_BYTES], struct pk_sensor_id *out_sensor);
 
+enum {
+    PK_STORE_MAX_ALLOWED = 4
+};
 /* What the registry needs, as one consistent snapshot (one transaction). */
 struct pk_store_sensor {
     struct pk_tenant_id tenant;
     struct pk_sensor_id sensor;
     uint8_t pubkey[PK_KEY_BYTES];
-    bool is_active;
+    bool is_active, is_pending;
+    struct pk_prefix allowed_from[PK_STORE_MAX_ALLOWED];
+    size_t n_allowed_from; /* 0: from anywhere */
     char name[65];
 };
 /* Where a sensor stood, and when: [from_us, to_us). */
@@ -86,12 +92,62 @@ struct pk_store_registry {
     size_t n_sensors;
     struct pk_store_assignment *assignments; /* ordered by sensor, from_us */
     size_t n_assignments;
-    char *scope_text; /* newest scope, YAML; NULL when none was applied */
+    int64_t enrol_until_us; /* a token is open until then */
+    char *scope_text;       /* newest scope, YAML; NULL when none was applied */
 };
 pk_err pk_store_load_registry(struct pk_store *store, struct pk_store_registry *out_registry);
 void pk_store_registry_done(struct pk_store_registry *registry);
 /* The control version alone, for the poll behind NOTIFY; LISTEN is set by the first call. */
 pk_err pk_store_control_version(struct pk_store *store, uint64_t *out_version);
+
+/* --- enrolment and key life (pg_enrol.c) --- */
+/* Where sensors find this mesh. endpoints: one a line. */
+struct pk_store_aggregator {
+    uint8_t pubkey[PK_KEY_BYTES];
+    char endpoints[512];
+    char enrol_endpoint[PK_ENDPOINT_SIZE];
+};
+pk_err pk_store_announce(struct pk_store *store, const struct pk_store_aggregator *aggregator);
+/* The one that was announced last; PK_ERR_CONFIG when none ever was. */
+pk_err pk_store_find_aggregator(struct pk_store *store, struct pk_store_aggregator *out_aggregator);
+struct pk_store_token {
+    const char *tenant, *site;
+    uint8_t id[PK_TOKEN_ID_BYTES], secret_hash[32];
+    uint32_t n_uses;
+    int64_t until_us;
+    const char *allowed_from; /* prefixes with commas between; "": from anywhere */
+    bool needs_approval;
+    bool
+        is_fleet; /* a newcomer with a node name that is known is the same sensor: its new key replaces the old */
+};
+pk_err pk_store_add_token(struct pk_store *store, const struct pk_store_token *token);
+enum pk_store_enrol {
+    PK_STORE_ENROLLED,
+    PK_STORE_ENROL_PENDING,
+    PK_STORE_ENROL_REFUSED /* unknown, wrong secret, expired, used up, from elsewhere: not told apart */
+};
+struct pk_store_enrolled {
+    enum pk_store_enrol result;
+    struct pk_sensor_id sensor;
+    char name[65], tenant[65], site[65];
+};
+/* One transaction: checks the token, adds the sensor with its key (under the wished name, or that and a number), takes one use. The same key again within an hour gets the same
+ * answer and takes none. */
+pk_err pk_store_enrol(struct pk_store *store, const struct pk_enrol_request *request,
+    const uint8_t pubkey[PK_KEY_BYTES], const struct pk_addr *from,
+    struct pk_store_enrolled *out_enrolled);
+/* What an administrator does to a sensor of a tenant; PK_ERR_CONFIG when there is none of that name. */
+enum pk_store_sensor_change {
+    PK_STORE_SENSOR_REVOKE,  /* its keys are refused from now on; what it sent stays */
+    PK_STORE_SENSOR_APPROVE, /* one that enrolled and waits */
+    PK_STORE_SENSOR_MOVE,    /* to the site `text` from now on; its past stays where it was */
+    PK_STORE_SENSOR_LIMIT,   /* connections only from the prefixes in `text`; "": from anywhere */
+};
+pk_err pk_store_change_sensor(struct pk_store *store, const char *tenant, const char *name,
+    enum pk_store_sensor_change change, const char *text);
+/* "10.0.0.0/8,2001:db8::1": false when one of them is none, or there are more than max. */
+bool pk_store_parse_prefixes(
+    const char *text, struct pk_prefix *out_prefixes, size_t max, size_t *out_n);
 
 /* --- ingest (pg_ingest.c) --- */
 /* A checked batch with who sent it. The site valid at the batch's window start is in `site`. */

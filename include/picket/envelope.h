@@ -45,6 +45,7 @@ enum pk_frame_error { /* codes of ERROR, docs/PROTOCOL.md s6 */
     PK_FRAME_ERR_CLONE = 10,
     PK_FRAME_ERR_REVOKED = 11,
     PK_FRAME_ERR_OVERLOADED = 12,
+    PK_FRAME_ERR_ENROL = 13, /* on the enrolment port: for every reason the same */
 };
 const char *pk_frame_error_str(enum pk_frame_error code);
 

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "picket/addr.h"
+#include "picket/bytes.h"
 #include "picket/conf.h"
 #include "picket/name.h"
 #include "picket/observation.h"
@@ -68,6 +69,8 @@ pk_err pk_scope_load(
 pk_err pk_scope_parse(const char *name, const char *text, size_t len, struct pk_scope **out_scope,
     char out_error[PK_CONF_ERROR_SIZE]);
 void pk_scope_free(struct pk_scope *scope);
+/* Appends what a sensor of this tenant needs, as text that pk_scope_parse takes. */
+pk_err pk_scope_render(const struct pk_scope_tenant *tenant, struct pk_bytes *out);
 
 /* "acme/hq", or "hq" when only one tenant has such a site. On failure out_error says which would be right. */
 pk_err pk_scope_find_site(const struct pk_scope *scope, const char *path,

@@ -20,7 +20,7 @@ const char *pk_frame_error_str(enum pk_frame_error code)
 {
     static const char *const names[] = {"none", "framing", "version", "unsupported", "no session",
         "too large", "credit exceeded", "corrupt", "malformed", "epoch conflict", "cloned key",
-        "revoked", "overloaded, send again"};
+        "revoked", "overloaded, send again", "not enrolled"};
     return (unsigned)code < sizeof names / sizeof *names ? names[code] : "unknown";
 }
 

@@ -104,11 +104,11 @@ class Mesh:
         self.database = f"picket_{next(_numbers)}"
         with postgres.connect() as connection:
             connection.execute(f"create database {self.database}")
-        self.port, self.metrics_port, self.api_port = free_port(), free_port(), free_port()
+        self.port, self.metrics_port, self.api_port, self.enrol_port = free_port(), free_port(), free_port(), free_port()
         self.processes = {}
         self.config = self.write("aggregator.yaml", {
             "database": postgres.conninfo(self.database), "listen": f"tcp://127.0.0.1:{self.port}", "key_file": str(self.folder / "server.key"),
-            "metrics": {"port": self.metrics_port}, "detection": {"state_interval_s": 1}})
+            "enrol": {"listen": f"tcp://127.0.0.1:{self.enrol_port}"}, "metrics": {"port": self.metrics_port}, "detection": {"state_interval_s": 1}})
         self.server_key = self.call("picket-aggregator", "genkey", self.folder / "server.key").strip()
         self.call("picket-aggregator", "migrate", "--config", self.config)
         self.start_aggregator()

@@ -1,0 +1,125 @@
+/* Tokens, and what an administrator says about one sensor. */
+#include <stdio.h>
+#include <string.h>
+
+#include <sodium.h>
+
+#include "picket/clock.h"
+
+#include "handler.h"
+
+enum {
+    MAX_TTL_S = 366 * 86400,
+    MAX_USES = 100000,
+    MAX_PREFIXES = 16
+};
+
+/* "tenant/site" into its halves; false when it is not that. */
+static bool split_place(const char *place, char out_tenant[65], const char **out_rest)
+{
+    const char *slash = strchr(place, '/');
+    if (!slash || slash == place || slash - place > 64 || slash[1] == '\0') {
+        return false;
+    }
+    snprintf(out_tenant, 65, "%.*s", (int)(slash - place), place);
+    *out_rest = slash + 1;
+    return true;
+}
+
+static bool read_hex(const char *text, uint8_t *out, size_t size)
+{
+    size_t len = 0;
+    return sodium_hex2bin(out, size, text, strlen(text), NULL, &len, NULL) == 0 && len == size;
+}
+
+static bool read_prefixes(const char *text, size_t max)
+{
+    struct pk_prefix prefixes[MAX_PREFIXES];
+    size_t n;
+    return pk_store_parse_prefixes(text, prefixes, max, &n);
+}
+
+static void reply_where(struct context *c)
+{
+    struct pk_store_aggregator where;
+    char key[PK_KEY_TEXT_SIZE];
+    pk_err err = pk_store_find_aggregator(c->routes->control, &where);
+    if (err != PK_OK) {
+        refuse_store(c, c->routes->control, err);
+        return;
+    }
+    json_t *object = json_object();
+    (void)json_object_set_new(object, "server_key", json_string(pk_key_text(where.pubkey, key)));
+    (void)json_object_set_new(object, "enrol_endpoint", json_string(where.enrol_endpoint));
+    reply_json(c->response, CREATED, object);
+}
+
+void handle_add_token(struct context *c)
+{
+    json_t *body = json_loadb(c->request->body, c->request->body_len, JSON_REJECT_DUPLICATES, NULL);
+    char tenant[65];
+    json_int_t ttl_s = json_integer_value(json_object_get(body, "ttl_s")),
+               uses = json_integer_value(json_object_get(body, "uses"));
+    struct pk_store_token token = {.tenant = tenant,
+        .n_uses = (uint32_t)uses,
+        .until_us = pk_clock_wall_us() + ttl_s * PK_US_PER_S,
+        .allowed_from = text_of(body, "from"),
+        .needs_approval = json_is_true(json_object_get(body, "approve")),
+        .is_fleet = json_is_true(json_object_get(body, "fleet"))};
+    if (!split_place(text_of(body, "site"), tenant, &token.site)) {
+        refuse(c->response, BAD_REQUEST, "site must be TENANT/SITE");
+    } else if (ttl_s < 1 || ttl_s > MAX_TTL_S || uses < 1 || uses > MAX_USES) {
+        refuse(c->response, BAD_REQUEST,
+            "a token is open for a second to a year, and for 1 to 100000 sensors");
+    } else if (!read_prefixes(token.allowed_from, MAX_PREFIXES)) {
+        refuse(c->response, BAD_REQUEST, "from must be at most 16 prefixes with commas between");
+    } else if (!read_hex(text_of(body, "id"), token.id, sizeof token.id) ||
+               !read_hex(
+                   text_of(body, "secret_hash"), token.secret_hash, sizeof token.secret_hash)) {
+        refuse(c->response, BAD_REQUEST,
+            "id and secret_hash must be 16 and 32 bytes in hex; picketctl makes them");
+    } else {
+        pk_err err = pk_store_add_token(c->routes->control, &token);
+        if (err != PK_OK) {
+            refuse_store(c, c->routes->control, err);
+        } else {
+            reply_where(c);
+        }
+    }
+    json_decref(body);
+}
+
+void handle_change_sensor(struct context *c)
+{
+    static const struct {
+        const char *name;
+        enum pk_store_sensor_change change;
+    } changes[] = {{"revoke", PK_STORE_SENSOR_REVOKE}, {"approve", PK_STORE_SENSOR_APPROVE},
+        {"move", PK_STORE_SENSOR_MOVE}, {"limit", PK_STORE_SENSOR_LIMIT}};
+    json_t *body = json_loadb(c->request->body, c->request->body_len, JSON_REJECT_DUPLICATES, NULL);
+    const char *tenant = text_of(body, "tenant"), *name = text_of(body, "name"),
+               *text = text_of(body, "to");
+    size_t i = 0;
+    while (i < sizeof changes / sizeof *changes &&
+           strcmp(changes[i].name, text_of(body, "change")) != 0) {
+        i++;
+    }
+    if (i == sizeof changes / sizeof *changes || !*tenant || !*name) {
+        refuse(c->response, BAD_REQUEST,
+            "needs {\"tenant\", \"name\", \"change\": revoke, approve, move or limit, \"to\"}");
+    } else if (changes[i].change == PK_STORE_SENSOR_LIMIT &&
+               !read_prefixes(text, PK_STORE_MAX_ALLOWED)) {
+        refuse(c->response, BAD_REQUEST, "to must be at most four prefixes with commas between");
+    } else {
+        pk_err err =
+            pk_store_change_sensor(c->routes->control, tenant, name, changes[i].change, text);
+        if (err != PK_OK) {
+            refuse_store(c, c->routes->control, err);
+        } else {
+            json_t *object = json_object();
+            (void)json_object_set_new(object, "changed", json_true());
+            reply_json(c->response, OK, object);
+        }
+    }
+    json_decref(body);
+}

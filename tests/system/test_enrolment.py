@@ -1,0 +1,189 @@
+"""A token lets a machine in, once and where it may; revocation cuts it; the port is shut while no token is open."""
+import base64
+import os
+import socket
+import stat
+import subprocess
+import time
+
+import msgpack
+import zmq
+
+from peer_support import ACK, BYE, ERROR, MAGIC, WELCOME, Peer, read_key, records
+from pg_support import CAPTURES, wait_until
+
+ENROL, NOT_ENROLLED, REVOKED = 20, 13, 4
+
+
+def is_listening(port):
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+def token(mesh, *options, site="acme/hq"):
+    text = mesh.ctl("enroll", "--site", site, *options).strip()
+    assert text.startswith("picket1.") and "\n" not in text
+    wait_until(lambda: is_listening(mesh.enrol_port), 20, "the enrolment port")
+    return text
+
+
+def enroll(mesh, text, folder, name=None):
+    environment = {**os.environ, **({"PICKET_SENSOR": name} if name else {})}
+    return subprocess.run([mesh.programs["picket-sensor"], "enroll", text, "--config", str(folder)], capture_output=True, text=True, check=False, timeout=60, env=environment)
+
+
+def run_enrolled(mesh, folder, site="hq"):
+    """The configuration that enroll wrote, with a recorded capture in place of an interface and a spool of its own."""
+    config = folder / "sensor.yaml"
+    text = config.read_text()
+    text = text.replace("  interface: any", f"  read: [{CAPTURES / f'{site}.pcap'}]\n  #").replace("/var/lib/picket/spool", str(folder / "spool"))
+    config.write_text(text)
+    return subprocess.run([mesh.programs["picket-sensor"], "--config", str(config)], capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_a_token_makes_a_sensor_that_works(mesh, tmp_path):
+    one = mesh()
+    assert not is_listening(one.enrol_port), "no token, no port"
+    client_key = tmp_path / "client.key"
+    client_key.write_text("picket-client-key-1 " + "ab" * 32 + "\n")
+    client_key.chmod(0o600)
+    text = token(one, "--client-key", str(client_key))
+    folder = tmp_path / "etc"
+    done = enroll(one, text, folder, "edge-1")
+    assert done.returncode == 0, done.stderr + one.log("aggregator")[-2000:]
+    assert "edge-1 at acme/hq is enrolled" in done.stdout
+    for name in ("sensor.key", "client.key"):
+        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
+    assert (folder / "client.key").read_text() == client_key.read_text()
+    again = enroll(one, text, folder, "edge-1")
+    assert again.returncode == 0, "the same key again is the same sensor: " + again.stderr
+    ran = run_enrolled(one, folder)
+    assert ran.returncode == 0, ran.stderr
+    assert one.table("select s.name, t.name from activity a join sensor s using (tenant_id, sensor_id) join site t using (tenant_id, site_id) group by 1, 2") == [("edge-1", "hq")]
+    # A second machine is one too many, and a wrong secret looks the same.
+    other = enroll(one, text, tmp_path / "other", "edge-2")
+    assert other.returncode != 0 and "refuses" in other.stderr + "refuses" * (not is_listening(one.enrol_port))
+    assert one.table("select count(*) from sensor") == [(1,)]
+    # The secrets are in no log and not in the database; the client key is nowhere but with the sensor.
+    secret = msgpack.unpackb(base64.urlsafe_b64decode(text[8:] + "=" * (-len(text[8:]) % 4)), strict_map_key=False)
+    dump = subprocess.run([one.postgres.bin / "pg_dump", "-h", str(one.postgres.folder), "-U", "picket", one.database], capture_output=True, check=True).stdout.decode()
+    logs = one.log("aggregator") + one.log("api") + done.stdout + done.stderr + ran.stderr
+    key_text = read_key(folder / "sensor.key")[1].decode()
+    for what in (secret[4].hex(), "ab" * 32, key_text, text[8:40]):
+        assert what not in logs and what not in dump
+
+
+def raw_request(mesh, body, keys=None, frames=None, wait=20000):
+    """ENROL by hand; returns the answer's type and code, or None."""
+    context = Peer.context = Peer.context or zmq.Context()
+    with context.socket(zmq.DEALER) as s:
+        s.linger = 0
+        s.immediate = 1
+        s.sndtimeo = s.rcvtimeo = wait
+        s.curve_publickey, s.curve_secretkey = keys or zmq.curve_keypair()
+        s.curve_serverkey = mesh.server_key.encode()
+        s.connect(f"tcp://127.0.0.1:{mesh.enrol_port}")
+        s.send_multipart(frames or [msgpack.packb([MAGIC, ENROL, 0]), msgpack.packb(body, use_bin_type=True)])
+        header = msgpack.unpackb(s.recv_multipart()[0])
+        return header[1], header[3] if header[1] == ERROR else None
+
+
+def test_refusals_look_alike_and_nothing_is_let_in(mesh, tmp_path):
+    one = mesh()
+    text = token(one)
+    made = msgpack.unpackb(base64.urlsafe_b64decode(text[8:] + "=" * (-len(text[8:]) % 4)), strict_map_key=False)
+    away = token(one, "--from", "192.0.2.0/24")
+    far = msgpack.unpackb(base64.urlsafe_b64decode(away[8:] + "=" * (-len(away[8:]) % 4)), strict_map_key=False)
+    times = []
+    for body in ({1: made[3], 2: os.urandom(32), 3: "x"}, {1: os.urandom(16), 2: made[4], 3: "x"}, {1: far[3], 2: far[4], 3: "x"}, {1: b"short"}, {}):
+        started = time.monotonic()
+        assert raw_request(one, body) == (ERROR, NOT_ENROLLED)
+        times.append(time.monotonic() - started)
+    assert min(times) >= 0.9, "not before the fixed delay"
+    assert raw_request(one, None, frames=[b"\xc1", b"x"]) == (ERROR, NOT_ENROLLED)
+    assert one.table("select count(*) from sensor_key") == [(0,)]
+    assert one.table("select max(failures) from enrol_token") == [(1,)]
+    # A key of the enrolment port is no key of the data port.
+    stranger = zmq.curve_keypair()
+    assert raw_request(one, {1: os.urandom(16), 2: bytes(32), 3: ""}, keys=stranger) == (ERROR, NOT_ENROLLED)
+    with Peer(one, stranger) as peer:
+        try:
+            assert peer.hello(timeout=2) is None
+        except zmq.Again:
+            pass
+
+
+def test_approval_fleet_and_move(mesh, tmp_path):
+    one = mesh()
+    text = token(one, "--approve")
+    done = enroll(one, text, tmp_path / "a", "waits")
+    assert done.returncode == 0 and "waits for picketctl sensor approve" in done.stdout
+    key = read_key(tmp_path / "a/sensor.key")
+    with Peer(one, key) as peer:
+        try:
+            assert peer.hello(timeout=2) is None, "not before it is approved"
+        except zmq.Again:
+            pass
+    one.ctl("sensor", "approve", "waits", "--tenant", "acme")
+
+    def let_in():
+        with Peer(one, key) as peer:
+            try:
+                return peer.hello(timeout=2)[0] == WELCOME
+            except zmq.Again:
+                return False
+    wait_until(let_in, 30, "the approval")
+    # A fleet: containers without a volume come back with a new key and are the same node.
+    text = token(one, "--fleet", "--uses", "2")
+    for n in range(3):
+        done = enroll(one, text, tmp_path / f"node{n}", "node-7")
+        assert done.returncode == 0, done.stderr
+    assert one.table("select count(*) from sensor where name like 'node-7%'") == [(1,)]
+    assert one.table("select count(*) filter (where k.is_active), count(*) from sensor_key k join sensor s using (tenant_id, sensor_id) where s.name = 'node-7'") == [(1, 3)]
+    assert one.table("select uses_left from enrol_token where is_fleet") == [(1,)]
+    # Moved: the past stays where it was.
+    one.ctl("sensor", "move", "node-7", "--tenant", "acme", "--to", "branch")
+    rows = one.table("select i.name, a.to_us < 9223372036854775807 from site_assignment a join sensor s using (tenant_id, sensor_id) join site i using (tenant_id, site_id) where s.name = 'node-7'")
+    assert rows == [("branch", False), ("hq", True)]
+
+
+def test_revocation_cuts_a_live_connection_at_once(mesh, sensor, tmp_path):
+    one = mesh()
+    for name in ("gone", "stays"):
+        one.add_sensor("hq", name)
+    one.wait_for_keys(2)
+    batch = records(sensor, tmp_path)[0]
+    with Peer(one, read_key(one.folder / "gone.key")) as gone, Peer(one, read_key(one.folder / "stays.key")) as stays:
+        monitor = gone.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        assert gone.hello()[0] == WELCOME and stays.hello()[0] == WELCOME
+        started = time.monotonic()
+        one.ctl("sensor", "revoke", "gone", "--tenant", "acme")
+        told = gone.await_type(BYE)
+        assert told and told[1][0] == REVOKED
+        assert monitor.poll(10000), "the connection is cut, not only told"
+        print(f"cut {time.monotonic() - started:.3f} s after the command began")
+        gone.socket.disable_monitor()
+        stays.batch(batch, 1)
+        assert stays.await_type(ACK)
+    with Peer(one, read_key(one.folder / "gone.key")) as gone:
+        try:
+            assert gone.hello(timeout=2) is None
+        except zmq.Again:
+            pass
+
+
+def test_a_sensor_may_be_bound_to_addresses(mesh):
+    one = mesh()
+    for name in ("here", "elsewhere"):
+        one.add_sensor("hq", name)
+    one.ctl("sensor", "limit", "here", "--tenant", "acme", "--from", "127.0.0.0/8,2001:db8::/32")
+    one.ctl("sensor", "limit", "elsewhere", "--tenant", "acme", "--from", "192.0.2.1")
+    version = one.table("select version from control_version")[0][0]
+    wait_until(lambda: f"control_version={version}" in one.log("aggregator"), 20, "the limits")
+    with Peer(one, read_key(one.folder / "here.key")) as here:
+        assert here.hello()[0] == WELCOME
+    with Peer(one, read_key(one.folder / "elsewhere.key")) as elsewhere:
+        try:
+            assert elsewhere.hello(timeout=2) is None
+        except zmq.Again:
+            pass
