@@ -19,10 +19,28 @@
 
 #include "sensor/delivery.h"
 
+/* Built twice: with a model of the queue, and with the spool on a real folder in its place (unit.delivery_spool). */
+#ifdef PICKET_REAL_SPOOL
+#include <dirent.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <sodium.h>
+
+#include "picket/clock.h"
+#include "picket/hash.h"
+
+#include "sensor/spool.h"
+#endif
+
 enum {
     MAX_BATCHES = 160,
     MAX_PIPE = 256,
+#ifdef PICKET_REAL_SPOOL
+    N_SEEDS = 300,
+#else
     N_SEEDS = 4000,
+#endif
     N_STEPS = 500,
     CREDIT_BATCHES = 5,
 };
@@ -37,6 +55,10 @@ struct queue_model {
     struct batch batches[MAX_BATCHES];
     size_t n;
     uint64_t epoch, next_seq;
+#ifdef PICKET_REAL_SPOOL
+    struct pk_spool *spool;
+    char folder; /* name of it */
+#endif
 };
 
 struct pipe_message {
@@ -86,6 +108,148 @@ static uint32_t roll(struct world *w, uint32_t below)
 
 /* --- the queue --- */
 
+#ifdef PICKET_REAL_SPOOL
+static char root[64];
+
+static void open_queue(struct world *w)
+{
+    char folder[96], error[PK_SPOOL_ERROR_SIZE] = "";
+    struct pk_spool_found found;
+    snprintf(folder, sizeof folder, "%s/%c", root, w->queue.folder);
+    struct pk_spool_options options = {
+        .folder = folder, .max_bytes = 64 << 20, .memory_bytes = 1 << 20};
+    if (pk_spool_open(&options, &w->queue.spool, &found, error) != PK_OK) {
+        fail_msg("%s", error);
+    }
+    w->handle = pk_spool_queue(w->queue.spool);
+}
+
+static void each_file(
+    char folder, void (*visit)(const char *path, const char *name, char to), char to)
+{
+    char path[400];
+    snprintf(path, sizeof path, "%s/%c", root, folder);
+    DIR *dir = opendir(path);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        if (entry->d_name[0] != '.') {
+            snprintf(path, sizeof path, "%s/%c/%s", root, folder, entry->d_name);
+            visit(path, entry->d_name, to);
+        }
+    }
+    if (dir) {
+        closedir(dir);
+    }
+}
+
+static void remove_one(const char *path, const char *name, char to)
+{
+    (void)name;
+    (void)to;
+    unlink(path);
+}
+
+static void copy_one(const char *path, const char *name, char to)
+{
+    static uint8_t data[1 << 20];
+    char target[400];
+    snprintf(target, sizeof target, "%s/%c/%s", root, to, name);
+    FILE *in = fopen(path, "rb"), *out = fopen(target, "wb");
+    assert_true(in && out);
+    size_t len = fread(data, 1, sizeof data, in);
+    assert_int_equal(fwrite(data, 1, len, out), len);
+    fclose(in);
+    fclose(out);
+}
+
+/* As it is at this moment; no source empties the target. */
+static void copy_folder(char from, char to)
+{
+    char path[96];
+    snprintf(path, sizeof path, "%s/%c", root, to);
+    (void)mkdir(path, 0700);
+    each_file(to, remove_one, to);
+    each_file(from, copy_one, to);
+}
+
+static void append(struct queue_model *queue, uint32_t content)
+{
+    uint8_t body[] = {(uint8_t)(content >> 24), (uint8_t)(content >> 16), (uint8_t)(content >> 8),
+        (uint8_t)content};
+    static const enum pk_batch_kind kinds[] = {PK_BATCH_ACTIVITY, PK_BATCH_RRSET, PK_BATCH_HEALTH};
+    assert_int_equal(
+        pk_spool_append(queue->spool,
+            &(struct pk_sealed){
+                .kind = kinds[content % 3], .rows = 1, .body = body, .body_len = sizeof body}),
+        PK_OK);
+}
+
+/* The process ends, in order or by a crash (then what is on disk goes on elsewhere, as it was). */
+static void restart_queue(struct world *w)
+{
+    char other = w->queue.folder == 'a' ? 'b' : 'a';
+    bool crashes = roll(w, 3) > 0;
+    if (crashes) {
+        copy_folder(w->queue.folder, other);
+    }
+    pk_spool_close(w->queue.spool);
+    w->queue.folder = crashes ? other : w->queue.folder;
+    open_queue(w);
+}
+
+static void take_snapshot(struct world *w, struct queue_model *out)
+{
+    copy_folder(w->queue.folder, 's');
+    *out = w->queue;
+}
+
+static void restore_snapshot(struct world *w, const struct queue_model *snapshot)
+{
+    (void)snapshot;
+    pk_spool_close(w->queue.spool);
+    copy_folder('s', w->queue.folder);
+    open_queue(w);
+}
+
+static void open_world(struct world *w)
+{
+    copy_folder('-', 'a');
+    w->queue.folder = 'a';
+    open_queue(w);
+}
+
+static void close_queue(struct world *w)
+{
+    pk_spool_close(w->queue.spool);
+}
+
+static void tick_queue(struct world *w)
+{
+    if (roll(w, 4) == 0) {
+        pk_spool_sync(w->queue.spool, pk_clock_mono_ms(), true);
+    }
+}
+
+static int make_root(void **state)
+{
+    (void)state;
+    snprintf(root, sizeof root, "%s/picket-delivery-XXXXXX",
+        access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    return pk_hash_start() == PK_OK && sodium_init() >= 0 && mkdtemp(root) ? 0 : 1;
+}
+
+static int remove_root(void **state)
+{
+    static const char folders[] = "abs";
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        char path[96];
+        each_file(folders[i], remove_one, 0);
+        snprintf(path, sizeof path, "%s/%c", root, folders[i]);
+        (void)rmdir(path);
+    }
+    return rmdir(root);
+}
+#else
 static void q_info(void *self, struct pk_queue_info *out)
 {
     const struct queue_model *queue = &((struct world *)self)->queue;
@@ -158,6 +322,54 @@ static void q_refused(void *self, struct pk_queue_at at, enum pk_queue_refusal w
         }
     }
 }
+
+static void restart_queue(struct world *w)
+{
+    (void)w; /* all of it is on disk */
+}
+
+static void take_snapshot(struct world *w, struct queue_model *out)
+{
+    *out = w->queue;
+}
+
+static void restore_snapshot(struct world *w, const struct queue_model *snapshot)
+{
+    w->queue = *snapshot;
+}
+
+static void open_world(struct world *w)
+{
+    w->handle = (struct pk_queue){.self = w,
+        .info = q_info,
+        .next = q_next,
+        .ack = q_ack,
+        .refused = q_refused,
+        .wake_fd = -1};
+}
+
+static void close_queue(struct world *w)
+{
+    (void)w;
+}
+
+static void tick_queue(struct world *w)
+{
+    (void)w;
+}
+
+static int make_root(void **state)
+{
+    (void)state;
+    return 0;
+}
+
+static int remove_root(void **state)
+{
+    (void)state;
+    return 0;
+}
+#endif
 
 /* --- the network --- */
 
@@ -350,6 +562,7 @@ static void restart_sensor(struct world *w)
     cut(w);
     w->session = 0;
     pk_delivery_free(w->delivery);
+    restart_queue(w);
     start_sensor(w);
 }
 
@@ -377,6 +590,7 @@ static void advance(struct world *w, int64_t ms)
 {
     w->now.mono_ms += ms;
     w->now.wall_us += ms * 1000;
+    tick_queue(w);
     pk_delivery_tick(w->delivery, w->now);
 }
 
@@ -447,13 +661,14 @@ static void new_world(struct world *w, uint64_t seed)
     w->now = (struct pk_delivery_time){.mono_ms = 1000, .wall_us = INT64_C(1700000000000000)};
     w->queue.epoch = 7;
     w->queue.next_seq = 1;
-    w->handle = (struct pk_queue){.self = w,
-        .info = q_info,
-        .next = q_next,
-        .ack = q_ack,
-        .refused = q_refused,
-        .wake_fd = -1};
+    open_world(w);
     start_sensor(w);
+}
+
+static void end_world(struct world *w)
+{
+    pk_delivery_free(w->delivery);
+    close_queue(w);
 }
 
 static void check_store(const struct world *w, uint64_t seed)
@@ -485,7 +700,7 @@ static void every_batch_is_stored_once_in_any_order_of_faults(void **state)
         }
         check_store(&w, seed);
         duplicates += w.duplicates > 0;
-        pk_delivery_free(w.delivery);
+        end_world(&w);
     }
     assert_true(duplicates > N_SEEDS / 10); /* the faults are real: often something came twice */
 }
@@ -504,12 +719,13 @@ static void a_restored_copy_of_the_queue_loses_nothing(void **state)
         for (unsigned i = roll(&w, 200); i > 0; i--) {
             step(&w);
         }
-        struct queue_model snapshot = w.queue;
+        struct queue_model snapshot;
+        take_snapshot(&w, &snapshot);
         for (unsigned i = 0; i < 150; i++) {
             step(&w);
         }
         assert_true(settle(&w)); /* what was seen between the snapshot and now is safe already */
-        w.queue = snapshot;
+        restore_snapshot(&w, &snapshot);
         restart_sensor(&w);
         for (unsigned i = 0; i < 6; i++) {
             append(&w.queue, ++w.next_content);
@@ -517,12 +733,12 @@ static void a_restored_copy_of_the_queue_loses_nothing(void **state)
         for (unsigned i = 0; i < 150; i++) {
             step(&w);
         }
-        conflicts += (unsigned)pk_delivery_counters(w.delivery)->refused;
         if (!settle(&w)) {
             fail_msg("seed %llu: it never ends", (unsigned long long)seed);
         }
+        conflicts += (unsigned)pk_delivery_counters(w.delivery)->refused;
         check_store(&w, seed);
-        pk_delivery_free(w.delivery);
+        end_world(&w);
     }
     assert_true(conflicts > 0);
 }
@@ -550,7 +766,7 @@ static void a_silent_first_endpoint_gives_way_and_is_tried_again_after_an_hour(v
     advance(&w, PK_DELIVERY_RETURN_MS / 2 + 2000);
     advance(&w, PK_DELIVERY_BACKOFF_FIRST_MS + 1);
     assert_int_equal(w.endpoint, 0);
-    pk_delivery_free(w.delivery);
+    end_world(&w);
 }
 
 static void bye_with_another_endpoint_is_followed_once(void **state)
@@ -578,7 +794,7 @@ static void bye_with_another_endpoint_is_followed_once(void **state)
         w.delivery, PK_DELIVERY_FAILED, w.now); /* it does not do: back to the list */
     advance(&w, PK_DELIVERY_BACKOFF_FIRST_MS + 1);
     assert_int_equal(w.endpoint, 0);
-    pk_delivery_free(w.delivery);
+    end_world(&w);
 }
 
 static void no_aggregator_can_make_it_forget_what_was_not_sent(void **state)
@@ -598,7 +814,7 @@ static void no_aggregator_can_make_it_forget_what_was_not_sent(void **state)
     put(&w.down, &error, NULL, 0);
     s_receive(&w);
     assert_int_equal(pk_delivery_counters(w.delivery)->refused, 0);
-    pk_delivery_free(w.delivery);
+    end_world(&w);
 }
 
 static void clock_offset_is_the_sample_with_the_least_round_trip(void **state)
@@ -625,7 +841,7 @@ static void clock_offset_is_the_sample_with_the_least_round_trip(void **state)
     }
     assert_int_equal(pk_delivery_counters(w.delivery)->round_trip_us, 20000);
     assert_int_equal(pk_delivery_counters(w.delivery)->clock_offset_us, 3010000);
-    pk_delivery_free(w.delivery);
+    end_world(&w);
 }
 
 int main(void)
@@ -638,5 +854,5 @@ int main(void)
         cmocka_unit_test(no_aggregator_can_make_it_forget_what_was_not_sent),
         cmocka_unit_test(clock_offset_is_the_sample_with_the_least_round_trip),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_root, remove_root);
 }
