@@ -37,6 +37,7 @@ pk_err pk_batcher_new(
         free(batcher);
         return err;
     }
+    stats->memory_bound_bytes += pk_batcher_bound_bytes();
     *out_batcher = batcher;
     return PK_OK;
 }
@@ -196,4 +197,10 @@ pk_err pk_batcher_origin(struct pk_batcher *batcher, const struct pk_origin *ori
 pk_err pk_batcher_err(const struct pk_batcher *batcher)
 {
     return batcher->err;
+}
+
+size_t pk_batcher_bound_bytes(void)
+{
+    return sizeof(struct pk_batcher) + 2 * pk_bytes_bound_bytes(PK_MAX_BODY_BYTES) +
+           pk_batch_builder_bound_bytes(PK_MAX_BATCH_ROWS) + PK_PACKER_BOUND_BYTES;
 }

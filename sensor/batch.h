@@ -32,5 +32,7 @@ struct pk_merge_sink pk_batcher_sink(struct pk_batcher *batcher);
 pk_err pk_batcher_origin(struct pk_batcher *batcher, const struct pk_origin *origin);
 /* The first failure of sealing or of the callback, PK_OK while all is well. */
 pk_err pk_batcher_err(const struct pk_batcher *batcher);
+/* What it can come to hold, in bytes. */
+size_t pk_batcher_bound_bytes(void);
 
 #endif

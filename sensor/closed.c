@@ -86,3 +86,8 @@ enum pk_outcome pk_closed_judge(
     }
     return PK_OUTCOME_CONFLICTING;
 }
+
+size_t pk_closed_bound_bytes(void)
+{
+    return sizeof(struct pk_closed);
+}

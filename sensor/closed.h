@@ -29,5 +29,7 @@ void pk_closed_note(struct pk_closed *closed, uint64_t key, uint32_t question, u
 /* What a response is that meets no open query: PK_OUTCOME_LATE, _MISMATCHED, _REPEATED, _CONFLICTING or _UNSOLICITED. */
 enum pk_outcome pk_closed_judge(
     struct pk_closed *closed, uint64_t key, uint32_t question, uint32_t answer, int64_t now_us);
+/* What it can come to hold, in bytes. */
+size_t pk_closed_bound_bytes(void);
 
 #endif

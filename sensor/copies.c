@@ -112,3 +112,8 @@ enum pk_copy pk_copies_see(
     remember(copies, hash, set, message);
     return PK_COPY_NONE;
 }
+
+size_t pk_copies_bound_bytes(void)
+{
+    return sizeof(struct pk_copies);
+}

@@ -52,5 +52,7 @@ enum pk_copy pk_copies_see(
     struct pk_copies *copies, const struct pk_message *message, struct pk_leg *out_first);
 /* How many messages were forgotten before PK_COPY_SAME_US had gone by. */
 uint64_t pk_copies_forgotten(const struct pk_copies *copies);
+/* What it can come to hold, in bytes. */
+size_t pk_copies_bound_bytes(void);
 
 #endif

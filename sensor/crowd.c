@@ -101,3 +101,8 @@ void pk_crowd_remove(struct pk_crowd *crowd, const struct pk_addr *client, uint6
     subtract(crowd->clients, pk_addr_hash(client));
     subtract(crowd->networks, network);
 }
+
+size_t pk_crowd_bound_bytes(void)
+{
+    return sizeof(struct pk_crowd);
+}

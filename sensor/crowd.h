@@ -48,5 +48,7 @@ void pk_crowd_clear(struct pk_crowd *crowd);
 enum pk_crowd_verdict pk_crowd_add(
     struct pk_crowd *crowd, const struct pk_addr *client, uint64_t network);
 void pk_crowd_remove(struct pk_crowd *crowd, const struct pk_addr *client, uint64_t network);
+/* What it can come to hold, in bytes. */
+size_t pk_crowd_bound_bytes(void);
 
 #endif

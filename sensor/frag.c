@@ -292,3 +292,8 @@ bool pk_frags_take(struct pk_frags *frags, const struct pk_packet *packet, int64
     put_together(frags, whole, out_datagram);
     return true;
 }
+
+size_t pk_frags_bound_bytes(void)
+{
+    return sizeof(struct pk_frags) + pk_map_bound_bytes(PK_FRAG_MAX_PACKETS) + PK_FRAG_MAX_BYTES;
+}

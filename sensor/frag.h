@@ -40,5 +40,7 @@ bool pk_frags_take(struct pk_frags *frags, const struct pk_packet *packet, int64
     struct pk_datagram *out_datagram);
 /* End of input: what is not whole never will be. */
 void pk_frags_flush(struct pk_frags *frags);
+/* What it can come to hold, in bytes. */
+size_t pk_frags_bound_bytes(void);
 
 #endif

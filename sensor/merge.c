@@ -44,6 +44,7 @@ pk_err pk_merge_new(const struct pk_merge_options *options, struct pk_stats *sta
         pk_merge_free(merge);
         return PK_ERR_NOMEM;
     }
+    stats->memory_bound_bytes += pk_merge_bound_bytes();
     *out_merge = merge;
     return PK_OK;
 }

@@ -663,3 +663,11 @@ void pk_pairing_flush(struct pk_pairing *pairing)
     }
     expire_held(pairing, INT64_MAX);
 }
+
+size_t pk_pairing_bound_bytes(void)
+{
+    return sizeof(struct pk_pairing) + PK_PAIRING_MAX_OPEN * sizeof(struct open) +
+           PK_PAIRING_MAX_HELD * sizeof(struct held) + pk_map_bound_bytes(PK_PAIRING_MAX_OPEN) +
+           pk_map_bound_bytes(PK_PAIRING_MAX_HELD) + pk_closed_bound_bytes() +
+           pk_crowd_bound_bytes();
+}

@@ -45,5 +45,7 @@ void pk_pairing_set_now(struct pk_pairing *pairing, int64_t now_us);
 void pk_pairing_tick(struct pk_pairing *pairing, int64_t now_us);
 /* End of input: closes everything. */
 void pk_pairing_flush(struct pk_pairing *pairing);
+/* What it can come to hold, in bytes. */
+size_t pk_pairing_bound_bytes(void);
 
 #endif

@@ -317,8 +317,15 @@ pk_err pk_pipeline_new(const struct pk_pipeline_options *options, struct pk_stat
         pk_pipeline_free(pipeline);
         return PK_ERR_NOMEM;
     }
+    stats->memory_bound_bytes += pk_pipeline_bound_bytes();
     *out_pipeline = pipeline;
     return PK_OK;
+}
+
+size_t pk_pipeline_bound_bytes(void)
+{
+    return sizeof(struct pk_pipeline) + pk_frags_bound_bytes() + pk_reasm_bound_bytes() +
+           pk_copies_bound_bytes() + pk_pairing_bound_bytes() + pk_history_bound_bytes();
 }
 
 void pk_pipeline_free(struct pk_pipeline *pipeline)

@@ -25,6 +25,8 @@ struct pk_pipeline_options {
 
 pk_err pk_pipeline_new(const struct pk_pipeline_options *options, struct pk_stats *stats,
     struct pk_pipeline **out_pipeline);
+/* What it can come to hold, in bytes, without merge and output. */
+size_t pk_pipeline_bound_bytes(void);
 void pk_pipeline_free(struct pk_pipeline *pipeline);
 void pk_pipeline_set_ports(struct pk_pipeline *pipeline, const struct pk_ports *ports);
 /* A packet of this link type, or a frame of dnstap (link_type is not looked at). */

@@ -559,3 +559,9 @@ __attribute__((noinline)) void pk_reasm_segment(
     }
     close_if_ended(reasm, stream);
 }
+
+size_t pk_reasm_bound_bytes(void)
+{
+    return sizeof(struct pk_reasm) + PK_REASM_MAX_STREAMS * sizeof(struct stream) +
+           pk_map_bound_bytes(PK_REASM_MAX_STREAMS) + PK_REASM_MAX_BYTES;
+}

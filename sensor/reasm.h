@@ -47,5 +47,7 @@ void pk_reasm_segment(
 void pk_reasm_tick(struct pk_reasm *reasm, int64_t now_us);
 /* End of input: what waits behind gaps is given out, every stream is closed. */
 void pk_reasm_flush(struct pk_reasm *reasm);
+/* What it can come to hold, in bytes. */
+size_t pk_reasm_bound_bytes(void);
 
 #endif

@@ -204,6 +204,12 @@ static int open_core(struct daemon *d)
             return fail(EX_OSERR, "out of memory");
         }
     }
+    uint64_t bound_bytes = 0;
+    for (unsigned i = 0; i < d->n_workers; i++) {
+        bound_bytes += pk_worker_stats(d->workers[i])->memory_bound_bytes;
+    }
+    pk_info("sensor", "memory_bound_bytes=%" PRIu64 " of %u capture threads, without kernel rings",
+        bound_bytes, d->n_workers);
     if (!pk_pipeline_has_suffixes(pk_worker_pipeline(d->workers[0]))) {
         pk_warn("sensor",
             "no list of public suffixes (package publicsuffix): bailiwicks are the last two labels");

@@ -246,6 +246,7 @@ pk_err pk_stats_json(const struct pk_stats *s, const struct pk_sides *sides, str
         const char *key;
         uint64_t v;
     } plain[] = {
+        {"memory_bound_bytes", s->memory_bound_bytes},
         {"messages", messages(s)},
         {"messages_udp", s->messages_udp},
         {"messages_tcp", s->messages_tcp},

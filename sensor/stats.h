@@ -143,6 +143,8 @@ struct pk_stats {
     uint64_t in_scope, negative, positive, merge_shed;
     uint64_t rows, batches;
     uint64_t kernel_dropped, iface_dropped; /* live capture */
+    uint64_t
+        memory_bound_bytes; /* all that the tables of capture to batch can come to hold, each thread's */
     uint64_t spool_bytes, spool_lost_rows, batches_sent, batches_resent, reconnects;
 };
 

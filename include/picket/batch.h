@@ -52,6 +52,8 @@ struct pk_batch_builder;
 /* max_rows 1..PK_MAX_BATCH_ROWS. */
 pk_err pk_batch_builder_new(size_t max_rows, struct pk_batch_builder **out_builder);
 void pk_batch_builder_free(struct pk_batch_builder *builder);
+/* What it can come to hold, pk_batch_encode included, in bytes. */
+size_t pk_batch_builder_bound_bytes(size_t max_rows);
 /* Empties it and begins a batch. */
 void pk_batch_builder_begin(struct pk_batch_builder *builder, const struct pk_batch_info *info);
 /* Add one row of the begun kind. PK_ERR_LIMIT: the batch is full by rows, a dictionary or estimated bytes (nothing was added):

@@ -17,6 +17,10 @@ enum pk_codec {
 };
 
 struct pk_packer;
+enum {
+    PK_PACKER_BOUND_BYTES =
+        2 << 20 /* a context of zstd at its quickest, for bodies within their limit */
+};
 
 pk_err pk_packer_new(struct pk_packer **out_packer);
 void pk_packer_free(struct pk_packer *packer);

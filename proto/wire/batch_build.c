@@ -61,8 +61,7 @@ pk_err pk_batch_builder_new(size_t max_rows, struct pk_batch_builder **out_build
         err = PK_ERR_NOMEM;
     }
     for (size_t i = 0; i < N_DICTIONARIES && err == PK_OK; i++) {
-        err =
-            pk_dictionary_init(dictionary(builder, i), dictionaries[i].max, PK_MAX_UNPACKED_BYTES);
+        err = pk_dictionary_init(dictionary(builder, i), dictionaries[i].max, PK_MAX_BODY_BYTES);
     }
     if (err != PK_OK) {
         pk_batch_builder_free(builder);
@@ -596,4 +595,14 @@ pk_err pk_batch_set_origin(struct pk_batch_builder *builder, const struct pk_ori
     builder->n_rows = 1;
     note_times(builder, builder->info.window_start_us, builder->info.window_start_us);
     return PK_OK;
+}
+
+size_t pk_batch_builder_bound_bytes(size_t max_rows)
+{
+    size_t sum = sizeof(struct pk_batch_builder) + MAX_COLUMNS * max_rows * sizeof(uint64_t) +
+                 MAX_SET * sizeof(uint32_t) + 3 * PK_BATCH_MAX_NUMBERS * sizeof(struct known);
+    for (size_t i = 0; i < N_DICTIONARIES; i++) {
+        sum += pk_dictionary_bound_bytes(dictionaries[i].max, PK_MAX_BODY_BYTES);
+    }
+    return sum + batch_encode_bound_bytes(max_rows);
 }

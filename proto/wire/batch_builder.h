@@ -27,4 +27,7 @@ struct pk_batch_builder {
     struct pk_origin origin;
 };
 
+/* What pk_batch_encode holds while it runs, in bytes. */
+size_t batch_encode_bound_bytes(size_t max_rows);
+
 #endif

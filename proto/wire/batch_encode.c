@@ -290,3 +290,11 @@ pk_err pk_batch_encode(struct pk_batch_builder *builder, struct pk_bytes *out,
     free(encoder.values);
     return err;
 }
+
+size_t batch_encode_bound_bytes(size_t max_rows)
+{
+    /* Sort keys: at most twice the names, which fit a body, in a buffer that doubles; order and rank; what is sorted. */
+    return 4 * (size_t)PK_MAX_BODY_BYTES +
+           PK_MAX_BATCH_NAMES * (2 * sizeof(uint32_t) + NAME_ORDER_BYTES) +
+           max_rows * sizeof(uint64_t);
+}

@@ -18,6 +18,8 @@ struct item {
     uint32_t index, key_start, key_len; /* key_len: all of it */
 };
 
+_Static_assert(2 * sizeof(struct item) <= NAME_ORDER_BYTES, "both arrays");
+
 struct sorter {
     struct pk_bytes *keys;
     struct item *items, *other; /* n of each */

@@ -6,6 +6,10 @@
 
 #include "picket/dictionary.h"
 
+enum {
+    NAME_ORDER_BYTES = 64 /* taken for each name meanwhile, at most */
+};
+
 /* Gives the dictionary's numbers in order (out_order) and the place of each number in it (out_rank), names->n of each. keys: holds the sort keys meanwhile; what was in it
  * is lost. PK_ERR_MALFORMED: an entry is no name in wire form; PK_ERR_LIMIT, PK_ERR_NOMEM. */
 pk_err name_order(const struct pk_dictionary *names, struct pk_bytes *keys, uint32_t *out_order,
