@@ -132,7 +132,8 @@ static void on_finding(void *arg, const struct pk_finding *finding)
     if (!id_is_new(judge, finding->id)) {
         return;
     }
-    if (finding->campaign[0]) { /* told as part of another finding: no alert of its own */
+    /* Told as part of another finding: no alert of its own. A campaign's finding names itself. */
+    if (finding->campaign[0] && strcmp(finding->campaign, finding->id) != 0) {
         judge->n_members++;
         return;
     }
