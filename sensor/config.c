@@ -240,7 +240,7 @@ static void read_spool(
         pk_conf_fail(file, folder, "is not used with memory: true; leave one of them out");
     }
     pk_conf_int(file, pk_conf_get(file, spool, "max_mb"), 1, 1 << 20, &max_mb);
-    pk_conf_int(file, pk_conf_get(file, spool, "memory_mb"), 1, 4096, &memory_mb);
+    pk_conf_int(file, pk_conf_get(file, spool, "memory_mb"), 0, 4096, &memory_mb);
     pk_conf_int(file, pk_conf_get(file, spool, "max_age_h"), 0, 24 * 366, &max_age_h);
     pk_conf_int(file, pk_conf_get(file, spool, "min_free_percent"), 0, 50, &min_free);
     pk_conf_text(file, pk_conf_get(file, spool, "key_file"), &config->spool_key_file);

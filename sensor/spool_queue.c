@@ -152,7 +152,7 @@ static void queue_info(void *self, struct pk_queue_info *out_info)
     *out_info = (struct pk_queue_info){.epoch = spool->epoch,
         .oldest_seq = spool->next_seq,
         .newest_seq = spool->next_seq - 1,
-        .n_batches = spool->n_live,
+        .n_batches = spool->n_live + (spool->ledger.n > 0), /* a loss that waits to be told */
         .bytes = spool->bytes + spool->ring_bytes};
     if (spool->n_live > 0 && find_next(spool, (struct pk_queue_at){0}, &first)) {
         out_info->epoch = first.at.epoch;
