@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "picket/envelope.h"
+
 static const struct {
     const char *path, *variable;
 } overrides[] = {
@@ -21,6 +23,8 @@ static const struct {
     {"ingest.budget_mb", "PICKET_INGEST_BUDGET_MB"},
     {"detection.state_interval_s", "PICKET_DETECTION_STATE_INTERVAL_S"},
     {"log_level", "PICKET_LOG_LEVEL"},
+    {"name", "PICKET_NAME"},
+    {"advertise", "PICKET_ADVERTISE"},
 };
 
 /* One text or a list. */
@@ -43,6 +47,58 @@ static void read_announce(
         pk_conf_text(
             file, pk_conf_item(node, config->n_announce), &config->announce[config->n_announce]);
     }
+}
+
+/* home: auto, or {prefer: [tenant, ...]} */
+static void read_home(
+    struct pk_conf *file, const struct pk_conf_node *home, struct pk_aggregator_config *config)
+{
+    if (!home || pk_conf_is_scalar(home)) {
+        const char *word = "auto";
+        pk_conf_text(file, home, &word);
+        if (strcmp(word, "auto") != 0) {
+            pk_conf_fail(file, home, "must be auto, or prefer: with a list of tenants");
+        }
+        return;
+    }
+    const struct pk_conf_node *list = pk_conf_get(file, home, "prefer");
+    size_t len = 0;
+    for (size_t i = 0; i < pk_conf_list_len(list); i++) {
+        const char *tenant = NULL;
+        pk_conf_text(file, pk_conf_item(list, i), &tenant);
+        size_t n = tenant ? strlen(tenant) : 0;
+        if (len + n + 2 > sizeof config->prefers) {
+            pk_conf_fail(file, list, "too many tenants; the names may take 500 bytes together");
+            return;
+        }
+        if (tenant) {
+            memcpy(config->prefers + len, tenant, n);
+            len += n;
+            config->prefers[len++] = '\n';
+            config->prefers[len] = '\0';
+        }
+    }
+    pk_conf_finish_map(file, home);
+}
+
+static void read_names(struct pk_conf *file, struct pk_aggregator_config *config)
+{
+    const struct pk_conf_node *root = pk_conf_root(file);
+    const struct pk_conf_node *name = pk_conf_get(file, root, "name");
+    pk_conf_text(file, name, &config->name);
+    if (config->name && (config->name[0] == '\0' || strlen(config->name) > 64)) {
+        pk_conf_fail(file, name, "1 to 64 bytes");
+    }
+    const struct pk_conf_node *advertise = pk_conf_get(file, root, "advertise");
+    pk_conf_text(file, advertise, &config->advertise);
+    if (config->advertise && (strncmp(config->advertise, "tcp://", 6) != 0 ||
+                                 strlen(config->advertise) >= PK_ENDPOINT_SIZE)) {
+        pk_conf_fail(file, advertise, "text like tcp://host:7353, at most 127 bytes");
+    }
+    if (!config->advertise && config->n_announce > 0) {
+        config->advertise = config->announce[0];
+    }
+    read_home(file, pk_conf_get(file, root, "home"), config);
 }
 
 static void read_all(struct pk_conf *file, struct pk_aggregator_config *config)
@@ -89,6 +145,7 @@ static void read_all(struct pk_conf *file, struct pk_aggregator_config *config)
         pk_conf_int(file, pk_conf_get(file, detection, "state_interval_s"), 1, 3600, &interval_s);
         pk_conf_finish_map(file, detection);
     }
+    read_names(file, config);
     pk_conf_finish_map(file, root);
     config->metrics_port = (uint16_t)port;
     config->ingest_memory_bytes = (uint64_t)memory_mb << 20;

@@ -31,6 +31,7 @@ struct waiting {
 
 struct tenant {
     struct pk_tenant_id id;
+    uint64_t generation; /* of its home, when it was loaded */
     struct pk_engine *engine;
     uint64_t at_seq;  /* ingest sequence of the last row seen */
     bool is_dirty;    /* rows since the last saved state */
@@ -149,6 +150,7 @@ static pk_err observe(struct tenant *tenant, const struct pk_registry *registry,
 struct catch_up {
     struct tenant *tenant;
     const struct pk_registry *registry;
+    const struct pk_detection_homes *homes;
     uint64_t rows;
     pk_err err;
 };
@@ -160,6 +162,9 @@ static bool on_stored_row(void *arg, const struct pk_store_activity *stored)
         observe(work->tenant, work->registry, stored->site, stored->sensor, &stored->activity);
     work->tenant->at_seq = stored->ingest_seq;
     work->tenant->is_dirty = true;
+    if (work->rows % 10000 == 0) {
+        work->homes->progress(work->homes->arg);
+    }
     if (++work->rows % 1000000 == 0) {
         pk_info("detect", "catching up: rows=%" PRIu64 " ingest_seq=%" PRIu64, work->rows,
             stored->ingest_seq);
@@ -168,8 +173,8 @@ static bool on_stored_row(void *arg, const struct pk_store_activity *stored)
 }
 
 /* The saved state, then what was stored after it. A state of another version is no error: the activity is still there. */
-static pk_err restore(
-    struct tenant *tenant, const struct pk_registry *registry, struct pk_store *store)
+static pk_err restore(struct tenant *tenant, const struct pk_registry *registry,
+    const struct pk_detection_homes *homes, struct pk_store *store)
 {
     uint8_t *state = NULL;
     size_t len = 0;
@@ -188,7 +193,7 @@ static pk_err restore(
             tenant->id.v, version);
     }
     free(state);
-    struct catch_up work = {.tenant = tenant, .registry = registry};
+    struct catch_up work = {.tenant = tenant, .registry = registry, .homes = homes};
     err = pk_store_read_activity(store, tenant->id, tenant->at_seq, on_stored_row, &work);
     if (err == PK_OK) {
         err = work.err;
@@ -202,7 +207,8 @@ static pk_err restore(
 }
 
 static pk_err add_tenant(struct pk_detection *detection, struct pk_tenant_id id,
-    const struct pk_scope_tenant *scope, const struct pk_registry *registry, struct pk_store *store)
+    const struct pk_scope_tenant *scope, const struct pk_registry *registry,
+    const struct pk_detection_homes *homes, struct pk_store *store)
 {
     struct tenant **grown =
         realloc(detection->tenants, (detection->n_tenants + 1) * sizeof(struct tenant *));
@@ -215,10 +221,11 @@ static pk_err add_tenant(struct pk_detection *detection, struct pk_tenant_id id,
         return PK_ERR_NOMEM;
     }
     tenant->id = id;
+    tenant->generation = homes->generation(homes->arg, id);
     struct pk_engine_options options = {.tenant = scope};
     pk_err err = pk_engine_new(&options, on_finding, tenant, &tenant->engine);
     if (err == PK_OK) {
-        err = restore(tenant, registry, store);
+        err = restore(tenant, registry, homes, store);
     }
     if (err != PK_OK) {
         tenant_free(tenant);
@@ -228,14 +235,30 @@ static pk_err add_tenant(struct pk_detection *detection, struct pk_tenant_id id,
     return PK_OK;
 }
 
-pk_err pk_detection_sync(
-    struct pk_detection *detection, const struct pk_registry *registry, struct pk_store *store)
+static void drop_at(struct pk_detection *detection, size_t i)
+{
+    tenant_free(detection->tenants[i]);
+    detection->tenants[i] = detection->tenants[--detection->n_tenants];
+}
+
+void pk_detection_drop(struct pk_detection *detection, struct pk_tenant_id id)
+{
+    for (size_t i = detection->n_tenants; i-- > 0;) {
+        if (detection->tenants[i]->id.v == id.v) {
+            drop_at(detection, i);
+        }
+    }
+}
+
+pk_err pk_detection_sync(struct pk_detection *detection, const struct pk_registry *registry,
+    const struct pk_detection_homes *homes, struct pk_store *store)
 {
     /* An engine borrows its scope: one whose tenant left the scope must go before the old registry does. Its state is in the store. */
     for (size_t i = detection->n_tenants; i-- > 0;) {
-        if (!pk_registry_scope(registry, detection->tenants[i]->id)) {
-            tenant_free(detection->tenants[i]);
-            detection->tenants[i] = detection->tenants[--detection->n_tenants];
+        const struct tenant *tenant = detection->tenants[i];
+        if (!pk_registry_scope(registry, tenant->id) ||
+            homes->generation(homes->arg, tenant->id) != tenant->generation) {
+            drop_at(detection, i);
         }
     }
     for (size_t i = 0; i < registry->rows.n_tenants; i++) {
@@ -244,8 +267,8 @@ pk_err pk_detection_sync(
         struct tenant *tenant = find(detection, id);
         if (tenant) {
             pk_engine_set_scope(tenant->engine, scope);
-        } else if (scope) {
-            pk_err err = add_tenant(detection, id, scope, registry, store);
+        } else if (scope && homes->generation(homes->arg, id) != 0) {
+            pk_err err = add_tenant(detection, id, scope, registry, homes, store);
             if (err != PK_OK) {
                 return err;
             }
@@ -298,8 +321,8 @@ static pk_err save_tenant(struct tenant *tenant, struct pk_store *store, bool wi
             };
         }
         struct pk_slice slice = {.data = state.data, .len = (uint32_t)state.len};
-        err = pk_store_save_detection(store, tenant->id, findings, tenant->n_waiting,
-            with_state ? &slice : NULL, PK_ENGINE_STATE_VERSION, tenant->at_seq);
+        err = pk_store_save_detection(store, tenant->id, tenant->generation, findings,
+            tenant->n_waiting, with_state ? &slice : NULL, PK_ENGINE_STATE_VERSION, tenant->at_seq);
     }
     if (err == PK_OK) {
         drop_waiting(tenant);
@@ -310,25 +333,35 @@ static pk_err save_tenant(struct tenant *tenant, struct pk_store *store, bool wi
     return err;
 }
 
+/* Whether the state is worth writing; an engine that has been quiet for long gives out what waits for company. */
+static pk_err prepare_save(struct tenant *tenant, bool with_state, bool *out_saves_state)
+{
+    *out_saves_state = with_state && tenant->is_dirty;
+    tenant->n_quiet = tenant->is_dirty ? 0 : tenant->n_quiet + with_state;
+    if (tenant->n_quiet == QUIET_SAVES) {
+        pk_err err = pk_engine_flush(tenant->engine);
+        if (err != PK_OK) {
+            return err;
+        }
+        tenant->is_dirty = tenant->n_waiting > 0;
+        *out_saves_state = tenant->is_dirty;
+    }
+    return PK_OK;
+}
+
 pk_err pk_detection_save(struct pk_detection *detection, struct pk_store *store, bool with_state)
 {
-    for (size_t i = 0; i < detection->n_tenants; i++) {
+    for (size_t i = detection->n_tenants; i-- > 0;) {
         struct tenant *tenant = detection->tenants[i];
-        bool saves_state = with_state && tenant->is_dirty;
-        tenant->n_quiet = tenant->is_dirty ? 0 : tenant->n_quiet + with_state;
-        if (tenant->n_quiet == QUIET_SAVES) {
-            pk_err flushed = pk_engine_flush(tenant->engine);
-            if (flushed != PK_OK) {
-                return flushed;
-            }
-            tenant->is_dirty = tenant->n_waiting > 0;
-            saves_state = tenant->is_dirty;
+        bool saves_state;
+        pk_err err = prepare_save(tenant, with_state, &saves_state);
+        if (err == PK_OK && (tenant->n_waiting > 0 || saves_state)) {
+            err = save_tenant(tenant, store, saves_state);
         }
-        if (tenant->n_waiting == 0 && !saves_state) {
-            continue;
-        }
-        pk_err err = save_tenant(tenant, store, saves_state);
-        if (err != PK_OK) {
+        if (err == PK_ERR_CONFLICT) {
+            pk_warn("detect", "tenant=%u has its home elsewhere: not saved here", tenant->id.v);
+            drop_at(detection, i);
+        } else if (err != PK_OK) {
             return err;
         }
     }

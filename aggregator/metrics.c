@@ -76,6 +76,12 @@ static void render(struct pk_pipeline_counters *c, struct pk_bytes *out)
             atomic_load(&c->outstanding_bytes)},
         {"picket_paused", "gauge", "1 while no sensor gets credit, because the database is away.",
             atomic_load(&c->is_paused)},
+        {"picket_homes", "gauge", "Tenants whose home this aggregator is.", atomic_load(&c->homes)},
+        {"picket_homes_lost_total", "counter", "Homes that another aggregator took over.",
+            atomic_load(&c->homes_lost)},
+        {"picket_turned_away_total", "counter",
+            "Sessions and batches of tenants whose home is elsewhere.",
+            atomic_load(&c->turned_away)},
         {"picket_ready", "gauge", "1 while the database answers and sensors can connect.",
             atomic_load(&c->is_ready)},
     };

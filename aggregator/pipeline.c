@@ -24,9 +24,11 @@
 #include "detection.h"
 #include "enrolment.h"
 #include "fair.h"
+#include "homes.h"
 #include "ingest/ingest.h"
 #include "registry.h"
 #include "store/store.h"
+#include "tenancy.h"
 
 enum {
     MAX_QUEUE = 8192, /* batches between socket and commit */
@@ -51,6 +53,10 @@ struct pending {
 struct pk_pipeline {
     const struct pk_aggregator_config *config;
     struct pk_store *store;
+    struct pk_homes *homes;
+    struct pk_tenancy tenancy;
+    bool homes_changed; /* the table of homes, and nobody has looked yet */
+    char application[PK_HOMES_APPLICATION_SIZE];
     struct pk_registry registry;
     struct pk_detection *detection;
     struct pk_link_setup setup;
@@ -122,6 +128,25 @@ static bool store_ready(struct pk_pipeline *pipeline)
     return true;
 }
 
+/* --- homes --- */
+
+/* Ends a session here. A later ACK of it would cover what is not stored, so if the child cannot be told it must go. */
+static void turn_away(
+    void *arg, uint32_t sensor, uint64_t session, const struct pk_endpoint *elsewhere)
+{
+    struct pk_pipeline *pipeline = arg;
+    struct pk_link_moved moved = {.sensor = sensor, .session = session, .elsewhere = *elsewhere};
+    if (pipeline->ingest.pid > 0 && pk_link_send(&pipeline->ingest.link, PK_LINK_MOVED, &moved,
+                                        sizeof moved, NULL, 0) != PK_OK) {
+        pipeline->ingest.link.is_closed = true;
+    }
+}
+
+static uint64_t generation_of(struct pk_pipeline *pipeline, const struct pk_store_sensor *sensor)
+{
+    return pk_homes_generation(pipeline->homes, sensor->tenant);
+}
+
 /* --- control --- */
 
 static void put_limits(struct pk_link_key *key, const struct pk_store_sensor *sensor)
@@ -172,15 +197,17 @@ static pk_err reload(struct pk_pipeline *pipeline)
             version; /* do not try this version again each second */
         return PK_OK;
     }
-    err = pk_detection_sync(pipeline->detection, &fresh, pipeline->store);
+    err = pk_tenancy_set_registry(&pipeline->tenancy, &fresh);
     if (err != PK_OK) {
         /* Engines may borrow from either scope now: give them back the old one, so that the fresh one can go. */
-        (void)pk_detection_sync(pipeline->detection, &pipeline->registry, pipeline->store);
+        (void)pk_tenancy_set_registry(&pipeline->tenancy, &pipeline->registry);
         pk_registry_done(&fresh);
         return err;
     }
     pk_registry_done(&pipeline->registry);
     pipeline->registry = fresh;
+    pipeline->homes_changed = true;
+    pk_homes_poke(pipeline->homes); /* new tenants need a home */
     pk_info("registry", "control_version=%" PRIu64 " tenants=%zu sites=%zu sensors=%zu", version,
         fresh.rows.n_tenants, fresh.rows.n_sites, fresh.rows.n_sensors);
     return pipeline->ingest.pid > 0 ? send_keys(pipeline) : PK_OK;
@@ -236,7 +263,7 @@ static void pop(struct pk_pipeline *pipeline, size_t n)
     count_queue(pipeline);
 }
 
-static struct pk_store_batch store_batch(const struct pk_pipeline *pipeline,
+static struct pk_store_batch store_batch(struct pk_pipeline *pipeline,
     const struct pending *pending, const struct pk_batch *batch,
     const struct pk_store_sensor *sensor)
 {
@@ -248,6 +275,7 @@ static struct pk_store_batch store_batch(const struct pk_pipeline *pipeline,
         .frame = &pending->head.frame,
         .batch = batch,
         .received_us = pending->received_us,
+        .generation = generation_of(pipeline, sensor),
     };
 }
 
@@ -255,8 +283,9 @@ static struct pk_store_batch store_batch(const struct pk_pipeline *pipeline,
 static pk_err quarantine_first(struct pk_pipeline *pipeline, const struct pending *pending,
     const struct pk_store_sensor *sensor, const char *reason)
 {
-    pk_err err = pk_store_quarantine(pipeline->store, sensor->tenant, sensor->sensor,
-        &pending->head.frame, pending->body, pending->head.frame.body_len, reason);
+    pk_err err = pk_store_quarantine(pipeline->store, sensor->tenant,
+        generation_of(pipeline, sensor), sensor->sensor, &pending->head.frame, pending->body,
+        pending->head.frame.body_len, reason);
     if (err != PK_OK) {
         return err;
     }
@@ -344,7 +373,7 @@ static void collect_run(
             pk_registry_sensor(&pipeline->registry, pending->head.sensor);
         struct pk_batch *batch = NULL;
         bytes += pending->head.frame.body_len;
-        if (!sensor || pending->is_refused ||
+        if (!sensor || pending->is_refused || generation_of(pipeline, sensor) == 0 ||
             (run->n > 0 &&
                 (sensor->tenant.v != run->batches[0].tenant.v || bytes > MAX_COMMIT_BYTES)) ||
             pk_batch_decode(pending->body, pending->head.frame.body_len, &batch, out_fault) !=
@@ -356,7 +385,18 @@ static void collect_run(
     }
 }
 
-/* The first of the queue goes alone: the child refused it, it does not decode, or its sensor is gone. */
+/* The tenant's home is not here (any more): nothing is stored, and the session ends. The answer, to nobody, gives the budget back. */
+static void turn_away_front(struct pk_pipeline *pipeline, const struct pending *pending,
+    const struct pk_store_sensor *sensor)
+{
+    struct pk_home home = pk_homes_get(pipeline->homes, sensor->tenant);
+    turn_away(pipeline, pending->head.sensor, pending->head.session, &home.elsewhere);
+    answer(pipeline, pending, PK_FRAME_ERR_OVERLOADED);
+    atomic_fetch_add(&pipeline->counters.turned_away, 1);
+    pop(pipeline, 1);
+}
+
+/* The first of the queue goes alone: the child refused it, it does not decode, its sensor is gone, or its home is elsewhere. */
 static pk_err reject_front(
     struct pk_pipeline *pipeline, const struct pending *pending, const char *fault)
 {
@@ -365,6 +405,10 @@ static pk_err reject_front(
     if (!sensor) {
         answer(pipeline, pending, PK_FRAME_ERR_REVOKED);
         pop(pipeline, 1);
+        return PK_OK;
+    }
+    if (generation_of(pipeline, sensor) == 0) {
+        turn_away_front(pipeline, pending, sensor);
         return PK_OK;
     }
     return quarantine_first(
@@ -390,6 +434,10 @@ static pk_err commit_front(struct pk_pipeline *pipeline)
         const struct pending *pending = pending_of(&run, 0);
         err = quarantine_first(pipeline, pending,
             pk_registry_sensor(&pipeline->registry, pending->head.sensor), reason);
+    }
+    if (err == PK_ERR_CONFLICT) {
+        pk_tenancy_lose(&pipeline->tenancy, run.batches[0].tenant);
+        err = PK_OK; /* what waits is turned away next */
     }
     for (size_t i = 0; i < run.n; i++) {
         pk_batch_free(run.decoded[i]);
@@ -429,19 +477,38 @@ static void save_state(struct pk_pipeline *pipeline, int64_t now_ms)
 
 /* --- from the child --- */
 
-static void on_hello(struct pk_pipeline *pipeline, const uint8_t *data, size_t len)
+/* Not the home: the sensor hears where that is, or waits for it to be decided. What we know may be a second old, and the home may have gone just now: before a
+ * sensor is sent back to where it came from, we look again. */
+static void refuse_hello(struct pk_pipeline *pipeline, const struct pk_link_hello *hello,
+    const struct pk_home *home, bool is_fresh)
 {
-    struct pk_link_hello hello;
-    if (len != sizeof hello) {
+    bool is_decided = home->place == PK_HOME_ELSEWHERE && is_fresh;
+    if (!is_decided && pk_tenancy_park(&pipeline->tenancy, hello)) {
+        if (!is_fresh) {
+            pk_homes_poke(pipeline->homes);
+        }
         return;
     }
-    memcpy(&hello, data, sizeof hello);
-    const struct pk_store_sensor *sensor = pk_registry_sensor(&pipeline->registry, hello.sensor);
+    if (home->place == PK_HOME_ELSEWHERE && home->elsewhere.address[0]) {
+        atomic_fetch_add(&pipeline->counters.turned_away, 1);
+        turn_away(pipeline, hello->sensor, hello->session, &home->elsewhere);
+    } /* else it goes on along its list when nobody answers */
+}
+
+static void answer_hello(
+    struct pk_pipeline *pipeline, const struct pk_link_hello *hello, bool is_fresh)
+{
+    const struct pk_store_sensor *sensor = pk_registry_sensor(&pipeline->registry, hello->sensor);
     if (!sensor) {
         return; /* no WELCOME: the sensor asks again */
     }
+    struct pk_home home = pk_homes_get(pipeline->homes, sensor->tenant);
+    if (!home.opened) {
+        refuse_hello(pipeline, hello, &home, is_fresh);
+        return;
+    }
     struct pk_link_resume resume = {
-        .sensor = hello.sensor, .session = hello.session, .epoch = hello.body.spool_epoch};
+        .sensor = hello->sensor, .session = hello->session, .epoch = hello->body.spool_epoch};
     /* What is durable is told for people only: a sensor is welcome while the store is away, and gets credit when it is back. */
     if (store_ready(pipeline) && pk_store_newest_seq(pipeline->store, sensor->tenant,
                                      sensor->sensor, resume.epoch, &resume.seq) != PK_OK) {
@@ -450,14 +517,42 @@ static void on_hello(struct pk_pipeline *pipeline, const uint8_t *data, size_t l
     }
     (void)pk_link_send(&pipeline->ingest.link, PK_LINK_RESUME, &resume, sizeof resume, NULL, 0);
     char name[128], address[128];
-    hello.body.software[sizeof hello.body.software - 1] = '\0';
-    hello.address[sizeof hello.address - 1] = '\0';
     pk_info("ingest",
         "hello sensor=%s software=\"%s\" address=%s epoch=%" PRIu64 " resume_seq=%" PRIu64,
         sensor->name,
-        pk_log_escape(hello.body.software, strlen(hello.body.software), name, sizeof name),
-        pk_log_escape(hello.address, strlen(hello.address), address, sizeof address), resume.epoch,
-        resume.seq);
+        pk_log_escape(hello->body.software, strlen(hello->body.software), name, sizeof name),
+        pk_log_escape(hello->address, strlen(hello->address), address, sizeof address),
+        resume.epoch, resume.seq);
+}
+
+static void on_hello(struct pk_pipeline *pipeline, const uint8_t *data, size_t len)
+{
+    struct pk_link_hello hello;
+    if (len == sizeof hello) {
+        memcpy(&hello, data, sizeof hello);
+        hello.body.software[sizeof hello.body.software - 1] = '\0';
+        hello.address[sizeof hello.address - 1] = '\0';
+        answer_hello(pipeline, &hello, false);
+    }
+}
+
+static void on_unparked(void *arg, const struct pk_link_hello *hello)
+{
+    answer_hello(arg, hello, true);
+}
+
+static void mind_homes(struct pk_pipeline *pipeline)
+{
+    pk_homes_alive(pipeline->homes);
+    if (!pipeline->homes_changed || !store_ready(pipeline)) {
+        return;
+    }
+    pipeline->homes_changed = false;
+    if (pk_tenancy_sync(&pipeline->tenancy) != PK_OK) {
+        pipeline->homes_changed = true;
+        store_failed(pipeline, "open a home");
+    }
+    pk_tenancy_unpark(&pipeline->tenancy, on_unparked);
 }
 
 static void on_batch(struct pk_pipeline *pipeline, const uint8_t *data, size_t len, bool is_refused)
@@ -650,6 +745,32 @@ static pk_err load_key(const struct pk_aggregator_config *config, struct pk_keyp
     return PK_OK;
 }
 
+/* The core's connection and the keeper's, and the homes that are ours. */
+static pk_err open_store(struct pk_pipeline *pipeline)
+{
+    const struct pk_aggregator_config *config = pipeline->config;
+    struct pk_homes_options homes = {.conninfo = config->database,
+        .role = config->role,
+        .self = pk_homes_self(config, pipeline->setup.server.pubkey)};
+    pk_homes_name_instance(&homes.self, pipeline->application);
+    struct pk_store_options options = {.conninfo = config->database,
+        .role = config->role,
+        .application = pipeline->application,
+        .is_application_fixed = true};
+    pk_err err = pk_store_open(&options, &pipeline->store);
+    if (err == PK_OK) {
+        err = pk_homes_open(&homes, &pipeline->homes);
+    }
+    pipeline->tenancy = (struct pk_tenancy){.homes = pipeline->homes,
+        .detection = pipeline->detection,
+        .store = pipeline->store,
+        .registry = &pipeline->registry,
+        .counters = &pipeline->counters,
+        .end_session = turn_away,
+        .arg = pipeline};
+    return err;
+}
+
 pk_err pk_pipeline_open(
     const struct pk_aggregator_config *config, struct pk_pipeline **out_pipeline)
 {
@@ -665,8 +786,6 @@ pk_err pk_pipeline_open(
     snprintf(pipeline->setup.enrol_endpoint, sizeof pipeline->setup.enrol_endpoint, "%s",
         config->enrol_listen);
     strncpy(pipeline->setup.endpoint, config->listen, sizeof pipeline->setup.endpoint - 1);
-    struct pk_store_options options = {
-        .conninfo = config->database, .role = config->role, .application = "picket-aggregator"};
     const char *doing = NULL;
     pk_err err = load_key(config, &pipeline->setup.server);
     if (err != PK_OK) {
@@ -680,7 +799,7 @@ pk_err pk_pipeline_open(
         goto fail;
     }
     doing = "connect to the database";
-    err = pk_store_open(&options, &pipeline->store);
+    err = open_store(pipeline);
     if (err != PK_OK) {
         goto fail;
     }
@@ -691,6 +810,9 @@ pk_err pk_pipeline_open(
     }
     doing = "load the registry";
     err = reload(pipeline);
+    if (err == PK_OK) {
+        err = pk_tenancy_sync(&pipeline->tenancy);
+    }
     if (err != PK_OK) {
         goto fail;
     }
@@ -727,10 +849,11 @@ pk_err pk_pipeline_run(struct pk_pipeline *pipeline, int stop_fd)
             {.fd = stop_fd, .events = POLLIN},
             {.fd = pipeline->ingest.pid > 0 ? pipeline->ingest.link.fd : -1, .events = link_events},
             {.fd = pk_store_socket(pipeline->store), .events = pipeline->retry_ms ? 0 : POLLIN},
+            {.fd = pk_homes_fd(pipeline->homes), .events = POLLIN},
         };
         int64_t now_ms = pk_clock_mono_ms();
         int64_t wait_ms = pipeline->retry_ms ? pipeline->retry_at_ms - now_ms : POLL_MS;
-        if (poll(items, 3,
+        if (poll(items, 4,
                 wait_ms < 0         ? 0
                 : wait_ms > POLL_MS ? POLL_MS
                                     : (int)wait_ms) < 0 &&
@@ -750,9 +873,14 @@ pk_err pk_pipeline_run(struct pk_pipeline *pipeline, int stop_fd)
             pipeline->next_control_ms =
                 0; /* a notification, or the connection broke: poll_control finds out */
         }
+        if (items[3].revents) {
+            pk_homes_clear_fd(pipeline->homes);
+            pipeline->homes_changed = true;
+        }
         now_ms = pk_clock_mono_ms();
         mind_child(pipeline, now_ms);
         poll_control(pipeline, now_ms);
+        mind_homes(pipeline);
         do { /* until nothing that was read already is left behind a full queue */
             commit_all(pipeline);
             if (pipeline->ingest.pid > 0) {
@@ -774,11 +902,13 @@ void pk_pipeline_close(struct pk_pipeline *pipeline)
             pk_detection_save(pipeline->detection, pipeline->store, true) != PK_OK) {
             pk_warn("detect", "state not saved, the next start reads the stored activity again");
         }
+        pk_tenancy_leave(&pipeline->tenancy);
     }
     pk_ingest_stop(&pipeline->ingest);
     pop(pipeline, pipeline->queue.n);
     pk_fair_done(&pipeline->queue);
     pk_detection_free(pipeline->detection);
+    pk_homes_close(pipeline->homes);
     pk_registry_done(&pipeline->registry);
     pk_store_close(pipeline->store);
     pk_keypair_wipe(&pipeline->setup.server);

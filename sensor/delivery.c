@@ -479,6 +479,9 @@ void pk_delivery_on_message(struct pk_delivery *d, const uint8_t *header, size_t
         on_welcome(d, &frame, body, body_len, now.mono_ms);
     } else if (frame.type == PK_FRAME_ERROR) {
         on_error(d, &frame, body, body_len, now);
+    } else if (frame.type == PK_FRAME_BYE && d->state == PK_DELIVERY_HELLO_SENT) {
+        on_bye(
+            d, &frame, body, body_len, now.mono_ms); /* in the place of a WELCOME: not the home */
     } else if (frame.session != d->session || d->session == 0) {
         return;
     } else if (frame.type == PK_FRAME_ACK) {

@@ -361,10 +361,11 @@ static int open_captures(struct daemon *d)
     return EX_OK;
 }
 
-/* Ports of tcp:// endpoints, and 53 for name servers that are asked by TCP. */
+/* Ports of tcp:// endpoints, 7353 for those a BYE names, and 53 for name servers that are asked by TCP. */
 static void endpoint_ports(const struct pk_sensor_config *config, struct pk_privileges_rules *rules)
 {
     rules->tcp_ports[rules->n_tcp_ports++] = 53;
+    rules->tcp_ports[rules->n_tcp_ports++] = 7353;
     for (size_t i = 0; i < config->n_endpoints; i++) {
         const char *colon = strrchr(config->endpoints[i].address, ':');
         unsigned long port = colon ? strtoul(colon + 1, NULL, 10) : 0;

@@ -396,6 +396,63 @@ static void add_key(struct context *c)
     json_decref(body);
 }
 
+/* --- homes --- */
+
+static json_t *home_json(const struct pk_store_home *home)
+{
+    json_t *object = json_object();
+    (void)json_object_set_new(object, "tenant", json_string(home->tenant_name));
+    (void)json_object_set_new(object, "home", json_string(home->is_live ? home->holder : ""));
+    (void)json_object_set_new(object, "pinned", json_string(home->pinned));
+    (void)json_object_set_new(object, "generation", json_integer((json_int_t)home->generation));
+    return object;
+}
+
+static void homes(struct context *c)
+{
+    struct pk_store_homes view;
+    pk_err err = pk_store_read_homes(c->routes->control, &view);
+    if (err != PK_OK) {
+        refuse_store(c, c->routes->control, err);
+        return;
+    }
+    json_t *object = json_object(), *tenants = json_array(), *nodes = json_array();
+    for (size_t i = 0; i < view.n_homes; i++) {
+        (void)json_array_append_new(tenants, home_json(&view.homes[i]));
+    }
+    for (size_t i = 0; i < view.n_nodes; i++) {
+        json_t *node = json_object();
+        (void)json_object_set_new(node, "name", json_string(view.nodes[i].name));
+        (void)json_object_set_new(node, "endpoint", json_string(view.nodes[i].endpoint.address));
+        (void)json_array_append_new(nodes, node);
+    }
+    (void)json_object_set_new(object, "aggregators", nodes);
+    (void)json_object_set_new(object, "homes", tenants);
+    pk_store_homes_done(&view);
+    reply_json(c->response, OK, object);
+}
+
+static void move_home(struct context *c)
+{
+    json_t *body = json_loadb(c->request->body, c->request->body_len, JSON_REJECT_DUPLICATES, NULL);
+    const char *tenant = text_of(body, "tenant"), *to = text_of(body, "to");
+    struct pk_tenant_id id = {0};
+    pk_err err = pk_store_find_tenant(c->routes->control, tenant, &id);
+    if (err == PK_OK && id.v == 0) {
+        refuse(c->response, BAD_REQUEST, "there is no such tenant");
+    } else {
+        err = err == PK_OK ? pk_store_pin_home(c->routes->control, id, to) : err;
+        if (err == PK_ERR_CONFIG) {
+            refuse(c->response, BAD_REQUEST, pk_store_error(c->routes->control));
+        } else if (err != PK_OK) {
+            refuse_store(c, c->routes->control, err);
+        } else {
+            reply_json(c->response, OK, json_object());
+        }
+    }
+    json_decref(body);
+}
+
 /* --- dispatch --- */
 
 enum access {
@@ -428,6 +485,8 @@ static const struct route {
     {"POST", "/api/v1/sensors/change", false, ADMIN, handle_change_sensor},
     {"POST", "/api/v1/enrol", false, ADMIN, handle_add_token},
     {"POST", "/api/v1/keys", false, ADMIN, add_key},
+    {"GET", "/api/v1/homes", false, ADMIN, homes},
+    {"POST", "/api/v1/homes", false, ADMIN, move_home},
 };
 
 static bool check_key(struct context *c)

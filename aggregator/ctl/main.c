@@ -31,6 +31,8 @@ static const char usage[] =
     "  picketctl unsuppress NUMBER\n"
     "  picketctl lookup NAME [--type TYPE] [--tenant T] [--json]      NAME may begin with *.\n"
     "  picketctl sensors [--tenant T] [--json]         what each saw, stored and lost\n"
+    "  picketctl homes [--json]                        the aggregators, and which is each tenant's home\n"
+    "  picketctl home move TENANT AGGREGATOR           moves it there and keeps it; auto lets it go where there is room\n"
     "\n"
     "  --server URL   where picket-api is (PICKET_SERVER, default http://127.0.0.1:8353)\n"
     "  --key KEY      API key (PICKET_API_KEY)\n";
@@ -174,6 +176,60 @@ static void print_sensors(const json_t *list)
 static int sensors(const struct arguments *arguments)
 {
     return ctl_list(arguments, "/api/v1/loss", print_sensors);
+}
+
+static void print_homes(const json_t *answer)
+{
+    size_t index;
+    json_t *row;
+    printf("%-24s %s\n", "AGGREGATOR", "ENDPOINT");
+    json_array_foreach(json_object_get(answer, "aggregators"), index, row)
+    {
+        printf("%-24s %s\n", json_string_value(json_object_get(row, "name")),
+            json_string_value(json_object_get(row, "endpoint")));
+    }
+    printf("\n%-20s %-24s %-24s %s\n", "TENANT", "HOME", "PINNED", "GENERATION");
+    json_array_foreach(json_object_get(answer, "homes"), index, row)
+    {
+        const char *home = json_string_value(json_object_get(row, "home"));
+        printf("%-20s %-24s %-24s %lld\n", json_string_value(json_object_get(row, "tenant")),
+            home && *home ? home : "nobody", json_string_value(json_object_get(row, "pinned")),
+            (long long)json_integer_value(json_object_get(row, "generation")));
+    }
+}
+
+static int homes(const struct arguments *arguments)
+{
+    struct pk_bytes body;
+    int status = ctl_request(arguments, "GET", "/api/v1/homes", NULL, 0, &body);
+    json_t *root = status == EX_OK ? json_loadb((const char *)body.data, body.len, 0, NULL) : NULL;
+    if (root && arguments->as_json) {
+        (void)json_dumpf(root, stdout, JSON_COMPACT);
+        putchar('\n');
+    } else if (root) {
+        print_homes(root);
+    }
+    json_decref(root);
+    pk_bytes_done(&body);
+    return status;
+}
+
+static int home_move(const struct arguments *arguments)
+{
+    struct pk_bytes body = {0};
+    if (arguments->n_words != 4) {
+        return ctl_fail(EX_USAGE, "home move needs TENANT and AGGREGATOR");
+    }
+    const char *to = arguments->words[3];
+    json_t *object = json_object();
+    (void)json_object_set_new(object, "tenant", json_string(arguments->words[2]));
+    (void)json_object_set_new(object, "to", json_string(strcmp(to, "auto") == 0 ? "" : to));
+    int status = ctl_post(arguments, "/api/v1/homes", object, &body);
+    if (status == EX_OK) {
+        printf("%s goes to %s\n", arguments->words[2], to);
+    }
+    pk_bytes_done(&body);
+    return status;
 }
 
 static void print_rrset(const json_t *object)
@@ -353,6 +409,8 @@ int main(int argc, char **argv)
         {"suppressions", NULL, ctl_suppressions},
         {"lookup", NULL, lookup},
         {"sensors", NULL, sensors},
+        {"homes", NULL, homes},
+        {"home", "move", home_move},
     };
     if (pk_hash_start() != PK_OK) {
         return ctl_fail(EX_OSERR, "the system gives no random numbers");

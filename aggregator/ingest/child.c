@@ -34,6 +34,7 @@ enum {
     UNPARK_A_TURN = 16,
     LINK_QUEUE_SLACK = 8 << 20, /* beside the batches on account: small messages */
     MAX_FRAMES_A_TURN = 256,
+    LAST_WORDS_MS = 300, /* for a BYE to leave before the sockets close */
 };
 
 static int set_int(void *socket, int option, int value)
@@ -213,6 +214,25 @@ static void on_done(struct child *child, const struct pk_link_done *done)
     }
 }
 
+/* The tenant's home is another aggregator: the sensor goes there, or back to its own list. What it has under way is not acknowledged and comes again there. */
+static void on_moved(struct child *child, const struct pk_link_moved *moved)
+{
+    struct pk_session *session = pk_sessions_find(&child->sessions, moved->sensor);
+    if (!session || (moved->session != 0 && moved->session != session->id)) {
+        return;
+    }
+    struct pk_frame bye = {.type = PK_FRAME_BYE,
+        .session = session->id,
+        .u.bye = {.reason = PK_BYE_MOVED, .retry_after_s = 1}};
+    struct pk_bytes body;
+    pk_bytes_init(&body, PK_MAX_BODY_BYTES);
+    bool is_known = moved->elsewhere.address[0] != '\0' &&
+                    pk_bye_body_encode(&moved->elsewhere, &body) == PK_OK;
+    pk_talk_frame(child, session, &bye, is_known ? &body : NULL);
+    pk_bytes_done(&body);
+    pk_sessions_close(&child->sessions, session);
+}
+
 /* Sessions of keys that are gone hear why and end; their later frames are dropped by pk_zap_tenant. */
 static void drop_revoked(struct child *child)
 {
@@ -261,6 +281,11 @@ static void on_core(struct child *child, enum pk_link_type type, const uint8_t *
         struct pk_link_enrolled enrolled;
         memcpy(&enrolled, data, sizeof enrolled);
         pk_door_answer(child, &enrolled, data + sizeof enrolled, len - sizeof enrolled);
+    } else if (type == PK_LINK_MOVED && len == sizeof(struct pk_link_moved)) {
+        struct pk_link_moved moved;
+        memcpy(&moved, data, sizeof moved);
+        moved.elsewhere.address[sizeof moved.elsewhere.address - 1] = '\0';
+        on_moved(child, &moved);
     } else if (type == PK_LINK_STOP) {
         child->is_stopping = true;
     }
@@ -268,6 +293,7 @@ static void on_core(struct child *child, enum pk_link_type type, const uint8_t *
 
 static void say_bye(struct child *child)
 {
+    (void)set_int(child->router, ZMQ_LINGER, LAST_WORDS_MS);
     for (size_t i = 0; i < child->sessions.n; i++) {
         pk_talk_bye(child, &child->sessions.slots[i], PK_BYE_SHUTDOWN, 1);
     }

@@ -27,6 +27,7 @@ enum pk_link_type {
     PK_LINK_DOOR,      /* struct pk_link_door: whether the enrolment port is open */
     PK_LINK_ENROLLED,  /* struct pk_link_enrolled, then the body of the answer */
     PK_LINK_STOP,      /* say BYE to everybody and end */
+    PK_LINK_MOVED,     /* struct pk_link_moved: the sensor's home is elsewhere, end its session */
     /* child to core */
     PK_LINK_READY = 32, /* text: the endpoint that was bound */
     PK_LINK_FAILED,     /* text: why the child cannot start */
@@ -114,6 +115,11 @@ struct pk_link_offence {
     enum pk_offence_kind kind;
     bool is_out; /* its key is refused for ten minutes */
     char address[64];
+};
+struct pk_link_moved {
+    uint32_t sensor;
+    uint64_t session;             /* 0: whichever there is */
+    struct pk_endpoint elsewhere; /* an empty address: not known */
 };
 /* Counters since the child started. */
 struct pk_link_stats {

@@ -172,6 +172,12 @@ static pk_err set_session(struct pk_store *store)
         param_text(&params, store->role);
         err = pg_exec(store, "role", "select set_config('role', $1, false)", &params);
     }
+    if (err == PK_OK && store->is_application_fixed) {
+        struct params params = {0};
+        param_text(&params, store->application);
+        err = pg_exec(
+            store, "application", "select set_config('application_name', $1, false)", &params);
+    }
     return err;
 }
 
@@ -234,6 +240,7 @@ pk_err pk_store_open(const struct pk_store_options *options, struct pk_store **o
     pk_bytes_init(&store->copy, MAX_COPY);
     store->conninfo = strdup(options->conninfo);
     store->application = strdup(options->application ? options->application : "picket");
+    store->is_application_fixed = options->is_application_fixed;
     store->role = options->role ? strdup(options->role) : NULL;
     if (!store->conninfo || !store->application || (options->role && !store->role)) {
         return PK_ERR_NOMEM;

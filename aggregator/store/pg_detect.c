@@ -108,13 +108,14 @@ static pk_err put_finding(
 }
 
 pk_err pk_store_save_detection(struct pk_store *store, struct pk_tenant_id tenant,
-    const struct pk_store_finding *findings, size_t n, const struct pk_slice *state,
-    uint32_t state_version, uint64_t at_seq)
+    uint64_t generation, const struct pk_store_finding *findings, size_t n,
+    const struct pk_slice *state, uint32_t state_version, uint64_t at_seq)
 {
     pk_err err = pg_begin(store);
     if (err != PK_OK) {
         return err;
     }
+    err = pg_hold_home(store, tenant, generation);
     for (size_t i = 0; i < n && err == PK_OK; i++) {
         err = put_finding(store, tenant, &findings[i]);
     }

@@ -544,14 +544,18 @@ pk_err pk_store_commit(struct pk_store *store, const struct pk_store_batch *batc
     if (err != PK_OK) {
         return err;
     }
-    err = pg_end(store, commit_all(store, batches, n, out_results, out_ingest_seq));
+    err = pg_hold_home(store, batches[0].tenant, batches[0].generation);
+    if (err == PK_OK) {
+        err = commit_all(store, batches, n, out_results, out_ingest_seq);
+    }
+    err = pg_end(store, err);
     if (err != PK_OK) {
         store->n_days = n_days; /* partitions made in it went with the transaction */
     }
     return err;
 }
 
-pk_err pk_store_quarantine(struct pk_store *store, struct pk_tenant_id tenant,
+pk_err pk_store_quarantine(struct pk_store *store, struct pk_tenant_id tenant, uint64_t generation,
     struct pk_sensor_id sensor, const struct pk_frame_batch *frame, const uint8_t *body,
     size_t body_len, const char *reason)
 {
@@ -563,7 +567,10 @@ pk_err pk_store_quarantine(struct pk_store *store, struct pk_tenant_id tenant,
     if (err != PK_OK) {
         return err;
     }
-    err = put_mark(store, &mark, &result);
+    err = pg_hold_home(store, tenant, generation);
+    if (err == PK_OK) {
+        err = put_mark(store, &mark, &result);
+    }
     param_int(&params, tenant.v);
     param_int(&params, sensor.v);
     param_int(&params, (int64_t)frame->epoch);

@@ -18,7 +18,7 @@ struct pk_store {
     PGconn *conn;
     char *conninfo, *role, *application;
     char error[STORE_ERROR_SIZE];
-    bool has_temp_tables, is_listening;
+    bool has_temp_tables, is_listening, is_application_fixed;
     int32_t days[MAX_DAYS]; /* whose partitions are known to exist; days since 1970 */
     size_t n_days;
     struct pk_bytes copy; /* rows on their way */
@@ -46,6 +46,8 @@ pk_err pg_begin(struct pk_store *store);
 pk_err pg_set_tenant(struct pk_store *store, struct pk_tenant_id tenant);
 /* A transaction of a role under row-level security; no tenant is refused. */
 pk_err pg_begin_for(struct pk_store *store, struct pk_tenant_id tenant);
+/* First in a transaction that writes for a tenant: holds its home to the end of it. PK_ERR_CONFLICT: it is not of this generation (pg_home.c). */
+pk_err pg_hold_home(struct pk_store *store, struct pk_tenant_id tenant, uint64_t generation);
 /* Commits when err is PK_OK, else rolls back; returns err, or what the commit said. */
 pk_err pg_end(struct pk_store *store, pk_err err);
 pk_err pg_fail(struct pk_store *store, pk_err err, const char *text);

@@ -28,6 +28,7 @@ struct pk_store_options {
     const char *conninfo;
     const char *role;
     const char *application;
+    bool is_application_fixed; /* over what conninfo may say: others find these connections by it */
     bool skip_version_check;
 };
 pk_err pk_store_open(const struct pk_store_options *options, struct pk_store **out_store);
@@ -158,6 +159,7 @@ struct pk_store_batch {
     const struct pk_frame_batch *frame; /* epoch, seq, digest, kind, rows */
     const struct pk_batch *batch;
     int64_t received_us;
+    uint64_t generation; /* of the tenant's home, see below */
 };
 enum pk_store_commit {
     PK_STORE_COMMITTED, /* rows and mark are durable */
@@ -166,11 +168,11 @@ enum pk_store_commit {
 };
 /* Commits n batches of one tenant in one transaction: dedupe marks, rows, one ingest sequence number each (consecutive, in order
  * given; only COMMITTED ones). out_results[i] and out_ingest_seq[i] for each. PK_ERR_MALFORMED: the database refused values (22*, 23*): the
- * caller retries one by one and quarantines what still fails. */
+ * caller retries one by one and quarantines what still fails. PK_ERR_CONFLICT: another aggregator is the tenant's home now, nothing was written. */
 pk_err pk_store_commit(struct pk_store *store, const struct pk_store_batch *batches, size_t n,
     enum pk_store_commit *out_results, uint64_t *out_ingest_seq);
-/* Keeps a refused body (size-capped) with its reason and marks (sensor, epoch, seq) durable, so that it is not sent for ever. */
-pk_err pk_store_quarantine(struct pk_store *store, struct pk_tenant_id tenant,
+/* Keeps a refused body (size-capped) with its reason and marks (sensor, epoch, seq) durable, so that it is not sent for ever. PK_ERR_CONFLICT as above. */
+pk_err pk_store_quarantine(struct pk_store *store, struct pk_tenant_id tenant, uint64_t generation,
     struct pk_sensor_id sensor, const struct pk_frame_batch *frame, const uint8_t *body,
     size_t body_len, const char *reason);
 /* For WELCOME: the greatest durable sequence of this epoch (0 when none). */
@@ -189,7 +191,7 @@ struct pk_store_activity {
 pk_err pk_store_read_activity(struct pk_store *store, struct pk_tenant_id tenant, uint64_t after,
     bool (*row)(void *arg, const struct pk_store_activity *activity), void *arg);
 /* Findings as rendered JSON (aggregator/detect/finding.h) with the keys that are searched by; the highest revision of an id stands.
- * State and the sequence it stands at are saved in the same transaction when state is not NULL. */
+ * State and the sequence it stands at are saved in the same transaction when state is not NULL. PK_ERR_CONFLICT as of pk_store_commit. */
 struct pk_store_finding {
     const char *id; /* text, derived */
     uint32_t revision;
@@ -199,11 +201,58 @@ struct pk_store_finding {
     const char *json;
 };
 pk_err pk_store_save_detection(struct pk_store *store, struct pk_tenant_id tenant,
-    const struct pk_store_finding *findings, size_t n, const struct pk_slice *state,
-    uint32_t state_version, uint64_t at_seq);
+    uint64_t generation, const struct pk_store_finding *findings, size_t n,
+    const struct pk_slice *state, uint32_t state_version, uint64_t at_seq);
 /* PK_OK with *out_state NULL when there is none; caller frees with free(). */
 pk_err pk_store_load_state(struct pk_store *store, struct pk_tenant_id tenant, uint8_t **out_state,
     size_t *out_len, uint32_t *out_version, uint64_t *out_seq);
+
+/* --- homes: which of several aggregators works for which tenant (pg_home.c) --- */
+/* A lease, by the database's clock alone. Its generation grows each time it changes hands, and every commit names it. */
+enum {
+    PK_STORE_NAME_SIZE = 65,
+    PK_STORE_INSTANCE_SIZE = 33,
+};
+/* An aggregator that is there: it said so within a lease's time. */
+struct pk_store_node {
+    char name[PK_STORE_NAME_SIZE];
+    char instance[PK_STORE_INSTANCE_SIZE]; /* random, of the process */
+    struct pk_endpoint endpoint;           /* where sensors reach it; an empty address: unknown */
+    char prefers[512];                     /* names of tenants, each with a line feed after it */
+};
+struct pk_store_home {
+    struct pk_tenant_id tenant;
+    char tenant_name[PK_STORE_NAME_SIZE];
+    char holder[PK_STORE_NAME_SIZE]; /* empty: nobody */
+    char instance[PK_STORE_INSTANCE_SIZE];
+    char pinned[PK_STORE_NAME_SIZE]; /* the aggregator an operator named; empty: none */
+    uint64_t generation;
+    bool is_live; /* the lease has not run out */
+};
+struct pk_store_homes {
+    struct pk_store_node *nodes; /* by name */
+    size_t n_nodes;
+    struct pk_store_home *homes; /* by tenant */
+    size_t n_homes;
+    bool is_young; /* the database started a moment ago: nobody had the time to renew */
+};
+pk_err pk_store_read_homes(struct pk_store *store, struct pk_store_homes *out_homes);
+void pk_store_homes_done(struct pk_store_homes *homes);
+/* Says that self is there, renews what its instance holds, reads everything: one short transaction. claims_name: take the name over from
+ * another instance (a restart); else PK_ERR_CONFLICT when another instance goes by it. */
+pk_err pk_store_renew_homes(struct pk_store *store, const struct pk_store_node *self,
+    uint32_t lease_ms, bool claims_name, struct pk_store_homes *out_homes);
+/* Takes a home as it was read, when it is free still (or its holder goes by our name); ends connections of the instance that held it, which may be stopped in the
+ * midst of a transaction. PK_ERR_CONFLICT: somebody was faster. */
+pk_err pk_store_take_home(struct pk_store *store, const struct pk_store_node *self,
+    uint32_t lease_ms, const struct pk_store_home *home, uint64_t *out_generation);
+/* Gives a home up, so that another takes it at once; without effect when it is not held any more. */
+pk_err pk_store_release_home(
+    struct pk_store *store, struct pk_tenant_id tenant, uint64_t generation);
+/* No longer there. */
+pk_err pk_store_leave(struct pk_store *store, const struct pk_store_node *self);
+/* Wants the tenant's home at the aggregator of this name ("": anywhere). PK_ERR_CONFIG: no such tenant, or that aggregator is not there. */
+pk_err pk_store_pin_home(struct pk_store *store, struct pk_tenant_id tenant, const char *name);
 
 /* --- queries, as the API's role under row-level security (pg_query.c) --- */
 struct pk_store_rrset {

@@ -4,7 +4,7 @@ import subprocess
 import pytest
 
 # Small tables that are the same for all tenants: replicated, not spread.
-REFERENCE = {"tenant", "scope_version", "control_version", "sensor_key", "api_key", "schema_version", "aggregator", "enrol_token"}
+REFERENCE = {"tenant", "scope_version", "control_version", "sensor_key", "api_key", "schema_version", "aggregator", "aggregator_node", "enrol_token"}
 
 
 @pytest.fixture

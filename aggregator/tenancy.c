@@ -1,0 +1,137 @@
+/* Opening and closing tenants here. All in the core's thread; the keeper behind pk_homes only says what should be. */
+#include "tenancy.h"
+
+#include <inttypes.h>
+
+#include "picket/log.h"
+
+/* The generation in which an engine may work here. One that is to leave works until it has left. */
+static uint64_t generation_here(void *arg, struct pk_tenant_id tenant)
+{
+    struct pk_tenancy *tenancy = arg;
+    struct pk_home home = pk_homes_get(tenancy->homes, tenant);
+    return home.place == PK_HOME_HERE ? home.generation : home.opened;
+}
+
+static void on_progress(void *arg)
+{
+    struct pk_tenancy *tenancy = arg;
+    pk_homes_alive(tenancy->homes);
+}
+
+pk_err pk_tenancy_set_registry(struct pk_tenancy *tenancy, const struct pk_registry *registry)
+{
+    struct pk_detection_homes homes = {
+        .generation = generation_here, .progress = on_progress, .arg = tenancy};
+    return pk_detection_sync(tenancy->detection, registry, &homes, tenancy->store);
+}
+
+/* The tenant's engine and sessions go; what waits in the queue is turned away when it comes to the front. */
+static void close_home(struct pk_tenancy *tenancy, struct pk_tenant_id tenant,
+    const struct pk_endpoint *elsewhere, const char *why)
+{
+    const char *name = pk_registry_tenant_name(tenancy->registry, tenant);
+    pk_info("homes", "tenant=%s closed: %s; sensors go to=%s", name ? name : "?", why,
+        elsewhere->address[0] ? elsewhere->address : "their own list");
+    pk_detection_drop(tenancy->detection, tenant);
+    for (size_t i = 0; i < tenancy->registry->rows.n_sensors; i++) {
+        const struct pk_store_sensor *sensor = &tenancy->registry->rows.sensors[i];
+        if (sensor->tenant.v == tenant.v) {
+            tenancy->end_session(tenancy->arg, sensor->sensor.v, 0, elsewhere);
+        }
+    }
+    pk_homes_closed(tenancy->homes, tenant);
+    atomic_fetch_sub(&tenancy->counters->homes, 1);
+}
+
+void pk_tenancy_lose(struct pk_tenancy *tenancy, struct pk_tenant_id tenant)
+{
+    struct pk_home home = pk_homes_get(tenancy->homes, tenant);
+    atomic_fetch_add(&tenancy->counters->homes_lost, 1);
+    close_home(tenancy, tenant, &home.elsewhere, "another aggregator took it over");
+}
+
+/* In order: nothing of it is left here when another takes it. */
+static pk_err leave_home(
+    struct pk_tenancy *tenancy, struct pk_tenant_id tenant, const struct pk_home *home)
+{
+    pk_err err = pk_detection_save(tenancy->detection, tenancy->store, true);
+    if (err == PK_OK) {
+        err = pk_store_release_home(tenancy->store, tenant, home->generation);
+    }
+    if (err == PK_OK && home->opened) {
+        close_home(tenancy, tenant, &home->elsewhere, "given up");
+    } else if (err == PK_OK) {
+        pk_homes_closed(tenancy->homes, tenant);
+    }
+    return err;
+}
+
+/* Brings what is open here in line with the table of homes. PK_ERR_IO: call again. */
+pk_err pk_tenancy_sync(struct pk_tenancy *tenancy)
+{
+    struct pk_tenant_id tenant;
+    for (size_t i = 0; (tenant = pk_homes_at(tenancy->homes, i)).v != 0; i++) {
+        struct pk_home home = pk_homes_get(tenancy->homes, tenant);
+        if (home.place == PK_HOME_LEAVING) {
+            pk_err err = leave_home(tenancy, tenant, &home);
+            if (err != PK_OK) {
+                return err;
+            }
+        } else if (home.opened && (home.place != PK_HOME_HERE || home.generation != home.opened)) {
+            pk_tenancy_lose(tenancy, tenant);
+        }
+    }
+    pk_err err = pk_tenancy_set_registry(tenancy, tenancy->registry);
+    for (size_t i = 0; err == PK_OK && (tenant = pk_homes_at(tenancy->homes, i)).v != 0; i++) {
+        struct pk_home home = pk_homes_get(tenancy->homes, tenant);
+        if (home.place == PK_HOME_HERE && !home.opened) {
+            pk_homes_opened(tenancy->homes, tenant, home.generation);
+            atomic_fetch_add(&tenancy->counters->homes, 1);
+            const char *name = pk_registry_tenant_name(tenancy->registry, tenant);
+            pk_info("homes", "tenant=%s open generation=%" PRIu64, name ? name : "retired",
+                home.generation);
+        }
+    }
+    return err;
+}
+
+/* A stop in order: others need not wait for leases to run out. */
+void pk_tenancy_leave(struct pk_tenancy *tenancy)
+{
+    struct pk_tenant_id tenant;
+    pk_homes_retire(tenancy->homes);
+    for (size_t i = 0; (tenant = pk_homes_at(tenancy->homes, i)).v != 0; i++) {
+        struct pk_home home = pk_homes_get(tenancy->homes, tenant);
+        struct pk_endpoint next = {0};
+        bool is_held = home.place == PK_HOME_HERE || home.place == PK_HOME_LEAVING;
+        if (is_held && pk_store_release_home(tenancy->store, tenant, home.generation) == PK_OK &&
+            home.opened && pk_homes_next_place(tenancy->homes, tenant, &next)) {
+            close_home(tenancy, tenant, &next, "this aggregator stops");
+        }
+    }
+}
+
+bool pk_tenancy_park(struct pk_tenancy *tenancy, const struct pk_link_hello *hello)
+{
+    size_t i = 0;
+    while (i < tenancy->n_parked && tenancy->parked[i].sensor != hello->sensor) {
+        i++;
+    }
+    if (i < PK_TENANCY_PARKED) {
+        tenancy->parked[i] = *hello;
+        tenancy->n_parked += i == tenancy->n_parked;
+    }
+    return i < PK_TENANCY_PARKED;
+}
+
+void pk_tenancy_unpark(
+    struct pk_tenancy *tenancy, void (*answer)(void *arg, const struct pk_link_hello *hello))
+{
+    size_t n = tenancy->n_parked;
+    tenancy->n_parked = 0; /* those parked again come to places that were read already */
+    for (size_t i = 0; i < n; i++) {
+        struct pk_link_hello hello = tenancy->parked[i];
+        answer(tenancy->arg, &hello);
+    }
+}

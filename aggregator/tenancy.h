@@ -1,0 +1,49 @@
+/* What this aggregator does for the tenants whose home it is: an engine each, sessions of their sensors; and how it begins and ends. */
+#ifndef AGGREGATOR_TENANCY_H
+#define AGGREGATOR_TENANCY_H
+
+#include "picket/envelope.h"
+#include "picket/err.h"
+
+#include "detection.h"
+#include "homes.h"
+#include "ingest/link.h"
+#include "pipeline.h"
+#include "registry.h"
+#include "store/store.h"
+
+enum {
+    PK_TENANCY_PARKED =
+        256 /* sensors that came while their tenant had no home; others ask again by themselves */
+};
+
+/* Pointers are borrowed. */
+struct pk_tenancy {
+    struct pk_homes *homes;
+    struct pk_detection *detection;
+    struct pk_store *store;
+    const struct pk_registry *registry;
+    struct pk_pipeline_counters *counters;
+    /* Ends the sensor's session (0: whichever it has) and sends it elsewhere (an empty address: to its own list). */
+    void (*end_session)(
+        void *arg, uint32_t sensor, uint64_t session, const struct pk_endpoint *elsewhere);
+    void *arg;
+    struct pk_link_hello parked[PK_TENANCY_PARKED];
+    size_t n_parked;
+};
+
+/* Engines to fit this registry, before the old one is freed. PK_ERR_IO: nothing is lost, call again. */
+pk_err pk_tenancy_set_registry(struct pk_tenancy *tenancy, const struct pk_registry *registry);
+/* Brings what is open here in line with the table of homes. PK_ERR_IO: call again. */
+pk_err pk_tenancy_sync(struct pk_tenancy *tenancy);
+/* A commit said that the tenant is not ours any more. */
+void pk_tenancy_lose(struct pk_tenancy *tenancy, struct pk_tenant_id tenant);
+/* Keeps the newest HELLO of a sensor until its tenant has a home; unpark asks again for each, which may park it again. */
+/* False: no place. */
+bool pk_tenancy_park(struct pk_tenancy *tenancy, const struct pk_link_hello *hello);
+void pk_tenancy_unpark(
+    struct pk_tenancy *tenancy, void (*answer)(void *arg, const struct pk_link_hello *hello));
+/* A stop in order: others need not wait for leases to run out. The engines' state is saved already. */
+void pk_tenancy_leave(struct pk_tenancy *tenancy);
+
+#endif

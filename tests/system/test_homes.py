@@ -1,0 +1,181 @@
+"""Two aggregators on one database: one home a tenant at any time, whoever is stopped, killed, drained or moved; nothing lost, nothing twice."""
+import json
+import os
+import signal
+import urllib.request
+
+import pytest
+from pg_support import CAPTURES, free_port, wait_until
+from test_delivery import contents, finish
+
+SITES = ("hq", "branch", "cloud")
+LEASE_S = 5
+
+
+class Pair:
+    """A mesh whose aggregator "a" is tenant acme's home, and "b" beside it."""
+
+    def __init__(self, mesh):
+        self.mesh = mesh()
+        self.ports = {"a": self.mesh.port, "b": free_port()}
+        self.metrics_ports = {"a": self.mesh.metrics_port, "b": free_port()}
+        self.stop("aggregator")
+        for name in "ab":
+            self.mesh.write(f"{name}.yaml", {**json.loads(self.mesh.config.read_text()), "name": name, "listen": self.endpoint(name), "advertise": self.endpoint(name),
+                                             "metrics": {"port": self.metrics_ports[name]}})
+        self.start("a")
+        self.await_home("a")
+        self.start("b")
+
+    def endpoint(self, name):
+        return f"tcp://127.0.0.1:{self.ports[name]}"
+
+    def start(self, name):
+        before = self.mesh.log(name).count("listening")
+        self.mesh.start(name, "picket-aggregator", "--config", self.mesh.folder / f"{name}.yaml")
+        wait_until(lambda: self.mesh.log(name).count("listening") > before, 60, f"aggregator {name}")
+
+    def stop(self, name, how=signal.SIGTERM):
+        process = self.mesh.processes[name]
+        process.send_signal(how)
+        process.wait(60)
+
+    def home(self):
+        answer = json.loads(self.mesh.ctl("homes", "--json"))
+        return next(h["home"] for h in answer["homes"] if h["tenant"] == "acme")
+
+    def await_home(self, name, seconds=10 * LEASE_S):
+        wait_until(lambda: self.home() == name, seconds, f"home {name}")
+
+    def metric(self, name, what):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_ports[name]}/metrics", timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith(what + " ")))
+
+    def ship(self, order="ab"):
+        """All sensors at once, each with the aggregators' endpoints in this order."""
+        sensors = []
+        for site in SITES:
+            self.mesh.add_sensor(site)
+        for name in "ab":
+            wait_until(lambda name=name: f"sensors={len(SITES)}" in self.mesh.log(name) or self.mesh.processes[name].poll() is not None, 30, "the keys")
+        for site in SITES:
+            path = self.mesh.sensor_config(f"{site}-1", site, [CAPTURES / f"{site}.pcap"])
+            config = json.loads(path.read_text())
+            config["aggregator"]["endpoints"] = [self.endpoint(name) for name in order]
+            path.write_text(json.dumps(config))
+            sensors.append(self.mesh.start(f"{site}-1", "picket-sensor", "--config", path))
+        return sensors
+
+
+@pytest.fixture
+def pair(mesh):
+    return Pair(mesh)
+
+
+_calm = {}
+
+
+@pytest.fixture
+def wanted(mesh):
+    """What one undisturbed aggregator leaves."""
+    if not _calm:
+        from test_delivery import ship
+        one = mesh()
+        finish(one, ship(one))
+        _calm.update(contents(one))
+        one.close()
+    return _calm
+
+
+def check(pair, wanted):
+    have = contents(pair.mesh)
+    for name, rows in wanted.items():
+        assert have[name] == rows, f"table {name} differs"
+
+
+def block_commits(pair):
+    """A transaction of the test's own that no commit of a batch gets past: what is sent waits in the home, in the midst of its transaction."""
+    connection = pair.mesh.postgres.connect(pair.mesh.database)
+    connection.execute("begin")
+    connection.execute("lock table ingest_mark in exclusive mode")
+
+    def is_waited_for():
+        with pair.mesh.postgres.connect(pair.mesh.database) as other:
+            return other.execute("select count(*) from pg_locks where not granted and relation = 'ingest_mark'::regclass").fetchone()[0] > 0
+    return connection, is_waited_for
+
+
+def test_sensors_of_the_other_are_sent_home(pair, wanted):
+    sensors = pair.ship("ba")
+    finish(pair.mesh, sensors)
+    check(pair, wanted)
+    assert pair.home() == "a" and pair.metric("b", "picket_homes") == 0
+    assert pair.metric("b", "picket_turned_away_total") >= len(SITES) and pair.metric("b", "picket_batches_committed_total") == 0
+    assert all("sent on" in pair.mesh.log(f"{site}-1") for site in SITES)
+
+
+def test_a_paused_home_that_wakes_writes_nothing(pair, wanted):
+    connection, is_waited_for = block_commits(pair)
+    sensors = pair.ship()
+    wait_until(is_waited_for, 60, "a commit under way")
+    a = pair.mesh.processes["a"]
+    os.kill(a.pid, signal.SIGSTOP)
+    pair.await_home("b")
+    connection.execute("rollback")
+    connection.close()
+    before = pair.mesh.table("select * from ingest_mark")
+    os.kill(a.pid, signal.SIGCONT)
+    wait_until(lambda: pair.metric("a", "picket_homes") == 0, 60, "the former home to notice")
+    assert before == [], "what the paused home had under way must not have been committed"
+    finish(pair.mesh, sensors)
+    check(pair, wanted)
+    assert pair.metric("a", "picket_batches_committed_total") == 0 and pair.metric("a", "picket_homes_lost_total") == 1
+    assert pair.metric("b", "picket_batches_committed_total") == len(pair.mesh.table("select * from ingest_mark"))
+
+
+def test_a_killed_home_is_taken_over_with_its_state(pair, wanted):
+    sensors = pair.ship("ba")
+    wait_until(lambda: len(pair.mesh.table("select * from ingest_mark")) > 2, 60, "some batches")
+    pair.stop("a", signal.SIGKILL)
+    pair.await_home("b")
+    finish(pair.mesh, sensors)
+    check(pair, wanted)
+    assert "tenant=acme open" in pair.mesh.log("b")
+
+
+def test_a_drained_home_is_taken_over_at_once(pair, wanted):
+    connection, is_waited_for = block_commits(pair)
+    sensors = pair.ship()
+    wait_until(is_waited_for, 60, "a commit under way")
+    pair.mesh.processes["a"].send_signal(signal.SIGTERM)
+    connection.execute("rollback")
+    connection.close()
+    assert pair.mesh.processes["a"].wait(60) == 0
+    # Released, not run out: nobody holds it, or the other does already.
+    assert pair.mesh.table("select holder from home where expires_us > 0 and holder = 'a'") == []
+    pair.await_home("b")
+    finish(pair.mesh, sensors)
+    check(pair, wanted)
+
+
+def test_an_operator_moves_a_home_under_traffic(pair, wanted):
+    sensors = pair.ship()
+    wait_until(lambda: len(pair.mesh.table("select * from ingest_mark")) > 0, 60, "a batch")
+    pair.mesh.ctl("home", "move", "acme", "b")
+    pair.await_home("b")
+    finish(pair.mesh, sensors)
+    check(pair, wanted)
+    assert pair.mesh.try_ctl("home", "move", "acme", "nobody-by-this-name") is None
+    pair.mesh.ctl("home", "move", "acme", "auto")
+    pair.mesh.ctl("home", "move", "acme", "a")
+    pair.await_home("a")
+
+
+def test_a_restart_under_the_same_name_waits_for_no_lease(pair):
+    generation = pair.mesh.table("select generation from home")[0][0]
+    pair.stop("b")
+    pair.stop("a", signal.SIGKILL)
+    pair.start("a")  # returns when it listens: by then its homes are open
+    assert pair.mesh.table("select holder, generation from home") == [("a", generation + 1)]
+    assert pair.metric("a", "picket_homes") == 1
