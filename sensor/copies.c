@@ -84,11 +84,25 @@ static void remember(
     seen->transport = message->transport;
 }
 
+static size_t set_of(uint64_t hash)
+{
+    return hash >> 32 & (PK_COPIES_SETS - 1);
+}
+
+void pk_copies_ahead(const struct pk_copies *copies, uint64_t digest)
+{
+    size_t set = set_of(digest);
+    __builtin_prefetch(&copies->tags[set]);
+    for (unsigned i = 0; i < PK_COPIES_WAYS; i++) {
+        __builtin_prefetch(&copies->seen[set][i], 1);
+    }
+}
+
 enum pk_copy pk_copies_see(
     struct pk_copies *copies, const struct pk_message *message, struct pk_leg *out_first)
 {
     uint64_t hash = message->digest;
-    size_t set = hash >> 32 & (PK_COPIES_SETS - 1);
+    size_t set = set_of(hash);
     const struct tags *tags = &copies->tags[set];
     const struct seen *translated = NULL;
     for (size_t i = 0; i < PK_COPIES_WAYS; i++) {

@@ -52,6 +52,8 @@ enum pk_copy pk_copies_see(
     struct pk_copies *copies, const struct pk_message *message, struct pk_leg *out_first);
 /* How many messages were forgotten before PK_COPY_SAME_US had gone by. */
 uint64_t pk_copies_forgotten(const struct pk_copies *copies);
+/* Asks memory for what pk_copies_see will look at. */
+void pk_copies_ahead(const struct pk_copies *copies, uint64_t digest);
 /* What it can come to hold, in bytes. */
 size_t pk_copies_bound_bytes(void);
 

@@ -98,7 +98,6 @@ static bool is_usable(const struct pk_dnsmsg *dns)
 static void pair(struct pk_pipeline *pipeline, struct pk_message *message)
 {
     struct pk_leg first;
-    message->digest = pk_hash_quick(message->dns.wire, message->dns.len);
     enum pk_copy copy = pk_copies_see(pipeline->copies, message, &first);
     bool is_again = copy == PK_COPY_REPEAT &&
                     pk_pairing_awaits(pipeline->pairing, message) == message->dns.is_response;
@@ -131,6 +130,13 @@ static void settle(struct pk_pipeline *pipeline, bool is_printed)
     }
 }
 
+/* Before the message is parsed, so that memory answers meanwhile. */
+static void take_digest(struct pk_pipeline *pipeline, const uint8_t *wire, size_t len)
+{
+    pipeline->message.digest = pk_hash_quick(wire, len);
+    pk_copies_ahead(pipeline->copies, pipeline->message.digest);
+}
+
 /* The message's time, frame and origin are in pipeline->message already. */
 static void take_message(
     struct pk_pipeline *pipeline, const struct pk_packet *packet, const uint8_t *wire, size_t len)
@@ -152,6 +158,7 @@ static void take_message(
     message->vantage = PK_VANTAGE_UNKNOWN;
     message->is_upstream = false;
     message->zone.len = 0;
+    take_digest(pipeline, wire, len);
     (void)pk_dnsmsg_parse(wire, len, &message->dns); /* the fault says what is usable */
     stats->messages_tcp += packet->is_tcp;
     stats->messages_udp += !packet->is_tcp;
@@ -179,6 +186,7 @@ static void fill_tapped(struct pk_pipeline *pipeline, const struct pk_dnstap_eve
     message->vantage = (uint8_t)pk_dnstap_vantage(event->kind);
     message->is_upstream = !(pipeline->options.dnstap.whole >> event->kind & 1);
     message->zone = event->zone;
+    take_digest(pipeline, wire.data, wire.len);
     (void)pk_dnsmsg_parse(wire.data, wire.len, &message->dns);
 }
 
