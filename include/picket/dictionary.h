@@ -33,6 +33,9 @@ pk_err pk_dictionary_append(
     struct pk_dictionary *dictionary, const void *data, size_t len, uint32_t *out_index);
 /* Forgets the last entries: n is at most what there are. Costs as much as adding them did. */
 void pk_dictionary_truncate(struct pk_dictionary *dictionary, uint32_t n);
+/* Whether these bytes have a number; adds nothing. */
+bool pk_dictionary_find(
+    const struct pk_dictionary *dictionary, const void *data, size_t len, uint32_t *out_index);
 /* Borrowed until the next intern. */
 struct pk_slice pk_dictionary_at(const struct pk_dictionary *dictionary, uint32_t index);
 

@@ -31,7 +31,7 @@ static void put_slot(struct pk_dictionary *dictionary, uint32_t tag, uint32_t en
 static uint32_t slots_for(uint32_t max_entries)
 {
     uint32_t n_slots = FIRST_SLOTS;
-    while (n_slots < 2 * max_entries) {
+    while (n_slots <= 2 * max_entries) { /* the index doubles when it is more than half full */
         n_slots *= 2;
     }
     return n_slots;
@@ -144,6 +144,17 @@ uint64_t pk_dictionary_ahead(const struct pk_dictionary *dictionary, const void 
     uint64_t hash = pk_hash_quick(data, len);
     __builtin_prefetch(&dictionary->slots[(uint32_t)hash & dictionary->mask]);
     return hash;
+}
+
+bool pk_dictionary_find(
+    const struct pk_dictionary *dictionary, const void *data, size_t len, uint32_t *out_index)
+{
+    uint32_t index = find(dictionary, (uint32_t)pk_hash_quick(data, len), data, len);
+    if (index == UINT32_MAX) {
+        return false;
+    }
+    *out_index = index;
+    return true;
 }
 
 pk_err pk_dictionary_intern(
