@@ -160,6 +160,19 @@ static pk_err advance_epoch(struct pk_store *store, struct pk_tenant_id tenant,
 
 /* --- rows --- */
 
+/* client_kind, client, pseudonym, client_prefix */
+static void copy_client(struct pk_bytes *out, const struct pk_client *client)
+{
+    copy_int2(out, (int16_t)client->kind);
+    copy_inet(out, &client->addr, client->addr.family == 4 ? 32 : 128, false);
+    if (client->kind == PK_CLIENT_PSEUDONYM) {
+        copy_bytea(out, client->pseudonym, sizeof client->pseudonym);
+    } else {
+        copy_null(out);
+    }
+    copy_inet(out, &client->prefix.addr, client->prefix.len, true);
+}
+
 static void put_activity(struct pk_bytes *out, const struct pk_store_batch *batch,
     uint64_t ingest_seq, size_t row_no, const struct pk_activity *row)
 {
@@ -171,14 +184,7 @@ static void put_activity(struct pk_bytes *out, const struct pk_store_batch *batc
     copy_int4(out, (int32_t)row_no);
     copy_int4(out, (int32_t)batch->site.v);
     copy_int4(out, (int32_t)batch->sensor.v);
-    copy_int2(out, (int16_t)row->client.kind);
-    copy_inet(out, &row->client.addr, row->client.addr.family == 4 ? 32 : 128, false);
-    if (row->client.kind == PK_CLIENT_PSEUDONYM) {
-        copy_bytea(out, row->client.pseudonym, sizeof row->client.pseudonym);
-    } else {
-        copy_null(out);
-    }
-    copy_inet(out, &row->client.prefix.addr, row->client.prefix.len, true);
+    copy_client(out, &row->client);
     copy_bytea(out, row->name.data, row->name.len);
     copy_int4(out, s->qtype);
     copy_int4(out, s->qclass);
@@ -293,6 +299,46 @@ static pk_err put_negative_batch(
     return store->copy.err;
 }
 
+static pk_err put_client_batch(
+    struct pk_store *store, const struct pk_store_batch *batch, uint64_t ingest_seq)
+{
+    struct pk_bytes *out = &store->copy;
+    for (size_t i = 0; i < pk_batch_rows(batch->batch); i++) {
+        struct pk_client_count row;
+        uint8_t sketch[PK_SKETCH_PACKED_SIZE];
+        pk_batch_client_count(batch->batch, i, &row);
+        size_t sketch_len = pk_sketch_pack(&row.names, sketch);
+        copy_row(out, 21);
+        copy_int4(out, (int32_t)batch->tenant.v);
+        copy_day(out, day_of(row.first_us));
+        copy_int8(out, (int64_t)ingest_seq);
+        copy_int4(out, (int32_t)i);
+        copy_int4(out, (int32_t)batch->site.v);
+        copy_int4(out, (int32_t)batch->sensor.v);
+        copy_client(out, &row.client);
+        if (row.former.kind == PK_CLIENT_PSEUDONYM) {
+            copy_bytea(out, row.former.pseudonym, sizeof row.former.pseudonym);
+        } else {
+            copy_null(out);
+        }
+        copy_int8(out, pk_batch_info(batch->batch)->key_period);
+        copy_bytea(out, row.zone.data, row.zone.len);
+        copy_int2(out, row.reason);
+        copy_int8(out, row.count);
+        copy_int8(out, row.negative);
+        copy_int8(out, row.unanswered);
+        copy_int8(out, row.ptr);
+        copy_int8(out, row.first_us);
+        copy_int8(out, row.span_us);
+        if (sketch_len > 0) {
+            copy_bytea(out, sketch, sketch_len);
+        } else {
+            copy_null(out);
+        }
+    }
+    return out->err;
+}
+
 static pk_err put_health_batch(
     struct pk_store *store, const struct pk_store_batch *batch, uint64_t ingest_seq)
 {
@@ -350,13 +396,18 @@ static pk_err ensure_days(struct pk_store *store, const struct pk_store_batch *b
 {
     enum pk_batch_kind kind = pk_batch_info(batch->batch)->kind;
     pk_err err = PK_OK;
-    for (size_t i = 0; i < pk_batch_rows(batch->batch) && err == PK_OK &&
-                       (kind == PK_BATCH_ACTIVITY || kind == PK_BATCH_NEGATIVE);
+    for (size_t i = 0;
+         i < pk_batch_rows(batch->batch) && err == PK_OK &&
+         (kind == PK_BATCH_ACTIVITY || kind == PK_BATCH_NEGATIVE || kind == PK_BATCH_CLIENT);
          i++) {
         int64_t first_us;
         if (kind == PK_BATCH_ACTIVITY) {
             struct pk_activity row;
             pk_batch_activity(batch->batch, i, &row);
+            first_us = row.first_us;
+        } else if (kind == PK_BATCH_CLIENT) {
+            struct pk_client_count row;
+            pk_batch_client_count(batch->batch, i, &row);
             first_us = row.first_us;
         } else {
             struct pk_negative row;
@@ -433,6 +484,10 @@ static pk_err write_rows(struct pk_store *store, const struct pk_store_batch *ba
     if (err == PK_OK) {
         err = copy_kind(store, PK_BATCH_ACTIVITY, put_activity_batch,
             "copy activity from stdin (format binary)", batches, n, results, seqs, &rows);
+    }
+    if (err == PK_OK) {
+        err = copy_kind(store, PK_BATCH_CLIENT, put_client_batch,
+            "copy client_count from stdin (format binary)", batches, n, results, seqs, &rows);
     }
     if (err == PK_OK) {
         err = copy_kind(store, PK_BATCH_HEALTH, put_health_batch,

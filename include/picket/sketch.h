@@ -3,11 +3,14 @@
 #ifndef PICKET_SKETCH_H
 #define PICKET_SKETCH_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum {
     PK_SKETCH_REGISTERS = 256,
-    PK_SKETCH_MAX_RANK = 57 /* 64 bits of hash, eight of them choose the register */
+    PK_SKETCH_MAX_RANK = 57,    /* 64 bits of hash, eight of them choose the register */
+    PK_SKETCH_MAX_SPARSE = 127, /* registers that are written with their numbers */
+    PK_SKETCH_PACKED_SIZE = 1 + PK_SKETCH_REGISTERS
 };
 
 struct pk_sketch {
@@ -24,5 +27,7 @@ static inline void pk_sketch_add(struct pk_sketch *sketch, uint64_t hash)
 }
 void pk_sketch_unite(struct pk_sketch *into, const struct pk_sketch *other);
 double pk_sketch_estimate(const struct pk_sketch *sketch);
+/* The form of docs/PROTOCOL.md 4.1, 0 bytes for an empty one; returns how many. */
+size_t pk_sketch_pack(const struct pk_sketch *sketch, uint8_t out[PK_SKETCH_PACKED_SIZE]);
 
 #endif

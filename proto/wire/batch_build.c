@@ -514,30 +514,17 @@ pk_err pk_batch_add_client_count(
     return pk_batch_add_numbered_client_count(builder, row, NULL);
 }
 
-/* Registers that are not zero, as number and value, while that is shorter than all of them; first how many. 0 when there is none, else index + 1. */
+/* 0 for an empty one, else index + 1. */
 static pk_err intern_sketch(
     struct pk_batch_builder *builder, const struct pk_sketch *sketch, uint32_t *out_reference)
 {
-    uint8_t raw[1 + PK_SKETCH_REGISTERS];
-    size_t n = 0;
-    for (unsigned i = 0; i < PK_SKETCH_REGISTERS; i++) {
-        if (sketch->registers[i] && n++ < MAX_SPARSE_SKETCH) {
-            raw[2 * n - 1] = (uint8_t)i;
-            raw[2 * n] = sketch->registers[i];
-        }
-    }
+    uint8_t packed[PK_SKETCH_PACKED_SIZE];
+    size_t len = pk_sketch_pack(sketch, packed);
     *out_reference = 0;
-    if (n == 0) {
+    if (len == 0) {
         return PK_OK;
     }
-    size_t len = 1 + 2 * n;
-    raw[0] = (uint8_t)n;
-    if (n > MAX_SPARSE_SKETCH) {
-        raw[0] = 0;
-        memcpy(raw + 1, sketch->registers, PK_SKETCH_REGISTERS);
-        len = sizeof raw;
-    }
-    pk_err err = pk_dictionary_intern(&builder->sketches, raw, len, out_reference);
+    pk_err err = pk_dictionary_intern(&builder->sketches, packed, len, out_reference);
     *out_reference += err == PK_OK;
     return err;
 }

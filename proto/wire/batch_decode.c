@@ -332,7 +332,7 @@ static void read_sketch(struct pk_reader *part, struct pk_sketch *out)
             memcpy(out->registers, all, PK_SKETCH_REGISTERS);
         }
     }
-    if (n > MAX_SPARSE_SKETCH) {
+    if (n > PK_SKETCH_MAX_SPARSE) {
         pk_reader_fail(part, PK_ERR_MALFORMED);
     }
     for (unsigned i = 0, least = 0; i < n && part->err == PK_OK; i++) {
@@ -350,7 +350,7 @@ static void read_sketch(struct pk_reader *part, struct pk_sketch *out)
             pk_reader_fail(part, PK_ERR_MALFORMED);
         }
     }
-    if (n == 0 && n_set <= MAX_SPARSE_SKETCH) {
+    if (n == 0 && n_set <= PK_SKETCH_MAX_SPARSE) {
         pk_reader_fail(part, PK_ERR_MALFORMED);
     }
 }

@@ -8,7 +8,6 @@
 enum {
     BODY_VERSION = 1,
     MAX_COLUMNS = 16,
-    MAX_SPARSE_SKETCH = 127, /* registers that are written with their numbers */
     SEAL_BYTES =
         500
         << 10, /* estimated body size at which the builder says full: ZeroMQ with CURVE is at its best from 16 to 256 KiB */

@@ -2,6 +2,7 @@
 #include "picket/sketch.h"
 
 #include <math.h>
+#include <string.h>
 
 void pk_sketch_unite(struct pk_sketch *into, const struct pk_sketch *other)
 {
@@ -23,4 +24,22 @@ double pk_sketch_estimate(const struct pk_sketch *sketch)
     }
     double estimate = alpha * m * m / sum;
     return estimate <= 2.5 * m && n_zero > 0 ? m * log(m / n_zero) : estimate;
+}
+
+size_t pk_sketch_pack(const struct pk_sketch *sketch, uint8_t out[PK_SKETCH_PACKED_SIZE])
+{
+    size_t n = 0;
+    for (unsigned i = 0; i < PK_SKETCH_REGISTERS; i++) {
+        if (sketch->registers[i] && n++ < PK_SKETCH_MAX_SPARSE) {
+            out[2 * n - 1] = (uint8_t)i;
+            out[2 * n] = sketch->registers[i];
+        }
+    }
+    if (n > PK_SKETCH_MAX_SPARSE) {
+        out[0] = 0;
+        memcpy(out + 1, sketch->registers, PK_SKETCH_REGISTERS);
+        return PK_SKETCH_PACKED_SIZE;
+    }
+    out[0] = (uint8_t)n;
+    return n > 0 ? 1 + 2 * n : 0;
 }
