@@ -136,6 +136,12 @@ static pk_err add_negative(
     return pk_batch_add_numbered_negative(builder, row, numbers);
 }
 
+static pk_err add_client(
+    struct pk_batch_builder *builder, const void *row, const struct pk_row_numbers *numbers)
+{
+    return pk_batch_add_numbered_client_count(builder, row, numbers);
+}
+
 static void on_window(void *arg, const struct pk_batch_info *info)
 {
     struct pk_batcher *batcher = arg;
@@ -158,6 +164,12 @@ static void on_negative(
     void *arg, const struct pk_negative *row, const struct pk_row_numbers *numbers)
 {
     add(arg, PK_BATCH_NEGATIVE, add_negative, row, numbers);
+}
+
+static void on_client(
+    void *arg, const struct pk_client_count *row, const struct pk_row_numbers *numbers)
+{
+    add(arg, PK_BATCH_CLIENT, add_client, row, numbers);
 }
 
 /* Health belongs to whole windows: only there do the counters balance. */
@@ -183,6 +195,7 @@ struct pk_merge_sink pk_batcher_sink(struct pk_batcher *batcher)
         .activity = on_activity,
         .rrset = on_rrset,
         .negative = on_negative,
+        .client = on_client,
         .window_end = on_window_end};
 }
 

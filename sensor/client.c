@@ -1,9 +1,11 @@
-/* Pseudonyms are BLAKE2b under the tenant's key, so the aggregator can compare but not reverse them. */
+/* Pseudonyms are made under the tenant's key of the period, so the aggregator can compare but not reverse them. */
 #include "client.h"
 
 #include <string.h>
 
 #include <sodium.h>
+
+#include "picket/clock.h"
 
 static bool is_private(const struct pk_addr *addr)
 {
@@ -15,19 +17,42 @@ static bool is_private(const struct pk_addr *addr)
     return (b[0] & 0xfe) == 0xfc || (b[0] == 0xfe && (b[1] & 0xc0) == 0x80);
 }
 
+void pk_client_rules_forget(struct pk_client_rules *rules)
+{
+    sodium_memzero(rules, sizeof *rules);
+    rules->period = UINT32_MAX; /* no period there is */
+}
+
+void pk_client_rules_set(struct pk_client_rules *rules, const struct pk_scope_tenant *tenant,
+    const struct pk_scope_site *site, const uint8_t *master, int64_t ts_us)
+{
+    const int64_t day_us = INT64_C(86400) * PK_US_PER_S;
+    uint32_t period = tenant && master ? pk_pseudonym_period(ts_us, tenant->pseudonym_days) : 0;
+    rules->has_former = period > 1 && ts_us < ((int64_t)period + 1) * day_us;
+    rules->site = site;
+    if (period == rules->period) {
+        return;
+    }
+    rules->period = period;
+    if (period > 0) {
+        pk_pseudonym_key(master, period, rules->key);
+        pk_pseudonym_key(master,
+            pk_pseudonym_period((int64_t)period * day_us - 1, tenant->pseudonym_days),
+            rules->former_key);
+    }
+    if (tenant) {
+        pk_sketch_key(period > 0 ? rules->key : NULL, tenant->name, rules->sketch_key);
+    }
+}
+
 static struct pk_client hidden(
     const struct pk_client_rules *rules, const struct pk_prefix *prefix, const struct pk_addr *addr)
 {
     struct pk_client client;
     memset(&client, 0, sizeof client);
-    if (rules->client_key) {
-        uint8_t salt[crypto_generichash_blake2b_SALTBYTES] = {0};
-        static const uint8_t personal[crypto_generichash_blake2b_PERSONALBYTES] = "pk-client";
-        uint8_t raw[16];
-        (void)crypto_generichash_blake2b_salt_personal(raw, sizeof raw, (const uint8_t *)addr,
-            sizeof *addr, rules->client_key, 32, salt, personal);
+    if (rules->period > 0) {
         client.kind = PK_CLIENT_PSEUDONYM;
-        memcpy(client.pseudonym, raw, sizeof client.pseudonym);
+        pk_pseudonym_of(rules->key, addr, client.pseudonym);
         client.prefix = *prefix;
     }
     return client;
@@ -50,4 +75,12 @@ struct pk_client pk_client_of(const struct pk_client_rules *rules, const struct 
         }
     }
     return client;
+}
+
+struct pk_client pk_client_former(
+    const struct pk_client_rules *rules, const struct pk_client *client, const struct pk_addr *addr)
+{
+    struct pk_client former = *client;
+    pk_pseudonym_of(rules->former_key, addr, former.pseudonym);
+    return former;
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "merge.h"
 #include "spool.h"
 
 static const struct {
@@ -18,6 +19,7 @@ static const struct {
     {"key_file", "PICKET_KEY_FILE"},
     {"vantage", "PICKET_VANTAGE"},
     {"window_s", "PICKET_WINDOW_S"},
+    {"window_rows", "PICKET_WINDOW_ROWS"},
     {"log_level", "PICKET_LOG_LEVEL"},
     {"capture.interface", "PICKET_CAPTURE_INTERFACE"},
     {"capture.interfaces", "PICKET_CAPTURE_INTERFACES"},
@@ -291,14 +293,16 @@ static void read_all(struct pk_conf *file, struct pk_sensor_config *config)
     config->vantage = !where            ? PK_VANTAGE_UNKNOWN
                       : where[0] == 'a' ? PK_VANTAGE_AUTHORITATIVE
                                         : PK_VANTAGE_RESOLVER;
-    int64_t window_s = 10;
+    int64_t window_s = 10, window_rows = PK_MERGE_WINDOW_ROWS;
     pk_conf_int(file, pk_conf_get(file, root, "window_s"), 1, 60, &window_s);
+    pk_conf_int(file, pk_conf_get(file, root, "window_rows"), 1000, 10000000, &window_rows);
     read_dnstap(file, root, config);
     read_capture(file, root, config);
     read_spool(file, root, config);
     read_aggregator(file, root, config);
     pk_conf_finish_map(file, root);
     config->window_ms = (uint32_t)window_s * 1000;
+    config->window_rows = (uint32_t)window_rows;
 }
 
 pk_err pk_sensor_config_load(

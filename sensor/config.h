@@ -31,6 +31,7 @@ struct pk_sensor_config {
     bool has_sandbox;
     uint64_t ring_bytes;
     uint32_t window_ms;
+    uint32_t window_rows;
     const char *spool_folder;
     uint64_t spool_max_bytes, spool_memory_bytes, spool_max_age_ms;
     unsigned spool_min_free_percent;

@@ -7,13 +7,33 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "picket/clock.h"
+#include "picket/hash.h"
+
 #include "pairing.h"
+#include "share.h"
 #include "vantage.h"
 #include "window.h"
+
+enum {
+    ALIAS_BITS = 1 << 16
+};
+
+/* Rows of this window in the parts that are out already. */
+struct given {
+    uint64_t activity, rrsets, negatives, counts;
+};
 
 struct pk_merge {
     struct pk_merge_options options;
     struct pk_client_rules rules;
+    struct pk_share *share;
+    uint64_t watch_from; /* of activity rows: pk_share_watch_from */
+    uint64_t limit;      /* of rows of a kind in a window */
+    struct given given;  /* in parts of this window that are out */
+    uint64_t
+        aliased[ALIAS_BITS / 64]; /* addresses whose alias has been told in this hour, by hash */
+    int64_t alias_hour;
     struct pk_stats *stats;
     struct pk_merge_sink sink;
     int64_t window_start_us;
@@ -26,8 +46,10 @@ struct pk_merge {
 static void set_options(struct pk_merge *merge, const struct pk_merge_options *options)
 {
     merge->options = *options;
-    merge->rules = (struct pk_client_rules){
-        .site = options->tenant ? options->site : NULL, .client_key = options->client_key};
+    pk_client_rules_forget(&merge->rules);
+    pk_share_set(merge->share, options->window_rows);
+    merge->watch_from = pk_share_watch_from(merge->share);
+    merge->limit = options->window_rows ? options->window_rows : UINT64_MAX;
 }
 
 pk_err pk_merge_new(const struct pk_merge_options *options, struct pk_stats *stats,
@@ -37,13 +59,14 @@ pk_err pk_merge_new(const struct pk_merge_options *options, struct pk_stats *sta
     if (!merge) {
         return PK_ERR_NOMEM;
     }
-    set_options(merge, options);
     merge->stats = stats;
     merge->sink = *sink;
-    if (window_init(&merge->window) != PK_OK || pk_vantages_new(&merge->vantages) != PK_OK) {
+    if (pk_share_new(options->window_rows, &merge->share) != PK_OK ||
+        window_init(&merge->window) != PK_OK || pk_vantages_new(&merge->vantages) != PK_OK) {
         pk_merge_free(merge);
         return PK_ERR_NOMEM;
     }
+    set_options(merge, options);
     stats->memory_bound_bytes += pk_merge_bound_bytes();
     *out_merge = merge;
     return PK_OK;
@@ -54,13 +77,16 @@ void pk_merge_free(struct pk_merge *merge)
     if (merge) {
         window_done(&merge->window);
         pk_vantages_free(merge->vantages);
+        pk_share_free(merge->share);
+        pk_client_rules_forget(&merge->rules);
         free(merge);
     }
 }
 
 size_t pk_merge_bound_bytes(void)
 {
-    return sizeof(struct pk_merge) + window_bound_bytes() + pk_vantages_bound_bytes();
+    return sizeof(struct pk_merge) + window_bound_bytes() + pk_share_bound_bytes() +
+           pk_vantages_bound_bytes();
 }
 
 /* --- the window --- */
@@ -70,6 +96,48 @@ static void open_window(struct pk_merge *merge, int64_t now_us)
     int64_t window_us = (int64_t)merge->options.window_ms * 1000;
     merge->window_start_us = now_us - (now_us % window_us + window_us) % window_us;
     merge->is_open = true;
+    merge->given = (struct given){0};
+    pk_share_begin(merge->share);
+    pk_client_rules_set(&merge->rules, merge->options.tenant,
+        merge->options.tenant ? merge->options.site : NULL, merge->options.client_key,
+        merge->window_start_us);
+}
+
+/* In the first day of a period: which pseudonym each client had before, once an hour, so that who compares can follow it over the change. Two clients of one bit: the second
+ * waits for another hour. */
+static void give_aliases(struct pk_merge *merge)
+{
+    static const uint8_t root[] = {0};
+    struct window *window = &merge->window;
+    int64_t hour = merge->window_start_us / (INT64_C(3600) * PK_US_PER_S);
+    struct pk_row_numbers numbers = {0};
+    if (!merge->rules.has_former || /* or no room for one more name: in the next part */
+        pk_dictionary_intern(&window->names, root, sizeof root, &numbers.name) != PK_OK) {
+        return;
+    }
+    if (hour != merge->alias_hour) {
+        merge->alias_hour = hour;
+        memset(merge->aliased, 0, sizeof merge->aliased);
+    }
+    for (uint32_t i = 0; i < window->addresses.n; i++) {
+        struct pk_addr addr;
+        memcpy(&addr, pk_dictionary_at(&window->addresses, i).data, sizeof addr);
+        uint64_t bit = pk_hash_mix(pk_addr_hash(&addr), (uint64_t)hour) % ALIAS_BITS;
+        const struct pk_client *client = &window->clients[window->client_of_address[i]];
+        if (client->kind != PK_CLIENT_PSEUDONYM || merge->aliased[bit / 64] >> bit % 64 & 1) {
+            continue;
+        }
+        merge->aliased[bit / 64] |= UINT64_C(1) << bit % 64;
+        struct pk_client_count row = {
+            .client = *client,
+            .former = pk_client_former(&merge->rules, client, &addr),
+            .zone = {root, sizeof root},
+            .reason = PK_CLIENT_ALIAS,
+            .first_us = merge->window_start_us,
+        };
+        numbers.client = window->client_of_address[i];
+        merge->sink.client(merge->sink.arg, &row, &numbers);
+    }
 }
 
 /* Gives the rows out and forgets them. A window whose bounds are reached goes on after this: a flood costs bytes, never sight. */
@@ -81,9 +149,15 @@ static void give_part(struct pk_merge *merge, bool is_last)
         .privacy = !merge->options.tenant      ? PK_PRIVACY_CLEAR
                    : merge->options.client_key ? PK_PRIVACY_PSEUDONYMS
                                                : PK_PRIVACY_NO_CLIENTS,
+        .key_period = merge->rules.period,
     };
     merge->sink.window(merge->sink.arg, &info);
     window_give(&merge->window, &merge->sink);
+    give_aliases(merge);
+    merge->given.activity += merge->window.activity.n;
+    merge->given.rrsets += merge->window.rrsets.n;
+    merge->given.negatives += merge->window.negatives.n;
+    merge->given.counts += merge->window.counts.n;
     merge->sink.window_end(merge->sink.arg, is_last);
     window_clear(&merge->window);
     merge->part++;
@@ -166,6 +240,91 @@ static void fill_signature(struct pk_merge *merge, const struct pk_transaction *
     out->edns_udp_size = query->flags & PK_SIG_QUERY_EDNS ? edns_class(query->edns_udp_size) : 0;
 }
 
+/* --- when rows are scarce --- */
+
+/* Whether this transaction already has its row. */
+static bool has_row(struct pk_merge *merge, const struct pk_transaction *transaction,
+    const struct pk_name *name, const struct pk_answer *answer)
+{
+    const struct window *window = &merge->window;
+    const struct pk_addr *client = &transaction->query.client;
+    struct pk_signature signature;
+    struct activity_key key = {.answer_digest = answer->digest};
+    uint32_t address, row;
+    if (!pk_dictionary_find(&window->names, name->wire, name->len, &key.name) ||
+        !pk_dictionary_find(&window->addresses, client, sizeof *client, &address)) {
+        return false;
+    }
+    fill_signature(merge, transaction, answer->kind, &signature);
+    key.client = window->client_of_address[address];
+    return pk_dictionary_find(&window->signatures, &signature, sizeof signature, &key.signature) &&
+           pk_dictionary_find(&window->activity, &key, sizeof key, &row);
+}
+
+/* Rows for clients that are only counted are scarce too: above their number new ones are counted without a client. */
+static pk_err count_client(struct pk_merge *merge, const struct pk_transaction *transaction,
+    const struct pk_name *zone, enum pk_client_reason reason, uint32_t *out_row)
+{
+    static const struct pk_addr nobody = {0};
+    struct window *window = &merge->window;
+    struct count_key key = {.reason = reason};
+    const struct pk_addr *client = &transaction->query.client;
+    uint32_t address;
+    bool is_scarce = merge->given.counts + window->counts.n >= merge->limit / 4;
+    if (is_scarce && !pk_dictionary_find(&window->addresses, client, sizeof *client, &address)) {
+        client = &nobody;
+    }
+    pk_err err = pk_dictionary_intern(&window->names, zone->wire, zone->len, &key.zone);
+    if (err == PK_OK) {
+        err = window_client(window, &merge->rules, client, &key.client);
+    }
+    if (err == PK_OK && is_scarce &&
+        !pk_dictionary_find(&window->counts, &key, sizeof key, out_row)) {
+        err = window_client(window, &merge->rules, &nobody, &key.client);
+    }
+    return err == PK_OK ? pk_dictionary_intern(&window->counts, &key, sizeof key, out_row) : err;
+}
+
+static pk_err merge_count(struct pk_merge *merge, const struct pk_transaction *transaction,
+    const struct pk_name *name, const struct pk_name *zone, enum pk_client_reason reason,
+    bool has_data)
+{
+    struct window *window = &merge->window;
+    const struct pk_query *query = &transaction->query;
+    uint32_t row, n = window->counts.n;
+    pk_err err = count_client(merge, transaction, zone, reason, &row);
+    if (err != PK_OK) {
+        return err;
+    }
+    struct count_value *value = &window->count_values[row];
+    if (row == n) {
+        *value = (struct count_value){.first_us = query->ts_us, .last_us = query->ts_us};
+    }
+    value->count++;
+    value->negative += !has_data;
+    value->unanswered += transaction->outcome != PK_OUTCOME_ANSWERED;
+    value->ptr += query->question.type == PK_TYPE_PTR;
+    value->first_us = query->ts_us < value->first_us ? query->ts_us : value->first_us;
+    value->last_us = query->ts_us > value->last_us ? query->ts_us : value->last_us;
+    pk_sketch_add(&value->names, pk_sketch_hash(merge->rules.sketch_key, name->wire, name->len));
+    return PK_OK;
+}
+
+/* "*." and the last labels of the name: a name that nobody asks for stands for all that were. */
+static void fold(struct pk_name *name, unsigned n_labels)
+{
+    struct pk_name tail;
+    if (name->n_labels <= n_labels) {
+        return;
+    }
+    pk_name_strip(name, name->n_labels - n_labels, &tail);
+    name->wire[0] = 1;
+    name->wire[1] = '*';
+    memcpy(name->wire + 2, tail.wire, tail.len);
+    name->len = (uint8_t)(tail.len + 2);
+    name->n_labels = (uint8_t)(n_labels + 1);
+}
+
 /* --- transactions --- */
 
 static uint32_t clamp32(int64_t v)
@@ -221,9 +380,14 @@ static pk_err merge_activity(struct pk_merge *merge, const struct pk_transaction
     struct pk_signature signature;
     struct activity_key key = {.answer_digest = answer->digest};
     fill_signature(merge, transaction, answer->kind, &signature);
+    uint32_t n_addresses = window->addresses.n;
     pk_err err = pk_dictionary_intern(&window->names, name->wire, name->len, &key.name);
     if (err == PK_OK) {
         err = window_client(window, &merge->rules, &transaction->query.client, &key.client);
+    }
+    if (err == PK_OK && window->addresses.n != n_addresses) {
+        pk_share_note(
+            merge->share, &transaction->query.client, merge->given.activity + window->activity.n);
     }
     if (err == PK_OK) {
         err =
@@ -250,7 +414,17 @@ static pk_err merge_negative(
         .class = query->question.class,
         .rcode = transaction->response ? transaction->response->dns.rcode : PK_RCODE_NO_RESPONSE,
     };
+    struct pk_name folded;
+    uint64_t n_rows = merge->given.negatives + window->negatives.n;
     uint32_t row, n = window->negatives.n;
+    bool is_folded = n_rows >= merge->limit &&
+                     !(pk_dictionary_find(&window->names, name->wire, name->len, &key.name) &&
+                         pk_dictionary_find(&window->negatives, &key, sizeof key, &row));
+    if (is_folded) {
+        folded = *name;
+        fold(&folded, n_rows >= merge->limit + merge->limit / 4 ? 0 : 2);
+        name = &folded;
+    }
     pk_err err = pk_dictionary_intern(&window->names, name->wire, name->len, &key.name);
     if (err == PK_OK) {
         err = pk_dictionary_intern(&window->negatives, &key, sizeof key, &row);
@@ -259,6 +433,7 @@ static pk_err merge_negative(
         return err;
     }
     merge->stats->negative++;
+    merge->stats->folded += is_folded;
     struct negative_value *value = &window->negative_values[row];
     if (row == n) {
         *value = (struct negative_value){.first_us = query->ts_us, .last_us = query->ts_us};
@@ -267,6 +442,72 @@ static pk_err merge_negative(
     value->first_us = query->ts_us < value->first_us ? query->ts_us : value->first_us;
     value->last_us = query->ts_us > value->last_us ? query->ts_us : value->last_us;
     return PK_OK;
+}
+
+/* A reverse name tells whom somebody looked up. Of foreign networks, and those are all that are out of scope, it is cut to the /24 or /48. */
+static void cut_reverse(struct pk_name *name)
+{
+    static const struct {
+        uint8_t len, wire[14];
+        uint8_t n_labels; /* kept */
+    } zones[] = {{14, "\7in-addr\4arpa", 5}, {10, "\3ip6\4arpa", 14}};
+    for (size_t i = 0; i < sizeof zones / sizeof *zones; i++) {
+        if (name->n_labels > zones[i].n_labels && name->len > zones[i].len &&
+            memcmp(name->wire + name->len - zones[i].len, zones[i].wire, zones[i].len) == 0) {
+            struct pk_name whole = *name;
+            pk_name_strip(&whole, whole.n_labels - (unsigned)zones[i].n_labels, name);
+        }
+    }
+}
+
+/* Two tries: a table that is full is given out and is empty then. */
+static pk_err merge_in_scope(struct pk_merge *merge, const struct pk_transaction *transaction,
+    const struct pk_name *name, const struct pk_answer *answer, bool has_data)
+{
+    uint64_t n_rows = merge->given.activity + merge->window.activity.n;
+    bool is_scarce = n_rows >= merge->watch_from && !has_row(merge, transaction, name, answer);
+    if (!is_scarce || pk_share_allows(merge->share, &transaction->query.client, n_rows)) {
+        pk_err err = merge_activity(merge, transaction, name, answer);
+        if (err == PK_ERR_LIMIT) {
+            give_part(merge, false);
+            err = merge_activity(merge, transaction, name, answer);
+        }
+        return err;
+    }
+    struct pk_name zone = {.len = 1};
+    if (merge->options.tenant) {
+        (void)pk_scope_match(merge->options.tenant, name, transaction->query.question.type,
+            transaction->query.question.class, &zone);
+    }
+    pk_err err = merge_count(merge, transaction, name, &zone, PK_CLIENT_OVERFLOW, has_data);
+    if (err == PK_ERR_LIMIT) {
+        give_part(merge, false);
+        err = merge_count(merge, transaction, name, &zone, PK_CLIENT_OVERFLOW, has_data);
+    }
+    merge->stats->overflow += err == PK_OK;
+    return err;
+}
+
+static pk_err merge_out_of_scope(struct pk_merge *merge, const struct pk_transaction *transaction,
+    struct pk_name *name, bool has_data)
+{
+    static const struct pk_name root = {.len = 1};
+    pk_err err = merge_count(merge, transaction, name, &root, PK_CLIENT_OUT_OF_SCOPE, has_data);
+    if (err == PK_ERR_LIMIT) {
+        give_part(merge, false);
+        err = merge_count(merge, transaction, name, &root, PK_CLIENT_OUT_OF_SCOPE, has_data);
+    }
+    if (has_data || err != PK_OK) {
+        merge->stats->positive += err == PK_OK;
+        return err;
+    }
+    cut_reverse(name);
+    err = merge_negative(merge, transaction, name);
+    if (err == PK_ERR_LIMIT) {
+        give_part(merge, false);
+        err = merge_negative(merge, transaction, name);
+    }
+    return err;
 }
 
 void pk_merge_transaction(struct pk_merge *merge, const struct pk_transaction *transaction,
@@ -293,30 +534,26 @@ void pk_merge_transaction(struct pk_merge *merge, const struct pk_transaction *t
             transaction->query.question.class, NULL) != PK_SCOPE_NOT;
     bool has_data = answer->kind == PK_ANSWER_DATA || answer->kind == PK_ANSWER_REFERRAL ||
                     answer->kind == PK_ANSWER_TRANSFER;
-    if (!is_in_scope && has_data) {
-        merge->stats->positive++;
-        return;
-    }
-    pk_err err = PK_ERR_LIMIT;
-    for (unsigned attempt = 0; attempt < 2 && err == PK_ERR_LIMIT; attempt++) {
-        if (attempt > 0) {
-            give_part(merge, false);
-        }
-        err = is_in_scope ? merge_activity(merge, transaction, &name, answer)
-                          : merge_negative(merge, transaction, &name);
-    }
+    pk_err err = is_in_scope ? merge_in_scope(merge, transaction, &name, answer, has_data)
+                             : merge_out_of_scope(merge, transaction, &name, has_data);
     merge->stats->merge_shed += err != PK_OK;
 }
 
 /* --- RRsets --- */
 
-static pk_err intern_rrset(struct window *window, const struct pk_rrset *rrset, uint32_t *out_row)
+/* is_scarce: only what has its row already is counted; a look at the owner settles most. */
+static pk_err intern_rrset(
+    struct window *window, const struct pk_rrset *rrset, bool is_scarce, uint32_t *out_row)
 {
     struct pk_bytes *bytes = &window->scratch;
     struct rrset_key key = {.type = rrset->type,
         .class = rrset->class,
         .trust = rrset->trust,
         .n_rdata = (uint16_t)rrset->n_rdata};
+    if (is_scarce &&
+        !pk_dictionary_find(&window->names, rrset->owner.data, rrset->owner.len, &key.owner)) {
+        return PK_ERR_UNSUPPORTED;
+    }
     pk_err err =
         pk_dictionary_intern(&window->names, rrset->owner.data, rrset->owner.len, &key.owner);
     if (err == PK_OK) {
@@ -335,7 +572,29 @@ static pk_err intern_rrset(struct window *window, const struct pk_rrset *rrset, 
     if (bytes->err != PK_OK) {
         return PK_ERR_UNSUPPORTED; /* as good as: more than one response can hold */
     }
+    if (is_scarce) {
+        return pk_dictionary_find(&window->rrsets, bytes->data, bytes->len, out_row)
+                   ? PK_OK
+                   : PK_ERR_UNSUPPORTED;
+    }
     return pk_dictionary_intern(&window->rrsets, bytes->data, bytes->len, out_row);
+}
+
+/* Of a PTR the name says whom somebody looked up, and cut it would be a false record: those of foreign networks stay at the site. */
+static bool is_withheld(const struct pk_merge *merge, const struct pk_rrset *rrset)
+{
+    static const uint8_t arpa[] = "\4arpa";
+    struct pk_name owner;
+    if (!merge->options.tenant || rrset->owner.len < sizeof arpa ||
+        memcmp(rrset->owner.data + rrset->owner.len - sizeof arpa, arpa, sizeof arpa) != 0 ||
+        pk_name_from_wire(rrset->owner.data, rrset->owner.len, &owner) != PK_OK ||
+        pk_scope_match(merge->options.tenant, &owner, rrset->type, rrset->class, NULL) !=
+            PK_SCOPE_NOT) {
+        return false;
+    }
+    uint8_t len = owner.len;
+    cut_reverse(&owner);
+    return owner.len != len;
 }
 
 uint32_t pk_merge_rrset(struct pk_merge *merge, const struct pk_rrset *rrset)
@@ -345,13 +604,18 @@ uint32_t pk_merge_rrset(struct pk_merge *merge, const struct pk_rrset *rrset)
     if (!merge->is_open) { /* else it belongs to the window its transaction ends in */
         open_window(merge, rrset->last_us);
     }
+    if (is_withheld(merge, rrset)) {
+        merge->stats->rrsets_withheld++;
+        return PK_MERGE_NO_ROW;
+    }
+    bool is_scarce = merge->given.rrsets + window->rrsets.n >= merge->limit;
     pk_err err = rrset->n_rdata > WINDOW_MAX_SET ? PK_ERR_UNSUPPORTED : PK_ERR_LIMIT;
     for (unsigned attempt = 0; attempt < 2 && err == PK_ERR_LIMIT; attempt++) {
         if (attempt > 0) {
             give_part(merge, false);
         }
         n = window->rrsets.n;
-        err = intern_rrset(window, rrset, &row);
+        err = intern_rrset(window, rrset, is_scarce, &row);
     }
     if (err != PK_OK) {
         merge->stats->rrsets_shed++;

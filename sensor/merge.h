@@ -1,7 +1,14 @@
 /* Equal observations of a window become one row.
  *
  * Decides by the scope what may carry a client (design decision 3), collects activity, RRsets and negatives in three bounded tables, and gives all rows out when the
- * window ends. Each transaction is counted in exactly one of in_scope, negative, positive, merge_shed. Time comes from the packets. */
+ * window ends. Each transaction is counted in exactly one of in_scope, overflow, negative, positive, merge_shed. Time comes from the packets.
+ *
+ * With a scope each client's transactions out of scope are counted too, without names (struct pk_client_count). When many want rows, the evidence stays and only its detail goes:
+ *   - a table that is full gives the window out in parts, until a kind has given window_rows rows in this window;
+ *   - activity above a client's share (share.h) counts in its overflow row for the zone, with outcomes and a sketch of the distinct names: a sweep stays a sweep of its size;
+ *   - above window_rows / 4 clients that are only counted, those that come new share one row a zone, without a client;
+ *   - negatives out of scope above window_rows fold to `*.` and the last two labels of their names, above 5/4 of it to `*.`; existing rows count on;
+ *   - RRsets that are new above window_rows are shed and counted (rrsets_shed). */
 #ifndef SENSOR_MERGE_H
 #define SENSOR_MERGE_H
 
@@ -14,7 +21,9 @@
 #include "transaction.h"
 
 enum {
-    PK_MERGE_MAX_ROWS = 50000,     /* of each table; when full the window is given out in parts */
+    PK_MERGE_MAX_ROWS =
+        50000, /* of each table; when full the window is given out in parts, up to window_rows */
+    PK_MERGE_WINDOW_ROWS = 200000, /* default of window_rows */
     PK_MERGE_MAX_BYTES = 16 << 20, /* names and RDATA; the same */
 };
 #define PK_MERGE_NO_ROW UINT32_MAX
@@ -24,9 +33,11 @@ struct pk_merge;
 struct pk_merge_options {
     const struct pk_scope_tenant *tenant; /* NULL: no scope, every source in clear; borrowed */
     const struct pk_scope_site *site;     /* with tenant */
-    const uint8_t *client_key; /* 32 bytes, or NULL: inside clients are left out; borrowed */
-    enum pk_vantage vantage;   /* UNKNOWN: the site's, else inferred for each server */
+    const uint8_t
+        *client_key; /* the master, 32 bytes, or NULL: inside clients are left out; borrowed */
+    enum pk_vantage vantage; /* UNKNOWN: the site's, else inferred for each server */
     uint32_t window_ms;
+    uint32_t window_rows; /* most rows of a kind in a window, all its parts together; 0: no limit */
 };
 
 /* What a window gives out; rows are borrowed during the call. The numbers are the window's own: see pk_batch_add_numbered_activity. */
@@ -38,6 +49,8 @@ struct pk_merge_sink {
     void (*rrset)(void *arg, const struct pk_rrset *row, const struct pk_row_numbers *numbers);
     void (*negative)(
         void *arg, const struct pk_negative *row, const struct pk_row_numbers *numbers);
+    void (*client)(void *arg, const struct pk_client_count *row,
+        const struct pk_row_numbers *numbers);   /* numbers may be NULL */
     void (*window_end)(void *arg, bool is_last); /* false: a part of a window that goes on */
 };
 

@@ -28,6 +28,7 @@ static const char usage[] =
     "      --client-key FILE  key of the pseudonyms of inside clients\n"
     "      --vantage WHERE    authoritative or resolver; left out, it is inferred for each server\n"
     "      --window SECONDS   merge equal observations over 1..60 seconds (default 10)\n"
+    "      --window-rows N    most rows of a kind in a window, 0 for no limit (default 200000 with a scope, else 0)\n"
     "      --dnstap-mode MODE permissions of the unix socket, octal (default 0660)\n"
     "      --dnstap-owner O   owner of the unix socket: user, user:group or :group\n"
     "      --dnstap-use KINDS messages that are told whole (default auth,client,update; also resolver, forwarder, stub, tool)\n"
@@ -59,7 +60,8 @@ enum {
     OPT_DNSTAP_USE,
     OPT_DNSTAP_RRSETS,
     OPT_DNSTAP_PLAIN,
-    OPT_SHIP
+    OPT_SHIP,
+    OPT_WINDOW_ROWS
 };
 
 static const struct option long_options[] = {
@@ -74,6 +76,7 @@ static const struct option long_options[] = {
     {"client-key", required_argument, NULL, OPT_CLIENT_KEY},
     {"vantage", required_argument, NULL, OPT_VANTAGE},
     {"window", required_argument, NULL, OPT_WINDOW},
+    {"window-rows", required_argument, NULL, OPT_WINDOW_ROWS},
     {"port", required_argument, NULL, OPT_PORT},
     {"multicast", no_argument, NULL, OPT_MULTICAST},
     {"user", required_argument, NULL, OPT_USER},
@@ -183,6 +186,12 @@ static int take(struct pk_options *options, int option, const char *value)
             return wrong("--window", value, "1 to 60 seconds");
         }
         options->window_ms = (uint32_t)v * 1000;
+        break;
+    case OPT_WINDOW_ROWS:
+        if (!number(value, 0, 10000000, &v) || (v > 0 && v < 1000)) {
+            return wrong("--window-rows", value, "0, or 1000 to 10000000");
+        }
+        options->window_rows = v;
         break;
     case OPT_PORT:
         if (!number(value, 1, 65535, &v) ||
@@ -296,8 +305,10 @@ static int subcommand(int argc, char **argv, struct pk_options *options)
 
 int pk_options_parse(int argc, char **argv, struct pk_options *out_options)
 {
-    *out_options = (struct pk_options){
-        .window_ms = 10000, .ports = {.v = {53}, .n = 1}, .dnstap = PK_DNSTAP_SETTINGS_DEFAULT};
+    *out_options = (struct pk_options){.window_ms = 10000,
+        .window_rows = -1,
+        .ports = {.v = {53}, .n = 1},
+        .dnstap = PK_DNSTAP_SETTINGS_DEFAULT};
     if (argc > 1 && argv[1][0] != '-') {
         return subcommand(argc, argv, out_options);
     }

@@ -40,6 +40,7 @@ struct pk_options {
     const char *user;
     enum pk_vantage vantage;
     uint32_t window_ms;
+    int64_t window_rows; /* -1: the default */
     struct pk_ports ports;
     bool has_no_sandbox;
     bool shift_to_now; /* --now: a recorded capture is told as if it ended now */

@@ -118,6 +118,9 @@ static int open_writer(struct run *run)
         .client_key = run->has_client_key ? run->client_key : NULL,
         .vantage = run->options->vantage,
         .window_ms = run->options->window_ms,
+        .window_rows = run->options->window_rows >= 0 ? (uint32_t)run->options->window_rows
+                       : run->tenant                  ? PK_MERGE_WINDOW_ROWS
+                                                      : 0,
     };
     struct pk_origin origin = {.software = "picket-sensor " PICKET_VERSION};
     const char *slash = strchr(run->options->site, '/');

@@ -140,7 +140,9 @@ struct pk_stats {
     uint64_t refused_fragmented; /* responses from IP fragments, whose RRsets are not looked at */
     uint64_t encrypted_packets, encrypted_flows; /* DNS that cannot be read (encrypted.h) */
     uint64_t clock_steps, diagnoses;             /* diagnosis.h; diagnoses: bits that hold now */
-    uint64_t in_scope, negative, positive, merge_shed;
+    uint64_t in_scope, overflow, negative, positive, merge_shed;
+    uint64_t folded;          /* part of negative: under a wildcard of their domain */
+    uint64_t rrsets_withheld; /* reverse names of foreign networks: no rows */
     uint64_t rows, batches;
     uint64_t kernel_dropped, iface_dropped; /* live capture */
     uint64_t

@@ -10,6 +10,7 @@ enum {
     MAX_SIGNATURE_BYTES = PK_MERGE_MAX_ROWS * sizeof(struct pk_signature),
     MAX_ACTIVITY_BYTES = PK_MERGE_MAX_ROWS * sizeof(struct activity_key),
     MAX_NEGATIVE_BYTES = PK_MERGE_MAX_ROWS * sizeof(struct negative_key),
+    MAX_COUNT_BYTES = WINDOW_MAX_COUNTS * sizeof(struct count_key),
     MAX_KEY_BYTES = 1 << 20, /* one RRset; history's RDATA of one response are not longer */
     MAX_RRSET_BYTES = PK_MERGE_MAX_BYTES - MAX_NAME_BYTES,
 };
@@ -26,6 +27,7 @@ static const struct {
     {offsetof(struct window, activity), PK_MERGE_MAX_ROWS, MAX_ACTIVITY_BYTES},
     {offsetof(struct window, rrsets), PK_MERGE_MAX_ROWS, MAX_RRSET_BYTES},
     {offsetof(struct window, negatives), PK_MERGE_MAX_ROWS, MAX_NEGATIVE_BYTES},
+    {offsetof(struct window, counts), WINDOW_MAX_COUNTS, MAX_COUNT_BYTES},
 };
 enum {
     N_TABLES = sizeof tables / sizeof *tables
@@ -49,8 +51,9 @@ pk_err window_init(struct window *window)
     window->activity_values = malloc(PK_MERGE_MAX_ROWS * sizeof *window->activity_values);
     window->rrset_values = malloc(PK_MERGE_MAX_ROWS * sizeof *window->rrset_values);
     window->negative_values = malloc(PK_MERGE_MAX_ROWS * sizeof *window->negative_values);
+    window->count_values = malloc(WINDOW_MAX_COUNTS * sizeof *window->count_values);
     bool is_good = window->clients && window->client_of_address && window->activity_values &&
-                   window->rrset_values && window->negative_values;
+                   window->rrset_values && window->negative_values && window->count_values;
     return is_good ? err : PK_ERR_NOMEM;
 }
 
@@ -65,6 +68,7 @@ void window_done(struct window *window)
     free(window->activity_values);
     free(window->rrset_values);
     free(window->negative_values);
+    free(window->count_values);
 }
 
 void window_clear(struct window *window)
@@ -84,9 +88,10 @@ size_t window_bound_bytes(void)
     for (size_t i = 0; i < N_TABLES; i++) {
         sum += pk_dictionary_bound_bytes(tables[i].max_entries, tables[i].max_bytes);
     }
-    return sum + PK_MERGE_MAX_ROWS *
-                     (sizeof(struct pk_client) + sizeof(uint32_t) + sizeof(struct activity_value) +
-                         sizeof(struct rrset_value) + sizeof(struct negative_value));
+    return sum + WINDOW_MAX_COUNTS * sizeof(struct count_value) +
+           PK_MERGE_MAX_ROWS *
+               (sizeof(struct pk_client) + sizeof(uint32_t) + sizeof(struct activity_value) +
+                   sizeof(struct rrset_value) + sizeof(struct negative_value));
 }
 
 pk_err window_client(struct window *window, const struct pk_client_rules *rules,
@@ -194,6 +199,28 @@ static void give_negative(struct window *window, uint32_t i, const struct pk_mer
     sink->negative(sink->arg, &row, &numbers);
 }
 
+static void give_count(struct window *window, uint32_t i, const struct pk_merge_sink *sink)
+{
+    const struct count_value *value = &window->count_values[i];
+    struct count_key key;
+    memcpy(&key, pk_dictionary_at(&window->counts, i).data, sizeof key);
+    int64_t span_us = value->last_us - value->first_us;
+    struct pk_client_count row = {
+        .client = window->clients[key.client],
+        .zone = pk_dictionary_at(&window->names, key.zone),
+        .reason = (uint8_t)key.reason,
+        .count = value->count,
+        .negative = value->negative,
+        .unanswered = value->unanswered,
+        .ptr = value->ptr,
+        .first_us = value->first_us,
+        .span_us = span_us > UINT32_MAX ? UINT32_MAX : (uint32_t)span_us,
+        .names = value->names,
+    };
+    struct pk_row_numbers numbers = {.name = key.zone, .client = key.client};
+    sink->client(sink->arg, &row, &numbers);
+}
+
 void window_give(struct window *window, const struct pk_merge_sink *sink)
 {
     for (uint32_t i = 0; i < window->activity.n; i++) {
@@ -204,5 +231,8 @@ void window_give(struct window *window, const struct pk_merge_sink *sink)
     }
     for (uint32_t i = 0; i < window->negatives.n; i++) {
         give_negative(window, i, sink);
+    }
+    for (uint32_t i = 0; i < window->counts.n; i++) {
+        give_count(window, i, sink);
     }
 }

@@ -14,7 +14,8 @@
 
 enum {
     WINDOW_MAX_NAMES = 2 * PK_MERGE_MAX_ROWS,
-    WINDOW_MAX_SET = 512, /* RDATA in one RRset */
+    WINDOW_MAX_SET = 512,      /* RDATA in one RRset */
+    WINDOW_MAX_COUNTS = 16384, /* clients that are only counted, for each reason and zone */
 };
 
 struct activity_key {
@@ -53,6 +54,17 @@ struct negative_value {
     uint32_t count;
 };
 
+struct count_key {
+    uint32_t client, zone; /* zone: number of its name */
+    uint32_t reason;       /* enum pk_client_reason */
+};
+
+struct count_value {
+    int64_t first_us, last_us;
+    uint32_t count, negative, unanswered, ptr;
+    struct pk_sketch names;
+};
+
 struct window {
     struct pk_dictionary names;        /* wire form, lower case */
     struct pk_dictionary addresses;    /* struct pk_addr of clients */
@@ -60,10 +72,11 @@ struct window {
     uint32_t *client_of_address;       /* address to client: those left out share one */
     uint32_t n_clients, hidden_client; /* hidden_client UINT32_MAX: none yet */
     struct pk_dictionary signatures;   /* struct pk_signature */
-    struct pk_dictionary activity, rrsets, negatives; /* keys */
+    struct pk_dictionary activity, rrsets, negatives, counts; /* keys */
     struct activity_value *activity_values;
     struct rrset_value *rrset_values;
     struct negative_value *negative_values;
+    struct count_value *count_values;
     struct pk_bytes scratch; /* of the RRset key in hand */
     struct pk_slice set[WINDOW_MAX_SET];
 };

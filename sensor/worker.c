@@ -45,6 +45,7 @@ static struct pk_merge_options merge_options(
         .client_key = worker->client_key,
         .vantage = settings->config.vantage,
         .window_ms = settings->config.window_ms,
+        .window_rows = settings->config.window_rows,
     };
 }
 

@@ -52,6 +52,7 @@ struct pk_scope_tenant {
     size_t n_watch;
     struct pk_name *sensitive_zones;
     size_t n_sensitive_zones;
+    uint32_t pseudonym_days;      /* how long pseudonyms stay the same; default 90 */
     uint32_t activity_days;       /* default 30 */
     uint32_t history_days;        /* default 3650 */
     double budget;                /* false alerts a day over all detectors; default 1 */

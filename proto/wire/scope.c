@@ -12,6 +12,7 @@
 #include "picket/dnsmsg.h"
 #include "picket/limits.h"
 #include "picket/map.h"
+#include "picket/pseudonym.h"
 
 #include "scope_services.h"
 
@@ -265,6 +266,10 @@ static void read_tenant(struct pk_conf *conf, const struct pk_conf_node *node, v
     tenant->sensitive_zones = read_list(conf, node, "sensitive_zones",
         sizeof *tenant->sensitive_zones, PK_MAX_ZONES, &tenant->n_sensitive_zones, read_zone);
     read_retention(conf, pk_conf_get(conf, node, "retention"), tenant);
+    int64_t pseudonym_days = PK_PSEUDONYM_DAYS;
+    pk_conf_int(
+        conf, pk_conf_get(conf, node, "pseudonym_days"), 1, PK_PSEUDONYM_MAX_DAYS, &pseudonym_days);
+    tenant->pseudonym_days = (uint32_t)pseudonym_days;
     tenant->budget = 1;
     pk_conf_double(conf, pk_conf_get(conf, node, "budget"), 0.001, 1000, &tenant->budget);
     pk_conf_finish_map(conf, node);

@@ -54,6 +54,14 @@ static void on_negative(
     counts->rows += row->name.len > 0;
 }
 
+static void on_client(
+    void *arg, const struct pk_client_count *row, const struct pk_row_numbers *numbers)
+{
+    (void)arg;
+    (void)row;
+    (void)numbers;
+}
+
 static void on_window_end(void *arg, bool is_last)
 {
     (void)is_last;
@@ -131,7 +139,7 @@ struct machine {
 static bool machine_init(struct machine *machine, enum pk_output_mode mode, FILE *null)
 {
     struct pk_merge_sink sink = {
-        &machine->counts, on_window, on_activity, on_rrset, on_negative, on_window_end};
+        &machine->counts, on_window, on_activity, on_rrset, on_negative, on_client, on_window_end};
     struct pk_merge_options merge_options = {.window_ms = 60000};
     struct pk_pipeline_options options = {.ports = {.v = {53}, .n = 1}, .wants_rrsets = true};
     if (pk_output_new(mode, null, &machine->output) != PK_OK ||

@@ -26,6 +26,7 @@ struct fixture {
     uint64_t random;
     int64_t ts_us;
     uint64_t n_windows, told; /* told: transactions in rows since the last window's end */
+    uint64_t told_unnamed;    /* of clients out of scope */
     uint64_t told_all, transactions_all;
     uint32_t seq[64];
 };
@@ -67,6 +68,15 @@ static void on_negative(
     f->told += row->count;
 }
 
+static void on_client(
+    void *arg, const struct pk_client_count *row, const struct pk_row_numbers *numbers)
+{
+    (void)numbers;
+    struct fixture *f = arg;
+    f->told += row->reason == PK_CLIENT_OVERFLOW ? row->count : 0;
+    f->told_unnamed += row->reason == PK_CLIENT_OUT_OF_SCOPE ? row->count : 0;
+}
+
 static void on_window_end(void *arg, bool is_last)
 {
     struct fixture *f = arg;
@@ -87,10 +97,13 @@ static void on_window_end(void *arg, bool is_last)
     assert_int_equal(v[PK_HEALTH_TRANSACTIONS], v[PK_HEALTH_ANSWERED] + v[PK_HEALTH_UNANSWERED]);
     assert_int_equal(v[PK_HEALTH_OPENED],
         v[PK_HEALTH_TRANSACTIONS] + v[PK_HEALTH_OPEN_NOW] - f->before.open_now);
-    assert_int_equal(v[PK_HEALTH_TRANSACTIONS], v[PK_HEALTH_IN_SCOPE] + v[PK_HEALTH_NEGATIVE] +
-                                                    v[PK_HEALTH_POSITIVE] +
+    assert_int_equal(v[PK_HEALTH_TRANSACTIONS], v[PK_HEALTH_IN_SCOPE] + v[PK_HEALTH_OVERFLOW] +
+                                                    v[PK_HEALTH_NEGATIVE] + v[PK_HEALTH_POSITIVE] +
                                                     v[PK_HEALTH_MERGE_SHED]);
-    assert_int_equal(f->told, v[PK_HEALTH_IN_SCOPE] + v[PK_HEALTH_NEGATIVE]);
+    assert_int_equal(
+        f->told, v[PK_HEALTH_IN_SCOPE] + v[PK_HEALTH_OVERFLOW] + v[PK_HEALTH_NEGATIVE]);
+    assert_int_equal(f->told_unnamed, v[PK_HEALTH_NEGATIVE] + v[PK_HEALTH_POSITIVE]);
+    f->told_unnamed = 0;
     f->transactions_all += v[PK_HEALTH_TRANSACTIONS];
     f->told = 0;
     f->before = f->stats;
@@ -192,7 +205,7 @@ static void run(uint64_t seed, const struct pk_scope_tenant *tenant)
     f->ts_us = 1000000000;
     pk_hash_set_key((const uint8_t[16]){(uint8_t)seed});
     const struct pk_merge_sink sink = {
-        f, on_window, on_activity, on_rrset, on_negative, on_window_end};
+        f, on_window, on_activity, on_rrset, on_negative, on_client, on_window_end};
     const struct pk_merge_options options = {
         .tenant = tenant, .site = tenant ? &tenant->sites[0] : NULL, .window_ms = WINDOW_MS};
     assert_int_equal(pk_merge_new(&options, &f->stats, &sink, &f->merge), PK_OK);

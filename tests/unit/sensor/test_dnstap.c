@@ -72,6 +72,14 @@ static void on_negative(
     (void)row;
 }
 
+static void on_client(
+    void *arg, const struct pk_client_count *row, const struct pk_row_numbers *numbers)
+{
+    (void)arg;
+    (void)row;
+    (void)numbers;
+}
+
 static void on_window_end(void *arg, bool is_last)
 {
     (void)is_last;
@@ -84,7 +92,8 @@ static struct fixture *fixture_new(enum pk_output_mode mode, struct pk_dnstap_us
     assert_non_null(f);
     pk_hash_set_key((const uint8_t[16]){1});
     f->stream = open_memstream(&f->text, &f->text_len);
-    struct pk_merge_sink sink = {f, on_window, on_activity, on_rrset, on_negative, on_window_end};
+    struct pk_merge_sink sink = {
+        f, on_window, on_activity, on_rrset, on_negative, on_client, on_window_end};
     struct pk_merge_options merge = {.window_ms = 10000};
     assert_int_equal(pk_merge_new(&merge, &f->stats, &sink, &f->merge), PK_OK);
     assert_int_equal(pk_output_new(mode, f->stream, &f->output), PK_OK);

@@ -67,6 +67,14 @@ static void on_negative(
     f->n_negatives += row->count;
 }
 
+static void on_client(
+    void *arg, const struct pk_client_count *row, const struct pk_row_numbers *numbers)
+{
+    (void)arg;
+    (void)row;
+    (void)numbers;
+}
+
 static void on_window_end(void *arg, bool is_last)
 {
     (void)is_last;
@@ -81,7 +89,8 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     assert_non_null(f);
     pk_hash_set_key((const uint8_t[16]){1});
-    struct pk_merge_sink sink = {f, on_window, on_activity, on_rrset, on_negative, on_window_end};
+    struct pk_merge_sink sink = {
+        f, on_window, on_activity, on_rrset, on_negative, on_client, on_window_end};
     struct pk_merge_options options = {.window_ms = WINDOW_MS};
     assert_int_equal(pk_merge_new(&options, &f->stats, &sink, &f->merge), PK_OK);
     *state = f;
