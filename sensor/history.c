@@ -325,6 +325,13 @@ static void mark_chain(struct pk_history *history, size_t n, const struct pk_nam
     }
 }
 
+/* The zone the asking resolver took the server to serve (dnstap): better than any guess, when it encloses the question. */
+static bool has_zone(const struct pk_transaction *transaction, const struct pk_name *qname)
+{
+    return transaction->response->zone.len > 0 &&
+           pk_name_is_within(qname, &transaction->response->zone);
+}
+
 static void report_answer(struct pk_history *history, const struct pk_transaction *transaction,
     size_t n, const struct pk_name *qname)
 {
@@ -332,6 +339,10 @@ static void report_answer(struct pk_history *history, const struct pk_transactio
     enum pk_trust trust = msg->aa ? PK_TRUST_AUTHORITATIVE : PK_TRUST_RESOLVER;
     struct pk_name bailiwick, own;
     registrable(history, qname, &bailiwick);
+    if (msg->aa && has_zone(transaction, qname)) {
+        bailiwick = transaction->response->zone;
+        pk_name_lower(&bailiwick);
+    }
     if (msg->aa) {
         narrow_to_authority(history, n, qname, &bailiwick);
     } else {
@@ -379,8 +390,16 @@ static void report_referral(struct pk_history *history, const struct pk_transact
             !record->is_done && !has_cut && pk_name_is_within(qname, &record->owner) &&
             !pk_name_is_root(&record->owner)) {
             cut = record->owner;
-            has_cut = true;
             pk_name_strip(&cut, 1, &parent);
+            if (has_zone(transaction, qname)) {
+                parent = transaction->response->zone;
+                pk_name_lower(&parent);
+            }
+            if (cut.n_labels <= parent.n_labels || !pk_name_is_within(&cut, &parent)) {
+                refuse(history); /* a server refers to what is below its zone */
+                continue;
+            }
+            has_cut = true;
             report(history, transaction, i, n, PK_TRUST_REFERRAL, &parent);
         }
     }

@@ -4,6 +4,7 @@
  *   - Bailiwick of a response: the registrable domain of the QNAME (public suffix list), or the QNAME where there is none. In an authoritative answer
  *     the deepest owner of SOA or NS in the authority section that encloses the QNAME, when that lies at or below the registrable domain: a server may
  *     narrow its bailiwick, never widen it.
+ *     Where the source says which zone the server was asked as (dnstap), that is the bailiwick of its authoritative answers and of its referrals, which lead below it.
  *   - Answer section: kept when the owner is within the bailiwick. In a resolver's answer (no AA) later owners of the CNAME chain that begins at the
  *     QNAME have their own registrable domain; other strangers, and all strangers in an authoritative answer, are refused.
  *   - An RRset is whole or absent: responses of more than PK_HISTORY_MAX_RECORDS records give none.

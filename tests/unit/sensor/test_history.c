@@ -219,6 +219,55 @@ static void strangers_are_kept_only_on_a_resolvers_chain(void **state)
     assert_history(f, "www.example.com. 5 1 example.com. authoritative;");
 }
 
+static void the_zone_a_server_was_asked_as_is_its_bailiwick(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(pk_name_from_text("Dept.example.com.", &f->message.zone), PK_OK);
+    respond(f, "www.dept.example.com.", AA);
+    add(f, 1, "www.dept.example.com.", A, NULL);
+    add(f, 1, "www.example.com.", A, NULL); /* of the registrable domain, not of this server */
+    assert_history(f, "www.dept.example.com. 1 1 dept.example.com. authoritative;");
+    assert_int_equal(f->stats.rrsets_refused, 1);
+    respond(f, "www.lab.dept.example.com.", 0);
+    add(f, 2, "lab.dept.example.com.", NS, "ns.lab.dept.example.com.");
+    add(f, 3, "ns.lab.dept.example.com.", A, NULL);
+    assert_history(f,
+        "lab.dept.example.com. 2 1 dept.example.com. referral;ns.lab.dept.example.com. 1 1 dept.example.com. glue;");
+    respond(f, "www.lab.dept.example.com.", 0);
+    add(f, 2, "example.com.", NS, "ns.evil.net."); /* upwards */
+    add(f, 2, "dept.example.com.", NS, "ns.evil.net.");
+    assert_history(f, "");
+    assert_int_equal(f->stats.rrsets_refused, 3);
+    respond(f, "www.example.net.", AA); /* not about its zone: as without one */
+    add(f, 1, "www.example.net.", A, NULL);
+    assert_history(f, "www.example.net. 1 1 example.net. authoritative;");
+}
+
+static void responses_from_fragments_give_nothing_and_are_counted(void **state)
+{
+    struct fixture *f = *state;
+    respond(f, "www.example.com.", AA);
+    add(f, 1, "www.example.com.", A, NULL);
+    f->message.is_fragmented = true;
+    assert_history(f, "");
+    assert_int_equal(f->stats.refused_fragmented, 1);
+    f->message.is_fragmented = false;
+    assert_history(f, "www.example.com. 1 1 example.com. authoritative;");
+}
+
+static void what_met_no_query_or_contradicts_an_answer_gives_nothing(void **state)
+{
+    struct fixture *f = *state;
+    static const enum pk_outcome strays[] = {PK_OUTCOME_UNSOLICITED, PK_OUTCOME_LATE,
+        PK_OUTCOME_MISMATCHED, PK_OUTCOME_REPEATED, PK_OUTCOME_CONFLICTING};
+    respond(f, "www.example.com.", AA);
+    add(f, 1, "www.example.com.", A, NULL);
+    for (size_t i = 0; i < sizeof strays / sizeof *strays; i++) {
+        assert_history_of(f, strays[i], "");
+    }
+    assert_int_equal(f->stats.rrsets, 0);
+}
+
 static void a_chain_that_loops_ends(void **state)
 {
     struct fixture *f = *state;
@@ -407,6 +456,9 @@ int main(void)
         TEST(truncated_damaged_and_failed_responses_give_nothing),
         TEST(a_server_narrows_its_bailiwick_but_never_widens_it),
         TEST(strangers_are_kept_only_on_a_resolvers_chain),
+        TEST(the_zone_a_server_was_asked_as_is_its_bailiwick),
+        TEST(responses_from_fragments_give_nothing_and_are_counted),
+        TEST(what_met_no_query_or_contradicts_an_answer_gives_nothing),
         TEST(a_chain_that_loops_ends),
         TEST(a_referral_brings_its_own_glue_alone),
         TEST(a_set_is_whole_or_absent),
