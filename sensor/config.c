@@ -35,6 +35,8 @@ static const struct {
     {"dnstap.use", "PICKET_DNSTAP_USE"},
     {"dnstap.rrsets", "PICKET_DNSTAP_RRSETS"},
     {"dnstap.plain", "PICKET_DNSTAP_PLAIN"},
+    {"ring.folder", "PICKET_RING_FOLDER"},
+    {"ring.max_mb", "PICKET_RING_MAX_MB"},
     {"spool.folder", "PICKET_SPOOL_FOLDER"},
     {"spool.max_mb", "PICKET_SPOOL_MAX_MB"},
     {"spool.max_age_h", "PICKET_SPOOL_MAX_AGE_H"},
@@ -298,6 +300,16 @@ static void read_all(struct pk_conf *file, struct pk_sensor_config *config)
     pk_conf_int(file, pk_conf_get(file, root, "window_rows"), 1000, 10000000, &window_rows);
     read_dnstap(file, root, config);
     read_capture(file, root, config);
+    const struct pk_conf_node *ring = pk_conf_get(file, root, "ring");
+    int64_t ring_mb = 1024;
+    if (ring) {
+        const struct pk_conf_node *folder = pk_conf_get(file, ring, "folder");
+        pk_conf_need(file, ring, folder, "folder");
+        pk_conf_text(file, folder, &config->ring_folder);
+        pk_conf_int(file, pk_conf_get(file, ring, "max_mb"), 16, 1 << 20, &ring_mb);
+        pk_conf_finish_map(file, ring);
+    }
+    config->ring_max_bytes = (uint64_t)ring_mb << 20;
     read_spool(file, root, config);
     read_aggregator(file, root, config);
     pk_conf_finish_map(file, root);

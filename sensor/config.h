@@ -32,6 +32,8 @@ struct pk_sensor_config {
     uint64_t ring_bytes;
     uint32_t window_ms;
     uint32_t window_rows;
+    const char *ring_folder; /* NULL: no ring */
+    uint64_t ring_max_bytes;
     const char *spool_folder;
     uint64_t spool_max_bytes, spool_memory_bytes, spool_max_age_ms;
     unsigned spool_min_free_percent;

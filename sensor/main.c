@@ -27,6 +27,9 @@ int main(int argc, char **argv)
         case PK_COMMAND_SHIP:
             status = pk_run_ship(options.config, options.reads, options.n_reads);
             break;
+        case PK_COMMAND_REREAD:
+            status = pk_run_reread(options.config, options.since_us);
+            break;
         case PK_COMMAND_CHECK_CONFIG:
             status = pk_run_check_config(options.config);
             break;

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "picket/clock.h"
+
 static const char usage[] =
     "picket-sensor - sees DNS, pairs queries with answers, ships what matters\n"
     "\n"
@@ -16,6 +18,7 @@ static const char usage[] =
     "  picket-sensor --read FILE... --site S [--scope FILE] --write OUT.psp\n"
     "  picket-sensor --config FILE                          the daemon: capture, spool, ship to the aggregator\n"
     "  picket-sensor --config FILE --ship FILE.psp...       ships files made by --write, then ends\n"
+    "  picket-sensor --config FILE --reread-ring [--since T]   ships what a new scope lets through of what the local ring kept, then ends\n"
     "  picket-sensor check-config FILE                      says whether FILE is good\n"
     "  picket-sensor genkey FILE                            makes a CURVE key pair, prints the public half\n"
     "  picket-sensor enroll TOKEN [--config FOLDER]         makes this machine a sensor: key, scope and sensor.yaml in FOLDER (/etc/picket)\n"
@@ -35,6 +38,7 @@ static const char usage[] =
     "      --dnstap-rrsets KINDS  messages that give RRsets alone (default resolver,forwarder)\n"
     "      --dnstap-plain     beside --interface: also what came over plain UDP and TCP, which the interface shows\n"
     "      --multicast            list mDNS (5353) and LLMNR (5355) messages too; they are never paired\n"
+    "      --since T          of --reread-ring: seconds since 1970, or 36h or 7d ago (default: all)\n"
     "      --port N           DNS port besides 53 (repeatable)\n"
     "      --user NAME        after opening the interfaces root becomes this user (default picket, else nobody)\n"
     "      --no-sandbox       without seccomp and Landlock\n"
@@ -61,7 +65,9 @@ enum {
     OPT_DNSTAP_RRSETS,
     OPT_DNSTAP_PLAIN,
     OPT_SHIP,
-    OPT_WINDOW_ROWS
+    OPT_WINDOW_ROWS,
+    OPT_REREAD,
+    OPT_SINCE
 };
 
 static const struct option long_options[] = {
@@ -81,6 +87,8 @@ static const struct option long_options[] = {
     {"multicast", no_argument, NULL, OPT_MULTICAST},
     {"user", required_argument, NULL, OPT_USER},
     {"ship", required_argument, NULL, OPT_SHIP},
+    {"reread-ring", no_argument, NULL, OPT_REREAD},
+    {"since", required_argument, NULL, OPT_SINCE},
     {"now", no_argument, NULL, OPT_NOW},
     {"dnstap", required_argument, NULL, OPT_DNSTAP},
     {"dnstap-mode", required_argument, NULL, OPT_DNSTAP_MODE},
@@ -108,6 +116,19 @@ static bool number(const char *text, long min, long max, long *out)
         return false;
     }
     *out = v;
+    return true;
+}
+
+static bool parse_since(const char *text, int64_t *out_us)
+{
+    char *end;
+    long v = strtol(text, &end, 10);
+    bool is_ago = *end == 'h' || *end == 'd';
+    if (end == text || v < 0 || v > INT32_MAX * 2L || (is_ago ? end[1] : end[0])) {
+        return false;
+    }
+    int64_t unit_us = PK_US_PER_S * (*end == 'h' ? 3600 : *end == 'd' ? 86400 : 1);
+    *out_us = is_ago ? pk_clock_wall_us() - v * unit_us : v * unit_us;
     return true;
 }
 
@@ -160,7 +181,7 @@ static int take(struct pk_options *options, int option, const char *value)
         break;
     case 'c':
         options->command =
-            options->command == PK_COMMAND_SHIP ? PK_COMMAND_SHIP : PK_COMMAND_DAEMON;
+            options->command == PK_COMMAND_CAPTURE ? PK_COMMAND_DAEMON : options->command;
         options->config = value;
         break;
     case OPT_SITE:
@@ -210,6 +231,14 @@ static int take(struct pk_options *options, int option, const char *value)
         options->command = PK_COMMAND_SHIP;
         options->reads[options->n_reads++] = value;
         break;
+    case OPT_REREAD:
+        options->command = PK_COMMAND_REREAD;
+        break;
+    case OPT_SINCE:
+        if (!parse_since(value, &options->since_us)) {
+            return wrong("--since", value, "seconds since 1970, or hours or days ago as 36h or 7d");
+        }
+        break;
     case OPT_NO_SANDBOX:
         options->has_no_sandbox = true;
         break;
@@ -239,6 +268,10 @@ static bool is_site(const char *text)
 
 static int check(const struct pk_options *options)
 {
+    if (options->command == PK_COMMAND_REREAD && !options->config) {
+        return wrong(
+            "--reread-ring", "", "needs --config, which says where ring and aggregator are");
+    }
     if (options->command == PK_COMMAND_SHIP && !options->config) {
         return wrong(
             "--ship", options->reads[0], "needs --config, which says where the aggregator is");

@@ -16,6 +16,7 @@ enum pk_command {
     PK_COMMAND_CAPTURE, /* --read or --interface */
     PK_COMMAND_DAEMON,  /* --config FILE */
     PK_COMMAND_SHIP,    /* --config FILE --ship FILE.psp... */
+    PK_COMMAND_REREAD,  /* --config FILE --reread-ring [--since T] */
     PK_COMMAND_CHECK_CONFIG,
     PK_COMMAND_GENKEY,
     PK_COMMAND_ENROLL, /* enroll TOKEN [--config FOLDER] */
@@ -40,6 +41,7 @@ struct pk_options {
     const char *user;
     enum pk_vantage vantage;
     uint32_t window_ms;
+    int64_t since_us;    /* REREAD */
     int64_t window_rows; /* -1: the default */
     struct pk_ports ports;
     bool has_no_sandbox;

@@ -78,6 +78,9 @@ static void on_transaction(void *arg, const struct pk_transaction *transaction)
         pipeline->stats->upstream += !pk_outcome_is_stray(transaction->outcome);
     } else if (pipeline->options.merge) {
         pk_merge_transaction(pipeline->options.merge, transaction, &answer);
+        if (pipeline->options.ring) {
+            pk_merge_transaction(pipeline->options.ring, transaction, &answer);
+        }
     }
 }
 
@@ -354,6 +357,9 @@ static void pass_time(struct pk_pipeline *pipeline, int64_t now_us)
     if (pipeline->options.merge) {
         pk_merge_tick(pipeline->options.merge, now_us, false);
     }
+    if (pipeline->options.ring) {
+        pk_merge_tick(pipeline->options.ring, now_us, false);
+    }
     pk_pairing_set_now(pipeline->pairing, now_us); /* for what the streams let go */
     int64_t since_us = now_us - pipeline->reasm_us;
     if (since_us > REASM_EVERY_US || since_us < 0) {
@@ -417,5 +423,8 @@ void pk_pipeline_flush(struct pk_pipeline *pipeline)
     pipeline->stats->copies_forgotten = pk_copies_forgotten(pipeline->copies);
     if (pipeline->options.merge) {
         pk_merge_tick(pipeline->options.merge, pipeline->ts_us, true);
+    }
+    if (pipeline->options.ring) {
+        pk_merge_tick(pipeline->options.ring, pipeline->ts_us, true);
     }
 }

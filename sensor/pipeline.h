@@ -17,6 +17,7 @@ struct pk_pipeline;
 struct pk_pipeline_options {
     struct pk_ports ports;
     struct pk_output *output;
+    struct pk_merge *ring; /* sees every transaction that merge sees, for the local ring */
     struct pk_merge *merge;
     bool wants_rrsets; /* for output; merge always has them */
     struct pk_dnstap_use

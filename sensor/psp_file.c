@@ -2,6 +2,7 @@
 #include "psp_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,7 @@ static void file_free(struct pk_psp_file *file)
     }
 }
 
-pk_err pk_psp_file_create(const char *path, int64_t created_us, uint64_t epoch,
+pk_err pk_psp_file_create(const char *path, int64_t created_us, uint64_t epoch, bool is_private,
     struct pk_psp_file **out_file, char out_error[PK_PSP_ERROR_SIZE])
 {
     struct pk_psp_file *file = calloc(1, sizeof *file);
@@ -37,7 +38,9 @@ pk_err pk_psp_file_create(const char *path, int64_t created_us, uint64_t epoch,
         return PK_ERR_NOMEM;
     }
     pk_bytes_init(&file->record, PK_MAX_SEGMENT_RECORD);
-    file->stream = fopen(file->temporary, "wbe");
+    int fd =
+        open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, is_private ? 0600 : 0666);
+    file->stream = fd >= 0 ? fdopen(fd, "wb") : NULL;
     if (!file->stream) {
         snprintf(out_error, PK_PSP_ERROR_SIZE, "%s: cannot be written: %s", file->temporary,
             strerror(errno));

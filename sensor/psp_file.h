@@ -13,7 +13,8 @@ enum {
 struct pk_psp_file;
 
 /* Written beside the path and renamed when closed, so that a file that exists is whole. */
-pk_err pk_psp_file_create(const char *path, int64_t created_us, uint64_t epoch,
+/* is_private: mode 0600 whatever the umask. */
+pk_err pk_psp_file_create(const char *path, int64_t created_us, uint64_t epoch, bool is_private,
     struct pk_psp_file **out_file, char out_error[PK_PSP_ERROR_SIZE]);
 /* pk_sealed_cb with the file as argument. */
 pk_err pk_psp_file_append(void *file, const struct pk_sealed *sealed);

@@ -11,6 +11,7 @@ int pk_run_daemon(const char *config_path);
 /* `--config FILE --ship FILE.psp...`: ships files made by --write, ends when all is acknowledged. */
 int pk_run_ship(const char *config_path, const char *const *paths, size_t n);
 /* `check-config`. */
+int pk_run_reread(const char *config_path, int64_t since_us);
 int pk_run_check_config(const char *config_path);
 /* `genkey`. */
 int pk_run_genkey(const char *path);

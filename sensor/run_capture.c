@@ -108,8 +108,8 @@ static int open_writer(struct run *run)
     if (!run->options->write) {
         return EX_OK;
     }
-    if (pk_psp_file_create(run->options->write, now_us, epoch_of(run, now_us), &run->file, error) !=
-        PK_OK) {
+    if (pk_psp_file_create(run->options->write, now_us, epoch_of(run, now_us), false, &run->file,
+            error) != PK_OK) {
         return fail(EX_CANTCREAT, error);
     }
     struct pk_merge_options options = {

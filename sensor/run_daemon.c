@@ -21,6 +21,8 @@
 #include "batch.h"
 #include "privileges.h"
 #include "psp_queue.h"
+#include "reread.h"
+#include "ring.h"
 #include "run.h"
 #include "settings.h"
 #include "spool.h"
@@ -190,9 +192,29 @@ static void watch_spool(struct daemon *d)
     d->spool_status = now;
 }
 
+static int open_rings(struct daemon *d)
+{
+    char error[PK_RING_ERROR_SIZE];
+    const struct pk_sensor_config *config = &d->settings->config;
+    struct pk_origin origin = {.software = "picket-sensor " PICKET_VERSION};
+    snprintf(origin.site, sizeof origin.site, "%s/%s", d->settings->tenant->name,
+        d->settings->site->name);
+    snprintf(origin.sensor, sizeof origin.sensor, "%s", config->name);
+    for (unsigned i = 0; i < d->n_workers && config->ring_folder; i++) {
+        struct pk_ring *ring;
+        if (pk_ring_open(config->ring_folder, config->ring_max_bytes, i, &origin, config->scope,
+                &ring, error) != PK_OK) {
+            return fail(EX_CANTCREAT, error);
+        }
+        pk_worker_take_ring(d->workers[i], ring);
+    }
+    return EX_OK;
+}
+
 static int open_core(struct daemon *d)
 {
     int status = open_spool(d);
+    status = status == EX_OK ? open_rings(d) : status;
     if (status != EX_OK) {
         return status;
     }
@@ -389,6 +411,9 @@ static int confine(const struct daemon *d)
         .readable = {dirname(config_path), dirname(scope_path)},
         .n_readable = 2,
     };
+    if (config->ring_folder) {
+        rules.writable[rules.n_writable++] = config->ring_folder;
+    }
     endpoint_ports(config, &rules);
     if (!config->has_sandbox) {
         pk_warn("privileges", "sandbox=off: no seccomp, no Landlock");
@@ -409,6 +434,10 @@ static int open_live(struct daemon *d)
     const struct pk_sensor_config *config = &d->settings->config;
     if (config->spool_folder &&
         !pk_privileges_give_folder(config->user, config->spool_folder, error, sizeof error)) {
+        return fail(EX_NOPERM, error);
+    }
+    if (config->ring_folder &&
+        !pk_privileges_give_folder(config->user, config->ring_folder, error, sizeof error)) {
         return fail(EX_NOPERM, error);
     }
     int status = open_captures(d);
@@ -674,6 +703,41 @@ int pk_run_ship(const char *config_path, const char *const *paths, size_t n)
         pk_psp_queue_close(file);
     }
     close_daemon(&d);
+    return status;
+}
+
+int pk_run_reread(const char *config_path, int64_t since_us)
+{
+    char error[PK_CONF_ERROR_SIZE], key_error[PK_KEY_ERROR_SIZE], path[PK_REREAD_PATH_SIZE];
+    char reread_error[PK_REREAD_ERROR_SIZE];
+    uint8_t client_key[PK_KEY_BYTES];
+    struct pk_settings *settings = NULL;
+    uint64_t n_rows = 0;
+    int status = EX_OK;
+    if (pk_settings_load(config_path, &settings, error) != PK_OK) {
+        return fail(EX_CONFIG, error);
+    }
+    const struct pk_sensor_config *config = &settings->config;
+    if (!config->ring_folder) {
+        status =
+            fail(EX_CONFIG, "there is no ring to read again: the configuration has no ring.folder");
+    } else if (config->client_key &&
+               pk_client_key_load(config->client_key, client_key, key_error) != PK_OK) {
+        status = fail(EX_NOPERM, key_error);
+    } else if (pk_reread_make(settings, config->client_key ? client_key : NULL, since_us, path,
+                   &n_rows, reread_error) != PK_OK) {
+        status = fail(EX_DATAERR, reread_error);
+    }
+    if (status == EX_OK && n_rows > 0) {
+        const char *paths[] = {path};
+        status = pk_run_ship(config_path, paths, 1);
+        if (status == EX_OK && pk_reread_done(settings, reread_error) != PK_OK) {
+            status = fail(EX_CANTCREAT, reread_error);
+        }
+    }
+    pk_info("reread", "rows=%" PRIu64 " status=%d", n_rows, status);
+    explicit_bzero(client_key, sizeof client_key);
+    pk_settings_free(settings);
     return status;
 }
 

@@ -93,6 +93,8 @@ bool pk_settings_need_restart(const struct pk_settings *now, const struct pk_set
         {"capture.buffer_mb", a->ring_bytes == b->ring_bytes},
         {"capture.read", same_list(a->reads, a->n_reads, b->reads, b->n_reads)},
         {"dnstap", same_dnstap(&a->dnstap, &b->dnstap)},
+        {"ring.folder", same_text(a->ring_folder, b->ring_folder)},
+        {"ring.max_mb", a->ring_max_bytes == b->ring_max_bytes},
         {"spool.folder", same_text(a->spool_folder, b->spool_folder)},
         {"spool.max_mb", a->spool_max_bytes == b->spool_max_bytes},
         {"spool.memory", a->spool_is_memory == b->spool_is_memory},

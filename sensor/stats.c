@@ -298,6 +298,7 @@ pk_err pk_stats_json(const struct pk_stats *s, const struct pk_sides *sides, str
         {"in_scope", s->in_scope},
         {"overflow", s->overflow},
         {"folded", s->folded},
+        {"ring_lost_rows", s->ring_lost_rows},
         {"rrsets_withheld", s->rrsets_withheld},
         {"negative", s->negative},
         {"positive", s->positive},

@@ -145,6 +145,7 @@ struct pk_stats {
     uint64_t rrsets_withheld; /* reverse names of foreign networks: no rows */
     uint64_t rows, batches;
     uint64_t kernel_dropped, iface_dropped; /* live capture */
+    uint64_t ring_lost_rows;                /* of the local ring */
     uint64_t
         memory_bound_bytes; /* all that the tables of capture to batch can come to hold, each thread's */
     uint64_t spool_bytes, spool_lost_rows, batches_sent, batches_resent, reconnects;

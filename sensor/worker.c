@@ -22,6 +22,10 @@ struct pk_worker {
     struct pk_batcher *batcher;
     struct pk_merge *merge;
     struct pk_pipeline *pipeline;
+    struct pk_ring *ring; /* NULL: none; then these are neither */
+    struct pk_merge *ring_merge;
+    struct pk_batcher *ring_batcher;
+    struct pk_stats ring_stats;
     struct pk_interfaces *interfaces;  /* NULL: none */
     struct pk_dnstap_listener *dnstap; /* NULL: none */
     const struct pk_worker_hooks *hooks;
@@ -80,6 +84,9 @@ void pk_worker_free(struct pk_worker *worker)
         pk_pipeline_free(worker->pipeline);
         pk_merge_free(worker->merge);
         pk_batcher_free(worker->batcher);
+        pk_merge_free(worker->ring_merge);
+        pk_batcher_free(worker->ring_batcher);
+        pk_ring_close(worker->ring);
         free(worker);
     }
 }
@@ -98,6 +105,32 @@ pk_err pk_worker_open_dnstap(struct pk_worker *worker, char out_error[PK_DNSTAP_
         &settings->config.dnstap, &worker->stats, on_packet, worker, &worker->dnstap, out_error);
 }
 
+void pk_worker_take_ring(struct pk_worker *worker, struct pk_ring *ring)
+{
+    worker->ring = ring;
+}
+
+/* Without a scope: every client in clear. */
+static struct pk_merge_options ring_options(const struct pk_settings *settings)
+{
+    return (struct pk_merge_options){.vantage = settings->config.vantage,
+        .window_ms = settings->config.window_ms,
+        .window_rows = settings->config.window_rows};
+}
+
+static pk_err open_ring(struct pk_worker *worker)
+{
+    struct pk_merge_options options = ring_options(worker->settings);
+    pk_err err =
+        pk_batcher_new(&worker->ring_stats, pk_ring_append, worker->ring, &worker->ring_batcher);
+    if (err == PK_OK) {
+        struct pk_merge_sink sink = pk_batcher_sink(worker->ring_batcher);
+        err = pk_merge_new(&options, &worker->ring_stats, &sink, &worker->ring_merge);
+    }
+    worker->stats.memory_bound_bytes += worker->ring_stats.memory_bound_bytes;
+    return err;
+}
+
 pk_err pk_worker_open_core(
     struct pk_worker *worker, const uint8_t *client_key, pk_sealed_cb on_sealed, void *arg)
 {
@@ -114,7 +147,11 @@ pk_err pk_worker_open_core(
         struct pk_merge_sink sink = pk_batcher_sink(worker->batcher);
         err = pk_merge_new(&merge, &worker->stats, &sink, &worker->merge);
     }
+    if (err == PK_OK && worker->ring) {
+        err = open_ring(worker);
+    }
     options.merge = worker->merge;
+    options.ring = worker->ring_merge;
     return err == PK_OK ? pk_pipeline_new(&options, &worker->stats, &worker->pipeline) : err;
 }
 
@@ -128,6 +165,14 @@ static void take_wanted(struct pk_worker *worker)
     struct pk_merge_options merge = merge_options(worker, wanted);
     struct pk_interfaces_options interfaces = interface_options(wanted);
     pk_merge_change(worker->merge, &merge);
+    if (worker->ring) {
+        struct pk_merge_options ring = ring_options(wanted);
+        pk_merge_change(worker->ring_merge, &ring);
+        if (pk_ring_set_scope(worker->ring, wanted->config.scope) != PK_OK) {
+            pk_error("ring",
+                "the new scope cannot be kept beside the ring: what comes now will be read again as seen under the old one");
+        }
+    }
     pk_pipeline_set_ports(worker->pipeline, &wanted->config.ports);
     if (worker->interfaces &&
         pk_interfaces_change(worker->interfaces, &interfaces, error) != PK_OK) {
@@ -180,6 +225,7 @@ static void on_tick(void *arg, int64_t mono_ms, bool was_idle)
         worker->hooks->tick(worker->hooks->arg, mono_ms);
     }
     take_wanted(worker);
+    worker->stats.ring_lost_rows = worker->ring ? pk_ring_lost(worker->ring) : 0;
     diagnose(worker, mono_ms);
 }
 

@@ -8,6 +8,7 @@
 #include "capture.h"
 #include "dnstap_listen.h"
 #include "pipeline.h"
+#include "ring.h"
 #include "settings.h"
 #include "stats.h"
 
@@ -27,6 +28,8 @@ pk_err pk_worker_open_capture(struct pk_worker *worker, char out_error[PK_CAPTUR
 /* As pk_dnstap_listen_open; at most one worker has it. */
 pk_err pk_worker_open_dnstap(struct pk_worker *worker, char out_error[PK_DNSTAP_ERROR_SIZE]);
 /* client_key may be NULL; borrowed. PK_ERR_NOMEM. */
+/* Before pk_worker_open_core: everything goes into a ring too. Taken. */
+void pk_worker_take_ring(struct pk_worker *worker, struct pk_ring *ring);
 pk_err pk_worker_open_core(
     struct pk_worker *worker, const uint8_t *client_key, pk_sealed_cb on_sealed, void *arg);
 /* Until is_done. False: no interface is left (and dnstap is not listened for). */

@@ -196,3 +196,46 @@ def test_nothing_of_an_inside_client_is_in_the_tables(mesh, capture, tmp_path):
     rows = one.table("select reason, sum(count)::int, sum(negative)::int, sum(unanswered)::int, sum(ptr)::int, count(distinct pseudonym)::int from client_count group by reason")
     assert rows == [(0, 33, 18, 3, 24, 3)]
     assert one.table("select count(*) from activity where client_kind = 3 and length(pseudonym) = 8 and client is null") == [(6,)]
+
+
+def ring_files(folder):
+    return sorted(path for path in folder.iterdir() if path.name.startswith("ring-"))
+
+
+def activity_names(path):
+    return {name for kind, body in bodies(path) if kind == 2 for name in names(unpack(body))}
+
+
+def test_the_ring_keeps_what_did_not_leave_and_a_new_scope_ships_it_once(mesh, capture, tmp_path):
+    scope, key, ring = tmp_path / "mesh-scope.yaml", tmp_path / "client.key", tmp_path / "ring"
+    scope.write_text(json.dumps(SCOPE))
+    key.write_text(f"picket-client-key-1 {MASTER}\n")
+    key.chmod(0o600)
+    one = mesh(scope=scope)
+    one.add_sensor("hq")
+    one.wait_for_keys(1)
+    config = one.sensor_config("hq-1", "hq", [capture])
+    config.write_text(json.dumps({**json.loads(config.read_text()), "client_key": str(key), "ring": {"folder": str(ring), "max_mb": 16}}))
+    assert one.start("hq-1", "picket-sensor", "--config", config).wait(120) == 0
+    wait_until(lambda: one.table("select count(*) from client_count") != [(0,)], 60, "client rows")
+    (kept,) = ring_files(ring)
+    assert kept.stat().st_mode & 0o777 == 0o600 and ring.stat().st_mode & 0o777 == 0o700
+    everything = b"\n".join(expanded(body) for _, body in bodies(kept))
+    assert ipaddress.ip_address(INSIDE[0]).packed in everything  # in full, in clear, at the site
+    assert {wire(IN_SCOPE), wire(OUT_OF_SCOPE[0])} <= activity_names(kept)
+
+    shop = "select client_kind, count(*)::int, count(distinct pseudonym)::int, sum(count)::int from activity where position('\\x0473686f70'::bytea in name) > 0 group by 1"
+    before = one.table("select sum(count)::int from activity")
+    assert one.table(shop) == []
+    again = ["--config", config, "--reread-ring", "--since", "1794999000"]
+    one.call("picket-sensor", *again)
+    assert one.table("select sum(count)::int from activity") == before  # the same scope: all of it has left already
+    scope.write_text(json.dumps({"tenants": [{**SCOPE["tenants"][0], "zones": ["example.com", "shop.test"]}]}))
+    one.call("picket-sensor", "--config", config, "--reread-ring", "--since", "1795000100")
+    assert one.table(shop) == []  # nothing since then
+    one.call("picket-sensor", *again)
+    wanted = [(3, 9, 3, 9)]  # three names of three clients, by the pseudonyms they have elsewhere
+    assert one.table(shop) == wanted
+    assert one.table("select count(distinct pseudonym)::int from activity where client_kind = 3") == [(3,)]
+    one.call("picket-sensor", *again)
+    assert one.table(shop) == wanted  # once
