@@ -48,4 +48,7 @@ void handle_suppressions(struct context *c);
 void handle_suppress(struct context *c);
 void handle_end_suppression(struct context *c);
 
+/* exposure.c */
+void handle_exposure(struct context *c);
+
 #endif

@@ -15,7 +15,7 @@ enum {
 struct arguments {
     struct pk_api_client client;
     const char *file, *tenant, *site, *name, *pubkey, *severity, *since, *type, *note, *detector,
-        *actor, *zone, *reason, *until, *ttl, *uses, *from, *client_key, *to;
+        *actor, *zone, *reason, *until, *ttl, *uses, *from, *client_key, *to, *number, *seed;
     bool as_json, wants_all, approve, fleet;
     const char *words[PK_CTL_MAX_WORDS]; /* the command itself is the first */
     int n_words;
@@ -52,5 +52,9 @@ int ctl_finding(const struct arguments *arguments);
 int ctl_suppress(const struct arguments *arguments);
 int ctl_unsuppress(const struct arguments *arguments);
 int ctl_suppressions(const struct arguments *arguments);
+
+/* exposure.c */
+int ctl_exposure(const struct arguments *arguments);
+int ctl_canary_make(const struct arguments *arguments);
 
 #endif

@@ -33,6 +33,8 @@ static const char usage[] =
     "  picketctl sensors [--tenant T] [--json]         what each saw, stored and lost\n"
     "  picketctl homes [--json]                        the aggregators, and which is each tenant's home\n"
     "  picketctl home move TENANT AGGREGATOR           moves it there and keeps it; auto lets it go where there is room\n"
+    "  picketctl exposure [ZONE] [--tenant T] [--json] what a zone shows to everybody, from the history\n"
+    "  picketctl canary make --zone ZONE [--n 5] [--channel axfr|ct|...] [--seed TEXT]    names for the scope file; sends nothing\n"
     "\n"
     "  --server URL   where picket-api is (PICKET_SERVER, default http://127.0.0.1:8353)\n"
     "  --key KEY      API key (PICKET_API_KEY)\n";
@@ -308,6 +310,8 @@ enum {
     OPT_FROM,
     OPT_CLIENT_KEY,
     OPT_TO,
+    OPT_NUMBER,
+    OPT_SEED,
     OPT_JSON,
     OPT_ALL,
     OPT_APPROVE,
@@ -341,6 +345,9 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
         {"to", required_argument, NULL, OPT_TO},
         {"approve", no_argument, NULL, OPT_APPROVE},
         {"fleet", no_argument, NULL, OPT_FLEET},
+        {"n", required_argument, NULL, OPT_NUMBER},
+        {"seed", required_argument, NULL, OPT_SEED},
+        {"channel", required_argument, NULL, OPT_NAME},
         {"json", no_argument, NULL, OPT_JSON},
         {"all", no_argument, NULL, OPT_ALL},
         {"help", no_argument, NULL, 'h'},
@@ -349,7 +356,8 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
     };
     const char **texts[] = {&a->client.server, &a->client.key, &a->tenant, &a->site, &a->name,
         &a->pubkey, &a->severity, &a->since, &a->type, &a->note, &a->detector, &a->actor, &a->zone,
-        &a->reason, &a->until, &a->ttl, &a->uses, &a->from, &a->client_key, &a->to};
+        &a->reason, &a->until, &a->ttl, &a->uses, &a->from, &a->client_key, &a->to, &a->number,
+        &a->seed};
     int option;
     while ((option = getopt_long(argc, argv, "f:hV", options, NULL)) != -1) {
         if (option >= OPT_SERVER && option < OPT_JSON) {
@@ -411,6 +419,8 @@ int main(int argc, char **argv)
         {"sensors", NULL, sensors},
         {"homes", NULL, homes},
         {"home", "move", home_move},
+        {"exposure", NULL, ctl_exposure},
+        {"canary", "make", ctl_canary_make},
     };
     if (pk_hash_start() != PK_OK) {
         return ctl_fail(EX_OSERR, "the system gives no random numbers");

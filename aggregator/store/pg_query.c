@@ -105,6 +105,26 @@ pk_err pk_store_query_rrsets(struct pk_store *store, struct pk_tenant_id tenant,
     return pg_end(store, err);
 }
 
+pk_err pk_store_last_absent(struct pk_store *store, struct pk_tenant_id tenant,
+    const struct pk_name *name, int64_t *out_last_us)
+{
+    struct params params = {0};
+    PGresult *result = NULL;
+    param_int(&params, tenant.v);
+    param_bytes(&params, name->wire, name->len);
+    pk_err err = pg_begin_for(store, tenant);
+    if (err == PK_OK) {
+        err = pg_query(store, "read absence",
+            "select coalesce(max(last_us), 0)::bigint from negative where tenant_id = $1::int and name = $2 and rcode = 3",
+            &params, true, &result);
+    }
+    if (err == PK_OK) {
+        *out_last_us = PQntuples(result) == 1 ? get_int(result, 0, 0) : 0;
+    }
+    PQclear(result);
+    return pg_end(store, err);
+}
+
 /* --- the loss ledger --- */
 
 _Static_assert(PK_N_LOSS_CAUSES == 8, "the query below counts causes 0 to 7");

@@ -279,6 +279,9 @@ struct pk_store_rrset_query {
 pk_err pk_store_query_rrsets(struct pk_store *store, struct pk_tenant_id tenant,
     const struct pk_store_rrset_query *query,
     bool (*row)(void *arg, const struct pk_store_rrset *rrset), void *arg);
+/* When the name, in lower case, was last seen not to exist (NXDOMAIN, outside the scope); 0: never. */
+pk_err pk_store_last_absent(struct pk_store *store, struct pk_tenant_id tenant,
+    const struct pk_name *name, int64_t *out_last_us);
 struct pk_store_finding_query {
     int64_t since_us;
     uint8_t min_severity;
