@@ -47,8 +47,8 @@ static bool give_rrset(
 static void key_range(const struct pk_store_rrset_query *query, uint8_t low[2 * PK_NAME_MAX + 1],
     size_t *out_low, uint8_t high[2 * PK_NAME_MAX + 1], size_t *out_high)
 {
-    *out_low = *out_high = pk_name_sort_key(&query->name, low);
-    memcpy(high, low, *out_low);
+    *out_low = pk_name_sort_key(&query->name, low);
+    *out_high = pk_name_sort_key(&query->name, high);
     if (query->is_wildcard_left && *out_low > 0) {
         high[*out_high - 1] = 1; /* every label ends with a zero byte; one is the next */
     } else if (query->is_wildcard_left) {
