@@ -15,7 +15,8 @@ enum {
 
 void pk_bytes_init(struct pk_bytes *bytes, size_t max_bytes)
 {
-    *bytes = (struct pk_bytes){.max_bytes = max_bytes};
+    /* Sums and doublings of lengths never wrap, whatever "no limit" the caller has in mind. */
+    *bytes = (struct pk_bytes){.max_bytes = max_bytes < SIZE_MAX / 4 ? max_bytes : SIZE_MAX / 4};
 }
 
 size_t pk_bytes_bound_bytes(size_t max_bytes)

@@ -36,6 +36,19 @@ static void bytes_stop_at_their_ceiling_and_remember(void **state)
     pk_bytes_done(&bytes);
 }
 
+static void bytes_without_a_ceiling_do_not_wrap(void **state)
+{
+    (void)state;
+    struct pk_bytes bytes;
+    pk_bytes_init(&bytes, SIZE_MAX);
+    pk_bytes_put(&bytes, "abc", 3);
+    assert_int_equal(bytes.err, PK_OK);
+    assert_null(pk_bytes_extend(&bytes, SIZE_MAX - 2)); /* with what is there it would begin anew */
+    assert_int_equal(bytes.err, PK_ERR_LIMIT);
+    assert_memory_equal(bytes.data, "abc", 3);
+    pk_bytes_done(&bytes);
+}
+
 static void varints_come_back_and_long_forms_are_refused(void **state)
 {
     static const uint64_t values[] = {
@@ -279,6 +292,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_stop_at_their_ceiling_and_remember),
+        cmocka_unit_test(bytes_without_a_ceiling_do_not_wrap),
         cmocka_unit_test(varints_come_back_and_long_forms_are_refused),
         cmocka_unit_test(reader_never_reads_past_the_end),
         cmocka_unit_test(map_agrees_with_an_array),
