@@ -9,15 +9,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "picket/clock.h"
 #include "picket/log.h"
 
 #include "detect/engine.h"
 #include "detect/finding.h"
+#include "retired.h"
 
 enum {
     QUIET_SAVES = 6, /* and what waits in the engine for company has waited long enough */
     MAX_STATE_BYTES = 1 << 30,
-    MAX_FINDING_BYTES = 256 << 10
+    MAX_FINDING_BYTES = 256 << 10,
+    FIRST_WALKS = 4 /* over history, before the first row: a small one is known at once */
 };
 
 struct waiting {
@@ -33,9 +36,10 @@ struct tenant {
     struct pk_tenant_id id;
     uint64_t generation; /* of its home, when it was loaded */
     struct pk_engine *engine;
-    uint64_t at_seq;  /* ingest sequence of the last row seen */
-    bool is_dirty;    /* rows since the last saved state */
-    unsigned n_quiet; /* saves of the state without rows before them */
+    struct pk_retired *retired; /* what the engine may ask of history */
+    uint64_t at_seq;            /* ingest sequence of the last row seen */
+    bool is_dirty;              /* rows since the last saved state */
+    unsigned n_quiet;           /* saves of the state without rows before them */
     struct waiting *waiting;
     size_t n_waiting, cap_waiting;
     pk_err err; /* of a callback */
@@ -44,6 +48,7 @@ struct tenant {
 struct pk_detection {
     struct tenant **tenants;
     size_t n_tenants;
+    size_t next_walk; /* the tenant whose history is looked at next */
 };
 
 pk_err pk_detection_new(struct pk_detection **out_detection)
@@ -66,6 +71,7 @@ static void tenant_free(struct tenant *tenant)
         drop_waiting(tenant);
         free(tenant->waiting);
         pk_engine_free(tenant->engine);
+        pk_retired_free(tenant->retired);
         free(tenant);
     }
 }
@@ -158,6 +164,7 @@ struct catch_up {
 static bool on_stored_row(void *arg, const struct pk_store_activity *stored)
 {
     struct catch_up *work = arg;
+    pk_retired_set_seq(work->tenant->retired, stored->ingest_seq);
     work->err =
         observe(work->tenant, work->registry, stored->site, stored->sensor, &stored->activity);
     work->tenant->at_seq = stored->ingest_seq;
@@ -194,6 +201,10 @@ static pk_err restore(struct tenant *tenant, const struct pk_registry *registry,
     }
     free(state);
     struct catch_up work = {.tenant = tenant, .registry = registry, .homes = homes};
+    err = pk_retired_load(tenant->retired, store, tenant->at_seq);
+    if (err != PK_OK) {
+        return err;
+    }
     err = pk_store_read_activity(store, tenant->id, tenant->at_seq, on_stored_row, &work);
     if (err == PK_OK) {
         err = work.err;
@@ -202,6 +213,39 @@ static pk_err restore(struct tenant *tenant, const struct pk_registry *registry,
         pk_info("detect",
             "tenant=%u state_seq=%" PRIu64 " replayed_rows=%" PRIu64 " now_seq=%" PRIu64,
             tenant->id.v, seq, work.rows, tenant->at_seq);
+    }
+    return err;
+}
+
+/* Only a store that is away is the caller's business: without history detection goes on, and the walk is tried again. */
+static pk_err walk(
+    struct tenant *tenant, const struct pk_scope_tenant *scope, struct pk_store *store)
+{
+    pk_err err = pk_retired_walk(tenant->retired, store, scope, tenant->at_seq, pk_clock_wall_us());
+    if (err != PK_OK && err != PK_ERR_IO &&
+        err != PK_ERR_CONFLICT) { /* its home is elsewhere: the next save finds out */
+        pk_warn("detect", "tenant=%u history cannot be walked: %s", tenant->id.v, pk_err_str(err));
+    }
+    return err == PK_ERR_IO ? err : PK_OK;
+}
+
+static pk_err start_engine(struct tenant *tenant, const struct pk_scope_tenant *scope,
+    const struct pk_registry *registry, const struct pk_detection_homes *homes,
+    struct pk_store *store)
+{
+    pk_err err = pk_retired_new(tenant->id, tenant->generation, &tenant->retired);
+    if (err != PK_OK) {
+        return err;
+    }
+    struct pk_engine_options options = {
+        .tenant = scope, .history = pk_retired_source(tenant->retired)};
+    err = pk_engine_new(&options, on_finding, tenant, &tenant->engine);
+    if (err == PK_OK) {
+        err = restore(tenant, registry, homes, store);
+    }
+    for (int i = 0; i < FIRST_WALKS && err == PK_OK && pk_retired_rounds(tenant->retired) == 0;
+         i++) {
+        err = walk(tenant, scope, store);
     }
     return err;
 }
@@ -222,11 +266,7 @@ static pk_err add_tenant(struct pk_detection *detection, struct pk_tenant_id id,
     }
     tenant->id = id;
     tenant->generation = homes->generation(homes->arg, id);
-    struct pk_engine_options options = {.tenant = scope};
-    pk_err err = pk_engine_new(&options, on_finding, tenant, &tenant->engine);
-    if (err == PK_OK) {
-        err = restore(tenant, registry, homes, store);
-    }
+    pk_err err = start_engine(tenant, scope, registry, homes, store);
     if (err != PK_OK) {
         tenant_free(tenant);
         return err;
@@ -285,6 +325,7 @@ pk_err pk_detection_observe(struct pk_detection *detection, const struct pk_regi
         return PK_OK;
     }
     size_t n = pk_batch_rows(batch->batch);
+    pk_retired_set_seq(tenant->retired, ingest_seq);
     for (size_t i = 0; i < n; i++) {
         struct pk_activity row;
         pk_batch_activity(batch->batch, i, &row);
@@ -368,6 +409,16 @@ pk_err pk_detection_save(struct pk_detection *detection, struct pk_store *store,
     return PK_OK;
 }
 
+pk_err pk_detection_walk_history(
+    struct pk_detection *detection, const struct pk_registry *registry, struct pk_store *store)
+{
+    if (detection->n_tenants == 0) {
+        return PK_OK;
+    }
+    struct tenant *tenant = detection->tenants[detection->next_walk++ % detection->n_tenants];
+    return walk(tenant, pk_registry_scope(registry, tenant->id), store);
+}
+
 bool pk_detection_has_findings(const struct pk_detection *detection)
 {
     for (size_t i = 0; i < detection->n_tenants; i++) {
@@ -388,5 +439,9 @@ void pk_detection_totals(
         out_totals->rows += stats.rows;
         out_totals->trials += stats.trials;
         out_totals->findings += stats.findings;
+        struct pk_retired_totals retired;
+        pk_retired_totals(detection->tenants[i]->retired, &retired);
+        out_totals->retired_names += retired.names;
+        out_totals->retired_refused += retired.refused;
     }
 }

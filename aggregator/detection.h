@@ -34,10 +34,14 @@ pk_err pk_detection_observe(struct pk_detection *detection, const struct pk_regi
 /* Writes findings that are waiting, and the state of tenants that changed when with_state. PK_ERR_IO: nothing is lost, call again. A tenant whose home is elsewhere
  * by now is dropped, and what it had not saved with it: the new home finds the same in the stored activity. */
 pk_err pk_detection_save(struct pk_detection *detection, struct pk_store *store, bool with_state);
+/* Looks at the next names of one tenant's history (retired.h), tenants in turn. PK_ERR_IO: call again. */
+pk_err pk_detection_walk_history(
+    struct pk_detection *detection, const struct pk_registry *registry, struct pk_store *store);
 bool pk_detection_has_findings(const struct pk_detection *detection);
 
 struct pk_detection_totals {
     uint64_t rows, trials, findings;
+    uint64_t retired_names, retired_refused; /* retired.h */
 };
 void pk_detection_totals(
     const struct pk_detection *detection, struct pk_detection_totals *out_totals);

@@ -467,12 +467,17 @@ static void save_state(struct pk_pipeline *pipeline, int64_t now_ms)
     pipeline->next_state_ms = now_ms + (int64_t)pipeline->config->state_interval_s * 1000;
     if (pk_detection_save(pipeline->detection, pipeline->store, true) != PK_OK) {
         store_failed(pipeline, "save detection state");
+    } else if (pk_detection_walk_history(
+                   pipeline->detection, &pipeline->registry, pipeline->store) != PK_OK) {
+        store_failed(pipeline, "read history");
     }
     struct pk_detection_totals totals;
     pk_detection_totals(pipeline->detection, &totals);
     atomic_store(&pipeline->counters.engine_rows, totals.rows);
     atomic_store(&pipeline->counters.trials, totals.trials);
     atomic_store(&pipeline->counters.findings, totals.findings);
+    atomic_store(&pipeline->counters.retired_names, totals.retired_names);
+    atomic_store(&pipeline->counters.retired_refused, totals.retired_refused);
 }
 
 /* --- from the child --- */

@@ -254,6 +254,37 @@ pk_err pk_store_leave(struct pk_store *store, const struct pk_store_node *self);
 /* Wants the tenant's home at the aggregator of this name ("": anywhere). PK_ERR_CONFIG: no such tenant, or that aggregator is not there. */
 pk_err pk_store_pin_home(struct pk_store *store, struct pk_tenant_id tenant, const char *name);
 
+/* --- history for detection (pg_history.c) --- */
+/* A name's answers, over all types and sites. */
+struct pk_store_life {
+    struct pk_name owner;
+    int64_t first_us, last_us;
+    uint32_t n_sites; /* 0 for one that was heard later than before_us: not counted */
+    bool is_authoritative;
+};
+/* Where a walk over a zone's names stands; zeros: at its beginning. */
+struct pk_store_lives_cursor {
+    uint8_t key[2 * PK_NAME_MAX];
+    size_t key_len;
+};
+/* The next names below the zone, some `limit` RRsets of them. */
+pk_err pk_store_read_lives(struct pk_store *store, struct pk_tenant_id tenant,
+    const struct pk_name *zone, struct pk_store_lives_cursor *cursor, size_t limit,
+    int64_t before_us, bool (*row)(void *arg, const struct pk_store_life *life), void *arg,
+    bool *out_is_last);
+/* The record of names known to be retired: good for rows of activity with from_seq < ingest_seq <= to_seq. */
+struct pk_store_retired {
+    struct pk_store_life life;
+    uint64_t from_seq, to_seq; /* INT64_MAX: still */
+};
+/* What holds for any row after `after`, oldest first. */
+pk_err pk_store_read_retired(struct pk_store *store, struct pk_tenant_id tenant, uint64_t after,
+    size_t limit, bool (*row)(void *arg, const struct pk_store_retired *retired), void *arg);
+/* For rows after at_seq: these are retired, those are back. PK_ERR_CONFLICT: the home is not of this generation, nothing was written. */
+pk_err pk_store_write_retired(struct pk_store *store, struct pk_tenant_id tenant,
+    uint64_t generation, uint64_t at_seq, const struct pk_store_life *retired, size_t n,
+    const struct pk_name *back, size_t n_back);
+
 /* --- queries, as the API's role under row-level security (pg_query.c) --- */
 struct pk_store_rrset {
     struct pk_name owner, bailiwick;
