@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "merge.h"
-#include "spool.h"
+#include "ship/spool.h"
+#include "window/merge.h"
 
 static const struct {
     const char *path, *variable;

@@ -5,10 +5,10 @@
 #include "picket/conf.h"
 #include "picket/observation.h"
 
-#include "dnstap_listen.h"
-#include "packet.h"
+#include "input/dnstap_listen.h"
+#include "packet/packet.h"
+#include "ship/uplink.h"
 #include "stats.h"
-#include "uplink.h"
 
 enum {
     PK_CONFIG_MAX_READS = 64,

@@ -6,7 +6,7 @@
 
 #include "options.h"
 #include "run.h"
-#include "uplink_enrol.h"
+#include "ship/uplink_enrol.h"
 
 int main(int argc, char **argv)
 {

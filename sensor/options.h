@@ -8,9 +8,9 @@
 
 #include "picket/observation.h"
 
-#include "dnstap_listen.h"
+#include "input/dnstap_listen.h"
 #include "output.h"
-#include "packet.h"
+#include "packet/packet.h"
 
 enum pk_command {
     PK_COMMAND_CAPTURE, /* --read or --interface */

@@ -15,7 +15,7 @@
 #include "picket/map.h"
 #include "picket/rdata.h"
 
-#include "history.h"
+#include "window/history.h"
 
 enum {
     MAX_LINE = 16 << 20,

@@ -5,12 +5,12 @@
 
 #include "picket/hash.h"
 
-#include "copies.h"
-#include "encrypted.h"
-#include "frag.h"
-#include "history.h"
-#include "pairing.h"
-#include "reasm.h"
+#include "packet/frag.h"
+#include "packet/reasm.h"
+#include "pairing/copies.h"
+#include "pairing/encrypted.h"
+#include "pairing/pairing.h"
+#include "window/history.h"
 
 enum {
     CLOCK_BACK_US = 1000000, /* interfaces read in turn are not that far apart */

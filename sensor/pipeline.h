@@ -4,12 +4,12 @@
 
 #include "picket/err.h"
 
-#include "capture.h"
-#include "dnstap.h"
-#include "merge.h"
+#include "input/capture.h"
+#include "input/dnstap.h"
 #include "output.h"
-#include "sides.h"
+#include "pairing/sides.h"
 #include "stats.h"
+#include "window/merge.h"
 
 struct pk_pipeline;
 

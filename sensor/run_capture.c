@@ -18,16 +18,16 @@
 #include "picket/log.h"
 #include "picket/scope.h"
 
-#include "batch.h"
-#include "capture.h"
-#include "dnstap_listen.h"
-#include "interfaces.h"
-#include "live_loop.h"
-#include "merge.h"
+#include "input/capture.h"
+#include "input/dnstap_listen.h"
+#include "input/interfaces.h"
+#include "input/live_loop.h"
 #include "pipeline.h"
 #include "privileges.h"
-#include "psp_file.h"
 #include "run.h"
+#include "ship/psp_file.h"
+#include "window/batch.h"
+#include "window/merge.h"
 
 enum {
     RING_BYTES = 32 << 20,

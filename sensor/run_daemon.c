@@ -18,15 +18,15 @@
 #include "picket/log.h"
 #include "picket/scope.h"
 
-#include "batch.h"
 #include "privileges.h"
-#include "psp_queue.h"
-#include "reread.h"
-#include "ring.h"
 #include "run.h"
 #include "settings.h"
-#include "spool.h"
-#include "uplink.h"
+#include "ship/psp_queue.h"
+#include "ship/reread.h"
+#include "ship/ring.h"
+#include "ship/spool.h"
+#include "ship/uplink.h"
+#include "window/batch.h"
 #include "worker.h"
 
 struct daemon {

@@ -7,7 +7,7 @@
 
 #include <jansson.h>
 
-#include "diagnosis.h"
+#include "pairing/diagnosis.h"
 
 const char *pk_disposition_str(enum pk_disposition disposition)
 {

@@ -9,7 +9,7 @@
 #include "picket/dnsmsg.h"
 #include "picket/observation.h"
 
-#include "via.h"
+#include "packet/via.h"
 
 /* One DNS message as it was seen. `dns` and what it borrows is good only during the call that hands it over. */
 struct pk_message {

@@ -7,9 +7,9 @@
 #include "picket/clock.h"
 #include "picket/log.h"
 
-#include "diagnosis.h"
-#include "interfaces.h"
-#include "live_loop.h"
+#include "input/interfaces.h"
+#include "input/live_loop.h"
+#include "pairing/diagnosis.h"
 
 enum {
     DIAGNOSIS_MS = 60000

@@ -4,13 +4,13 @@
 
 #include "picket/err.h"
 
-#include "batch.h"
-#include "capture.h"
-#include "dnstap_listen.h"
+#include "input/capture.h"
+#include "input/dnstap_listen.h"
 #include "pipeline.h"
-#include "ring.h"
 #include "settings.h"
+#include "ship/ring.h"
 #include "stats.h"
+#include "window/batch.h"
 
 struct pk_worker;
 

@@ -17,7 +17,7 @@ enum {
     PK_SEGMENT_ENCRYPTED =
         1 << 0, /* flag: frames of a secretstream follow the header, not records */
     PK_SEGMENT_CLASS_SHIFT =
-        8, /* flags: two bits, what a full spool gives up first (sensor/spool.h) */
+        8, /* flags: two bits, what a full spool gives up first (sensor/ship/spool.h) */
 };
 
 struct pk_segment_header {

@@ -5,8 +5,8 @@
 
 #include "picket/hash.h"
 
-#include "sensor/dnstap.h"
-#include "sensor/fstrm.h"
+#include "sensor/input/dnstap.h"
+#include "sensor/input/fstrm.h"
 #include "sensor/pipeline.h"
 
 struct machine {

@@ -9,7 +9,7 @@
 
 #include "picket/hash.h"
 
-#include "sensor/frag.h"
+#include "sensor/packet/frag.h"
 
 enum {
     MAX_FRAGMENTS = 1024,

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sensor/packet.h"
+#include "sensor/packet/packet.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

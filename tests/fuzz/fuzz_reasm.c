@@ -9,7 +9,7 @@
 
 #include "picket/hash.h"
 
-#include "sensor/reasm.h"
+#include "sensor/packet/reasm.h"
 
 enum {
     MAX_SEGMENTS = 2048,

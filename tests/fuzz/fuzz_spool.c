@@ -12,7 +12,7 @@
 #include "picket/hash.h"
 #include "picket/limits.h"
 
-#include "sensor/spool.h"
+#include "sensor/ship/spool.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -11,7 +11,7 @@
 #include "picket/hash.h"
 
 #include "packet_builder.h"
-#include "sensor/copies.h"
+#include "sensor/pairing/copies.h"
 
 enum {
     START = 1000000000

@@ -17,7 +17,7 @@
 #include "picket/envelope.h"
 #include "picket/limits.h"
 
-#include "sensor/delivery.h"
+#include "sensor/ship/delivery.h"
 
 /* Built twice: with a model of the queue, and with the spool on a real folder in its place (unit.delivery_spool). */
 #ifdef PICKET_REAL_SPOOL
@@ -30,7 +30,7 @@
 #include "picket/clock.h"
 #include "picket/hash.h"
 
-#include "sensor/spool.h"
+#include "sensor/ship/spool.h"
 #endif
 
 enum {

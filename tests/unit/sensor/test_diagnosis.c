@@ -9,8 +9,8 @@
 
 #include "picket/hash.h"
 
-#include "sensor/diagnosis.h"
-#include "sensor/encrypted.h"
+#include "sensor/pairing/diagnosis.h"
+#include "sensor/pairing/encrypted.h"
 
 static struct pk_stats sound(void)
 {

@@ -12,7 +12,7 @@
 #include "picket/hash.h"
 
 #include "packet_builder.h"
-#include "sensor/dnstap.h"
+#include "sensor/input/dnstap.h"
 #include "sensor/pipeline.h"
 #include "tap_builder.h"
 

@@ -12,8 +12,8 @@
 #include <pcap/pcap.h>
 
 #include "packet_builder.h"
-#include "sensor/capture.h"
-#include "sensor/filter.h"
+#include "sensor/input/capture.h"
+#include "sensor/input/filter.h"
 #include "wrap_builder.h"
 
 enum {

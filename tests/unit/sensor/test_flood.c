@@ -12,8 +12,8 @@
 
 #include "picket/hash.h"
 
-#include "sensor/client.h"
-#include "sensor/merge.h"
+#include "sensor/window/client.h"
+#include "sensor/window/merge.h"
 
 enum {
     WINDOW_MS = 10000,

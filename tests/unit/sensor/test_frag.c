@@ -10,7 +10,7 @@
 
 #include "picket/hash.h"
 
-#include "sensor/frag.h"
+#include "sensor/packet/frag.h"
 
 enum {
     UDP_LEN = 100 /* of the datagram that is cut up */

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "sensor/fstrm.h"
+#include "sensor/input/fstrm.h"
 #include "tap_builder.h"
 
 enum {

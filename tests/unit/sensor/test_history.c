@@ -12,7 +12,7 @@
 #include "picket/hash.h"
 
 #include "packet_builder.h"
-#include "sensor/history.h"
+#include "sensor/window/history.h"
 
 enum {
     A = 1,

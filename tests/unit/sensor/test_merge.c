@@ -11,7 +11,7 @@
 
 #include "picket/hash.h"
 
-#include "sensor/merge.h"
+#include "sensor/window/merge.h"
 
 enum {
     WINDOW_MS = 60000

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "packet_builder.h"
-#include "sensor/packet.h"
+#include "sensor/packet/packet.h"
 #include "wrap_builder.h"
 
 static const struct pk_ports ports = {.v = {53}, .n = 1};

@@ -11,7 +11,7 @@
 #include "picket/hash.h"
 
 #include "packet_builder.h"
-#include "sensor/pairing.h"
+#include "sensor/pairing/pairing.h"
 
 struct fixture {
     struct pk_stats stats;

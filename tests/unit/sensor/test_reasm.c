@@ -11,7 +11,7 @@
 #include "picket/hash.h"
 
 #include "packet_builder.h"
-#include "sensor/reasm.h"
+#include "sensor/packet/reasm.h"
 
 #define ISN 0xfffffff0u
 

@@ -20,8 +20,8 @@
 #include "picket/hash.h"
 #include "picket/limits.h"
 
-#include "sensor/spool.h"
-#include "sensor/spool_ledger.h"
+#include "sensor/ship/spool.h"
+#include "sensor/ship/spool_ledger.h"
 
 enum {
     MAX_SEEN = 4096

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 #include <libpsl.h>
 
-#include "sensor/suffixes.h"
+#include "sensor/window/suffixes.h"
 
 static unsigned labels_in(const char *text)
 {

@@ -1,0 +1,255 @@
+/* A FILE over a cookie that unpacks and counts bytes, so that an error can name the offset in the unpacked file. */
+#include "input/unpack.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <lzma.h>
+#include <zlib.h>
+#include <zstd.h>
+
+enum {
+    IN_SIZE = 256 << 10
+};
+
+enum packing {
+    PLAIN,
+    GZIP,
+    XZ,
+    ZSTD
+};
+
+/* A packed file being read. */
+struct pk_unpack {
+    FILE *file;
+    enum packing packing;
+    uint8_t in[IN_SIZE];
+    size_t in_len, in_pos;
+    bool at_end;                        /* of the file on disk */
+    bool is_damaged;                    /* the packed stream is */
+    uint8_t peeked[PK_UNPACK_MAX_PEEK]; /* unpacked, given out before the rest */
+    size_t peeked_len, peeked_pos;
+    uint64_t out_pos; /* bytes given out: the offset in the unpacked file */
+    z_stream gzip;
+    lzma_stream xz;
+    ZSTD_DStream *zstd;
+};
+
+static enum packing packing_of(const uint8_t *p, size_t len)
+{
+    if (len >= 2 && p[0] == 0x1f && p[1] == 0x8b) {
+        return GZIP;
+    }
+    if (len >= 6 && memcmp(p,
+                        "\xfd"
+                        "7zXZ\0",
+                        6) == 0) {
+        return XZ;
+    }
+    if (len >= 4 && memcmp(p, "\x28\xb5\x2f\xfd", 4) == 0) {
+        return ZSTD;
+    }
+    return PLAIN;
+}
+
+static void refill(struct pk_unpack *unpack)
+{
+    if (unpack->in_pos == unpack->in_len && !unpack->at_end) {
+        unpack->in_len = fread(unpack->in, 1, sizeof unpack->in, unpack->file);
+        unpack->in_pos = 0;
+        unpack->at_end = unpack->in_len == 0;
+    }
+}
+
+static size_t unpack_plain(struct pk_unpack *unpack, uint8_t *out, size_t size)
+{
+    size_t n = unpack->in_len - unpack->in_pos < size ? unpack->in_len - unpack->in_pos : size;
+    memcpy(out, unpack->in + unpack->in_pos, n);
+    unpack->in_pos += n;
+    return n;
+}
+
+static size_t unpack_gzip(struct pk_unpack *unpack, uint8_t *out, size_t size)
+{
+    z_stream *z = &unpack->gzip;
+    z->next_in = unpack->in + unpack->in_pos;
+    z->avail_in = (uInt)(unpack->in_len - unpack->in_pos);
+    z->next_out = out;
+    z->avail_out = (uInt)size;
+    int result = inflate(z, Z_NO_FLUSH);
+    unpack->in_pos = unpack->in_len - z->avail_in;
+    if (result == Z_STREAM_END) {
+        (void)inflateReset(z); /* another member may follow */
+    } else if (result != Z_OK && result != Z_BUF_ERROR) {
+        unpack->is_damaged = true;
+    }
+    return size - z->avail_out;
+}
+
+static size_t unpack_xz(struct pk_unpack *unpack, uint8_t *out, size_t size)
+{
+    lzma_stream *x = &unpack->xz;
+    x->next_in = unpack->in + unpack->in_pos;
+    x->avail_in = unpack->in_len - unpack->in_pos;
+    x->next_out = out;
+    x->avail_out = size;
+    lzma_ret result = lzma_code(x, unpack->at_end ? LZMA_FINISH : LZMA_RUN);
+    unpack->in_pos = unpack->in_len - x->avail_in;
+    if (result != LZMA_OK && result != LZMA_STREAM_END && result != LZMA_BUF_ERROR) {
+        unpack->is_damaged = true;
+    }
+    return size - x->avail_out;
+}
+
+static size_t unpack_zstd(struct pk_unpack *unpack, uint8_t *out, size_t size)
+{
+    ZSTD_inBuffer in = {.src = unpack->in, .size = unpack->in_len, .pos = unpack->in_pos};
+    ZSTD_outBuffer room = {.dst = out, .size = size};
+    unpack->is_damaged = ZSTD_isError(ZSTD_decompressStream(unpack->zstd, &room, &in));
+    unpack->in_pos = in.pos;
+    return room.pos;
+}
+
+static size_t run(struct pk_unpack *unpack, uint8_t *out, size_t size)
+{
+    switch (unpack->packing) {
+    case GZIP:
+        return unpack_gzip(unpack, out, size);
+    case XZ:
+        return unpack_xz(unpack, out, size);
+    case ZSTD:
+        return unpack_zstd(unpack, out, size);
+    case PLAIN:
+        break;
+    }
+    return unpack_plain(unpack, out, size);
+}
+
+/* At least one unpacked byte, or 0 at the end or at damage. */
+static size_t unpacked(struct pk_unpack *unpack, uint8_t *out, size_t size)
+{
+    size_t n = 0;
+    while (n == 0 && !unpack->is_damaged) {
+        refill(unpack);
+        n = run(unpack, out, size);
+        if (n == 0 && unpack->at_end) {
+            break;
+        }
+    }
+    return n;
+}
+
+static ssize_t stream_read(void *cookie, char *buf, size_t size)
+{
+    struct pk_unpack *unpack = cookie;
+    size_t n = unpack->peeked_len - unpack->peeked_pos;
+    if (n > 0) {
+        n = n < size ? n : size;
+        memcpy(buf, unpack->peeked + unpack->peeked_pos, n);
+        unpack->peeked_pos += n;
+    } else {
+        n = unpacked(unpack, (uint8_t *)buf, size);
+    }
+    unpack->out_pos += n;
+    return (ssize_t)n;
+}
+
+/* Only "where am I": lets ftello tell the bytes libpcap has consumed from those in stdio's buffer. */
+static int stream_seek(void *cookie, off64_t *offset, int whence)
+{
+    const struct pk_unpack *unpack = cookie;
+    if (whence != SEEK_CUR || *offset != 0) {
+        return -1;
+    }
+    *offset = (off64_t)unpack->out_pos;
+    return 0;
+}
+
+static int stream_close(void *cookie)
+{
+    struct pk_unpack *unpack = cookie;
+    if (unpack->packing == GZIP) {
+        inflateEnd(&unpack->gzip);
+    } else if (unpack->packing == XZ) {
+        lzma_end(&unpack->xz);
+    } else if (unpack->packing == ZSTD) {
+        ZSTD_freeDStream(unpack->zstd);
+    }
+    if (unpack->file != stdin) {
+        fclose(unpack->file);
+    }
+    free(unpack);
+    return 0;
+}
+
+static bool start_unpacking(struct pk_unpack *unpack)
+{
+    refill(unpack);
+    unpack->packing = packing_of(unpack->in, unpack->in_len);
+    switch (unpack->packing) {
+    case GZIP:
+        return inflateInit2(&unpack->gzip, 15 + 16) == Z_OK;
+    case XZ:
+        unpack->xz = (lzma_stream)LZMA_STREAM_INIT;
+        return lzma_stream_decoder(&unpack->xz, UINT64_C(256) << 20, LZMA_CONCATENATED) == LZMA_OK;
+    case ZSTD:
+        unpack->zstd = ZSTD_createDStream();
+        return unpack->zstd && !ZSTD_isError(ZSTD_initDStream(unpack->zstd));
+    case PLAIN:
+        break;
+    }
+    return true;
+}
+
+pk_err pk_unpack_open(const char *path, FILE **out_stream, struct pk_unpack **out_unpack,
+    char out_error[PK_UNPACK_ERROR_SIZE])
+{
+    struct pk_unpack *unpack = calloc(1, sizeof *unpack);
+    if (!unpack) {
+        return PK_ERR_NOMEM;
+    }
+    unpack->file = strcmp(path, "-") == 0 ? stdin : fopen(path, "rbe");
+    if (!unpack->file) {
+        snprintf(
+            out_error, PK_UNPACK_ERROR_SIZE, "%s: cannot be opened: %s", path, strerror(errno));
+        free(unpack);
+        return PK_ERR_IO;
+    }
+    cookie_io_functions_t functions = {
+        .read = stream_read, .seek = stream_seek, .close = stream_close};
+    FILE *stream = start_unpacking(unpack) ? fopencookie(unpack, "r", functions) : NULL;
+    if (!stream) {
+        snprintf(out_error, PK_UNPACK_ERROR_SIZE, "%s: out of memory", path);
+        stream_close(unpack);
+        return PK_ERR_NOMEM;
+    }
+    (void)setvbuf(
+        stream, NULL, _IOFBF, IN_SIZE); /* the default would call the unpacker every 4 KiB */
+    *out_stream = stream;
+    *out_unpack = unpack;
+    return PK_OK;
+}
+
+size_t pk_unpack_peek(struct pk_unpack *unpack, uint8_t *out, size_t size)
+{
+    size = size < sizeof unpack->peeked ? size : sizeof unpack->peeked;
+    while (unpack->peeked_len < size) {
+        size_t n = unpacked(unpack, unpack->peeked + unpack->peeked_len, size - unpack->peeked_len);
+        if (n == 0) {
+            break;
+        }
+        unpack->peeked_len += n;
+    }
+    memcpy(out, unpack->peeked, unpack->peeked_len);
+    return unpack->peeked_len;
+}
+
+bool pk_unpack_is_damaged(const struct pk_unpack *unpack)
+{
+    return unpack->is_damaged;
+}
+uint64_t pk_unpack_offset(const struct pk_unpack *unpack)
+{
+    return unpack->out_pos;
+}

@@ -1,0 +1,107 @@
+/* The spool's inside, shared by spool.c (open, write, shed), spool_recover.c and spool_queue.c (read, acknowledge). Private. */
+#ifndef SENSOR_SPOOL_INTERNAL_H
+#define SENSOR_SPOOL_INTERNAL_H
+
+#include <pthread.h>
+
+#include "ship/spool.h"
+#include "ship/spool_ledger.h"
+#include "ship/spool_meta.h"
+
+/* Least first: so they are given up. The numbers are in the segments. */
+enum spool_class {
+    CLASS_DETAIL,
+    CLASS_HISTORY,
+    CLASS_KEEP,
+    N_CLASSES
+};
+
+struct spool_entry {
+    uint64_t seq;
+    uint64_t transactions;
+    int64_t first_us, last_us;
+    uint32_t offset; /* in its segment */
+    uint32_t rows;
+    uint8_t kind;
+    bool is_gone; /* acknowledged, refused or renumbered */
+};
+
+struct spool_file {
+    char name[PK_SPOOL_NAME_SIZE];
+    uint64_t epoch;
+    enum spool_class class;
+    uint64_t bytes; /* good ones */
+    int64_t created_us;
+    int64_t created_ms;          /* monotonic; 0: by an earlier process */
+    struct spool_entry *entries; /* by sequence; their place is the record's in the segment */
+    size_t n, cap, n_live;
+};
+
+struct ring_item {
+    uint64_t epoch, origin_epoch, origin_seq;
+    struct spool_entry entry;
+    uint8_t codec;
+    uint8_t *body;
+    uint32_t body_len;
+};
+
+struct pk_spool {
+    pthread_mutex_t sync_mutex; /* one sync at a time; taken before mutex */
+    struct pk_meta meta;        /* guarded by sync_mutex: what was written last */
+    pthread_mutex_t mutex;      /* guards everything below */
+    struct pk_spool_options options;
+    const struct pk_spool_ops *ops;
+    uint8_t key[PK_SPOOL_KEY_BYTES];
+    bool has_key;
+    int folder, lock; /* -1: memory only */
+    uint64_t epoch, next_seq;
+    struct pk_meta epochs;     /* epoch -> greatest number given; .n, .epochs only */
+    struct spool_file **files; /* by epoch, then first sequence */
+    size_t n_files, cap_files;
+    uint64_t bytes, n_entries, n_live; /* n_live: with the ring's */
+    uint64_t segment_bytes;            /* where a segment is rolled */
+    struct pk_spool_writer writers[N_CLASSES];
+    struct spool_file *active[N_CLASSES]; /* of the writers that are open; NULL else */
+    bool is_refused;                      /* the disk said no */
+    int64_t retry_ms;
+    int64_t synced_ms;
+    uint64_t unsure_bytes;
+    uint64_t sync_failures;
+    struct ring_item *ring; /* oldest first, all after what is on disk */
+    size_t n_ring, cap_ring;
+    uint64_t ring_bytes;
+    struct pk_ledger ledger;
+    bool is_telling; /* the ledger is being written: nothing is shed for it */
+    int wake, sync_wake;
+    struct pk_bytes record, scratch, loss_body;
+    struct pk_spool_reader readers[N_CLASSES];
+    const struct spool_file *reading[N_CLASSES]; /* what they stand in; compared, never followed */
+    struct pk_bytes body;                        /* of a batch that is moved */
+};
+
+/* spool.c */
+enum spool_class spool_class_of(unsigned kind);
+const uint8_t *spool_key(const struct pk_spool *spool);
+/* Numbers a record and puts it on disk or into the ring. */
+pk_err spool_put(struct pk_spool *spool, const struct pk_segment_record *record);
+void spool_lose_entry(struct pk_spool *spool, enum pk_loss_cause cause, uint64_t epoch,
+    const struct spool_entry *entry);
+bool spool_add_file(struct pk_spool *spool, struct spool_file *file);
+bool spool_add_entry(struct pk_spool *spool, struct spool_file *file,
+    const struct pk_segment_record *record, uint64_t offset);
+/* Takes it from disk and index; nothing in it is counted. */
+void spool_remove_file(struct pk_spool *spool, size_t index);
+void spool_note_epoch(struct pk_spool *spool, uint64_t epoch, uint64_t newest);
+uint64_t spool_new_epoch(uint64_t after);
+void spool_ring_remove(struct pk_spool *spool, size_t index);
+
+/* spool_queue.c */
+/* The record of an entry into buffer. False: it cannot be read. */
+bool spool_read(struct pk_spool *spool, const struct spool_file *file, size_t index,
+    struct pk_bytes *buffer, struct pk_segment_record *out_record);
+
+/* spool_recover.c */
+pk_err spool_recover(
+    struct pk_spool *spool, struct pk_spool_found *out_found, char out_error[PK_SPOOL_ERROR_SIZE]);
+
+#endif

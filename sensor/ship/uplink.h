@@ -1,0 +1,29 @@
+/* The way to the aggregator: one DEALER over CURVE, one endpoint at a time. What is said on it, and when, is decided in delivery.h; this is the edge that holds the socket. */
+#ifndef SENSOR_UPLINK_H
+#define SENSOR_UPLINK_H
+
+#include <stdatomic.h>
+
+#include "picket/err.h"
+#include "picket/key.h"
+
+#include "ship/delivery.h"
+
+struct pk_uplink_options {
+    struct pk_delivery_options delivery; /* boot_id is filled here */
+    struct pk_keypair keys;
+    bool ends_when_empty; /* return when everything is acknowledged */
+};
+
+/* Written by the uplink's thread, read by others. */
+struct pk_uplink_counters {
+    atomic_uint_fast64_t sent, resent, acked, refused, reconnects;
+    atomic_int_fast64_t clock_offset_us;
+    atomic_bool is_connected;
+};
+
+/* Runs until stop_fd is readable (or the queue is empty, see options). PK_ERR_NOMEM, PK_ERR_IO when ZeroMQ itself fails; connection trouble never ends it. */
+pk_err pk_uplink_run(const struct pk_uplink_options *options, const struct pk_queue *queue,
+    struct pk_uplink_counters *counters, int stop_fd);
+
+#endif

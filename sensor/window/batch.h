@@ -1,0 +1,38 @@
+/* From a window's rows to sealed batches: one kind a batch, sealed when the kind changes, when it is full, or when the window ends; each window ends with a
+ * health batch. */
+#ifndef SENSOR_BATCH_H
+#define SENSOR_BATCH_H
+
+#include "picket/batch.h"
+#include "picket/err.h"
+
+#include "stats.h"
+#include "window/merge.h"
+
+struct pk_batcher;
+
+/* A sealed body; borrowed during the call. */
+struct pk_sealed {
+    enum pk_batch_kind kind;
+    uint32_t rows;
+    int64_t first_us, last_us;
+    uint64_t transactions; /* sum of the rows' counts; 0 for kinds without */
+    uint8_t codec;         /* enum pk_codec: of the body */
+    const uint8_t *body;
+    size_t body_len;
+};
+typedef pk_err (*pk_sealed_cb)(void *arg, const struct pk_sealed *sealed);
+
+pk_err pk_batcher_new(
+    struct pk_stats *stats, pk_sealed_cb on_sealed, void *arg, struct pk_batcher **out_batcher);
+void pk_batcher_free(struct pk_batcher *batcher);
+/* What to give to pk_merge_new. */
+struct pk_merge_sink pk_batcher_sink(struct pk_batcher *batcher);
+/* Seals a batch that says who wrote the file. */
+pk_err pk_batcher_origin(struct pk_batcher *batcher, const struct pk_origin *origin);
+/* The first failure of sealing or of the callback, PK_OK while all is well. */
+pk_err pk_batcher_err(const struct pk_batcher *batcher);
+/* What it can come to hold, in bytes. */
+size_t pk_batcher_bound_bytes(void);
+
+#endif

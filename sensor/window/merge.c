@@ -1,0 +1,650 @@
+/* From transactions and RRsets to the rows of a window.
+ *
+ * The tables are window.c's, who may be named is client.c's; here is when a window begins and ends, what the scope lets through, and how a row takes in one
+ * more observation. */
+#include "window/merge.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "picket/clock.h"
+#include "picket/hash.h"
+
+#include "pairing/pairing.h"
+#include "window/share.h"
+#include "window/vantage.h"
+#include "window/window.h"
+
+enum {
+    ALIAS_BITS = 1 << 16
+};
+
+/* Rows of this window in the parts that are out already. */
+struct given {
+    uint64_t activity, rrsets, negatives, counts;
+};
+
+struct pk_merge {
+    struct pk_merge_options options;
+    struct pk_client_rules rules;
+    struct pk_share *share;
+    uint64_t watch_from; /* of activity rows: pk_share_watch_from */
+    uint64_t limit;      /* of rows of a kind in a window */
+    struct given given;  /* in parts of this window that are out */
+    uint64_t
+        aliased[ALIAS_BITS / 64]; /* addresses whose alias has been told in this hour, by hash */
+    int64_t alias_hour;
+    struct pk_stats *stats;
+    struct pk_merge_sink sink;
+    int64_t window_start_us;
+    bool is_open;
+    uint32_t part; /* counts what has been given out: the rows' numbers are good within one */
+    struct window window;
+    struct pk_vantages *vantages;
+};
+
+static void set_options(struct pk_merge *merge, const struct pk_merge_options *options)
+{
+    merge->options = *options;
+    pk_client_rules_forget(&merge->rules);
+    pk_share_set(merge->share, options->window_rows);
+    merge->watch_from = pk_share_watch_from(merge->share);
+    merge->limit = options->window_rows ? options->window_rows : UINT64_MAX;
+}
+
+pk_err pk_merge_new(const struct pk_merge_options *options, struct pk_stats *stats,
+    const struct pk_merge_sink *sink, struct pk_merge **out_merge)
+{
+    struct pk_merge *merge = calloc(1, sizeof *merge);
+    if (!merge) {
+        return PK_ERR_NOMEM;
+    }
+    merge->stats = stats;
+    merge->sink = *sink;
+    if (pk_share_new(options->window_rows, &merge->share) != PK_OK ||
+        window_init(&merge->window) != PK_OK || pk_vantages_new(&merge->vantages) != PK_OK) {
+        pk_merge_free(merge);
+        return PK_ERR_NOMEM;
+    }
+    set_options(merge, options);
+    stats->memory_bound_bytes += pk_merge_bound_bytes();
+    *out_merge = merge;
+    return PK_OK;
+}
+
+void pk_merge_free(struct pk_merge *merge)
+{
+    if (merge) {
+        window_done(&merge->window);
+        pk_vantages_free(merge->vantages);
+        pk_share_free(merge->share);
+        pk_client_rules_forget(&merge->rules);
+        free(merge);
+    }
+}
+
+size_t pk_merge_bound_bytes(void)
+{
+    return sizeof(struct pk_merge) + window_bound_bytes() + pk_share_bound_bytes() +
+           pk_vantages_bound_bytes();
+}
+
+/* --- the window --- */
+
+static void open_window(struct pk_merge *merge, int64_t now_us)
+{
+    int64_t window_us = (int64_t)merge->options.window_ms * 1000;
+    merge->window_start_us = now_us - (now_us % window_us + window_us) % window_us;
+    merge->is_open = true;
+    merge->given = (struct given){0};
+    pk_share_begin(merge->share);
+    pk_client_rules_set(&merge->rules, merge->options.tenant,
+        merge->options.tenant ? merge->options.site : NULL, merge->options.client_key,
+        merge->window_start_us);
+}
+
+/* In the first day of a period: which pseudonym each client had before, once an hour, so that who compares can follow it over the change. Two clients of one bit: the second
+ * waits for another hour. */
+static void give_aliases(struct pk_merge *merge)
+{
+    static const uint8_t root[] = {0};
+    struct window *window = &merge->window;
+    int64_t hour = merge->window_start_us / (INT64_C(3600) * PK_US_PER_S);
+    struct pk_row_numbers numbers = {0};
+    if (!merge->rules.has_former || /* or no room for one more name: in the next part */
+        pk_dictionary_intern(&window->names, root, sizeof root, &numbers.name) != PK_OK) {
+        return;
+    }
+    if (hour != merge->alias_hour) {
+        merge->alias_hour = hour;
+        memset(merge->aliased, 0, sizeof merge->aliased);
+    }
+    for (uint32_t i = 0; i < window->addresses.n; i++) {
+        struct pk_addr addr;
+        memcpy(&addr, pk_dictionary_at(&window->addresses, i).data, sizeof addr);
+        uint64_t bit = pk_hash_mix(pk_addr_hash(&addr), (uint64_t)hour) % ALIAS_BITS;
+        const struct pk_client *client = &window->clients[window->client_of_address[i]];
+        if (client->kind != PK_CLIENT_PSEUDONYM || merge->aliased[bit / 64] >> bit % 64 & 1) {
+            continue;
+        }
+        merge->aliased[bit / 64] |= UINT64_C(1) << bit % 64;
+        struct pk_client_count row = {
+            .client = *client,
+            .former = pk_client_former(&merge->rules, client, &addr),
+            .zone = {root, sizeof root},
+            .reason = PK_CLIENT_ALIAS,
+            .first_us = merge->window_start_us,
+        };
+        numbers.client = window->client_of_address[i];
+        merge->sink.client(merge->sink.arg, &row, &numbers);
+    }
+}
+
+/* Gives the rows out and forgets them. A window whose bounds are reached goes on after this: a flood costs bytes, never sight. */
+static void give_part(struct pk_merge *merge, bool is_last)
+{
+    struct pk_batch_info info = {
+        .window_start_us = merge->window_start_us,
+        .window_ms = merge->options.window_ms,
+        .privacy = !merge->options.tenant      ? PK_PRIVACY_CLEAR
+                   : merge->options.client_key ? PK_PRIVACY_PSEUDONYMS
+                                               : PK_PRIVACY_NO_CLIENTS,
+        .key_period = merge->rules.period,
+    };
+    merge->sink.window(merge->sink.arg, &info);
+    window_give(&merge->window, &merge->sink);
+    give_aliases(merge);
+    merge->given.activity += merge->window.activity.n;
+    merge->given.rrsets += merge->window.rrsets.n;
+    merge->given.negatives += merge->window.negatives.n;
+    merge->given.counts += merge->window.counts.n;
+    merge->sink.window_end(merge->sink.arg, is_last);
+    window_clear(&merge->window);
+    merge->part++;
+}
+
+void pk_merge_tick(struct pk_merge *merge, int64_t now_us, bool force)
+{
+    int64_t window_us = (int64_t)merge->options.window_ms * 1000;
+    bool is_over = now_us >= merge->window_start_us + window_us;
+    bool is_stepped_back =
+        now_us < merge->window_start_us - window_us; /* a clock step, or the next file is older */
+    if (merge->is_open && (is_over || is_stepped_back || force)) {
+        give_part(merge, true);
+        merge->is_open = false;
+    }
+    if (!merge->is_open && !force) {
+        open_window(merge, now_us);
+    }
+}
+
+void pk_merge_change(struct pk_merge *merge, const struct pk_merge_options *options)
+{
+    pk_merge_tick(merge, 0, true);
+    set_options(merge, options);
+}
+
+uint32_t pk_merge_enter(struct pk_merge *merge, int64_t ts_us)
+{
+    pk_merge_tick(merge, ts_us, false);
+    return merge->part;
+}
+
+/* --- what they have in common --- */
+
+/* Which side of DNS this server is: what the operator says, what the source or the site says, or what its answers show. */
+static uint8_t vantage_of(struct pk_merge *merge, const struct pk_transaction *transaction)
+{
+    if (merge->options.vantage != PK_VANTAGE_UNKNOWN) {
+        return (uint8_t)merge->options.vantage;
+    }
+    if (transaction->query.vantage != PK_VANTAGE_UNKNOWN) {
+        return transaction->query.vantage;
+    }
+    if (merge->options.site && merge->options.site->vantage != PK_VANTAGE_UNKNOWN) {
+        return (uint8_t)merge->options.site->vantage;
+    }
+    return pk_vantages_of(merge->vantages, transaction);
+}
+
+static uint16_t edns_class(uint16_t size)
+{
+    static const uint16_t classes[] = {4096, 1400, 1232, 512};
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
+        if (size >= classes[i]) {
+            return size > 4096 ? UINT16_MAX : classes[i];
+        }
+    }
+    return 0;
+}
+
+static void fill_signature(struct pk_merge *merge, const struct pk_transaction *transaction,
+    enum pk_answer_kind kind, struct pk_signature *out)
+{
+    const struct pk_query *query = &transaction->query;
+    const struct pk_dnsmsg *msg = transaction->response ? &transaction->response->dns : NULL;
+    memset(out, 0, sizeof *out); /* with its holes: it is interned by its bytes */
+    out->server = query->server;
+    out->server_port = query->server_port;
+    out->transport = query->transport;
+    out->vantage = vantage_of(merge, transaction);
+    out->opcode = query->opcode;
+    out->answer = (uint8_t)kind;
+    out->qtype = query->question.type;
+    out->qclass = query->question.class;
+    out->rcode = msg                          ? msg->rcode
+                 : kind == PK_ANSWER_TRANSFER ? PK_RCODE_NOERROR
+                                              : PK_RCODE_NO_RESPONSE;
+    out->flags = (uint16_t)(query->flags | (msg && msg->aa ? PK_SIG_AA : 0) |
+                            (msg && msg->tc ? PK_SIG_TC : 0) | (msg && msg->ra ? PK_SIG_RA : 0));
+    out->edns_udp_size = query->flags & PK_SIG_QUERY_EDNS ? edns_class(query->edns_udp_size) : 0;
+}
+
+/* --- when rows are scarce --- */
+
+/* Whether this transaction already has its row. */
+static bool has_row(struct pk_merge *merge, const struct pk_transaction *transaction,
+    const struct pk_name *name, const struct pk_answer *answer)
+{
+    const struct window *window = &merge->window;
+    const struct pk_addr *client = &transaction->query.client;
+    struct pk_signature signature;
+    struct activity_key key = {.answer_digest = answer->digest};
+    uint32_t address, row;
+    if (!pk_dictionary_find(&window->names, name->wire, name->len, &key.name) ||
+        !pk_dictionary_find(&window->addresses, client, sizeof *client, &address)) {
+        return false;
+    }
+    fill_signature(merge, transaction, answer->kind, &signature);
+    key.client = window->client_of_address[address];
+    return pk_dictionary_find(&window->signatures, &signature, sizeof signature, &key.signature) &&
+           pk_dictionary_find(&window->activity, &key, sizeof key, &row);
+}
+
+/* Rows for clients that are only counted are scarce too: above their number new ones are counted without a client. */
+static pk_err count_client(struct pk_merge *merge, const struct pk_transaction *transaction,
+    const struct pk_name *zone, enum pk_client_reason reason, uint32_t *out_row)
+{
+    static const struct pk_addr nobody = {0};
+    struct window *window = &merge->window;
+    struct count_key key = {.reason = reason};
+    const struct pk_addr *client = &transaction->query.client;
+    uint32_t address;
+    bool is_scarce = merge->given.counts + window->counts.n >= merge->limit / 4;
+    if (is_scarce && !pk_dictionary_find(&window->addresses, client, sizeof *client, &address)) {
+        client = &nobody;
+    }
+    pk_err err = pk_dictionary_intern(&window->names, zone->wire, zone->len, &key.zone);
+    if (err == PK_OK) {
+        err = window_client(window, &merge->rules, client, &key.client);
+    }
+    if (err == PK_OK && is_scarce &&
+        !pk_dictionary_find(&window->counts, &key, sizeof key, out_row)) {
+        err = window_client(window, &merge->rules, &nobody, &key.client);
+    }
+    return err == PK_OK ? pk_dictionary_intern(&window->counts, &key, sizeof key, out_row) : err;
+}
+
+static pk_err merge_count(struct pk_merge *merge, const struct pk_transaction *transaction,
+    const struct pk_name *name, const struct pk_name *zone, enum pk_client_reason reason,
+    bool has_data)
+{
+    struct window *window = &merge->window;
+    const struct pk_query *query = &transaction->query;
+    uint32_t row, n = window->counts.n;
+    pk_err err = count_client(merge, transaction, zone, reason, &row);
+    if (err != PK_OK) {
+        return err;
+    }
+    struct count_value *value = &window->count_values[row];
+    if (row == n) {
+        *value = (struct count_value){.first_us = query->ts_us, .last_us = query->ts_us};
+    }
+    value->count++;
+    value->negative += !has_data;
+    value->unanswered += transaction->outcome != PK_OUTCOME_ANSWERED;
+    value->ptr += query->question.type == PK_TYPE_PTR;
+    value->first_us = query->ts_us < value->first_us ? query->ts_us : value->first_us;
+    value->last_us = query->ts_us > value->last_us ? query->ts_us : value->last_us;
+    pk_sketch_add(&value->names, pk_sketch_hash(merge->rules.sketch_key, name->wire, name->len));
+    return PK_OK;
+}
+
+/* "*." and the last labels of the name: a name that nobody asks for stands for all that were. */
+static void fold(struct pk_name *name, unsigned n_labels)
+{
+    struct pk_name tail;
+    if (name->n_labels <= n_labels) {
+        return;
+    }
+    pk_name_strip(name, name->n_labels - n_labels, &tail);
+    name->wire[0] = 1;
+    name->wire[1] = '*';
+    memcpy(name->wire + 2, tail.wire, tail.len);
+    name->len = (uint8_t)(tail.len + 2);
+    name->n_labels = (uint8_t)(n_labels + 1);
+}
+
+/* --- transactions --- */
+
+static uint32_t clamp32(int64_t v)
+{
+    return v < 0 ? 0 : v > UINT32_MAX ? UINT32_MAX : (uint32_t)v;
+}
+
+static uint32_t min32(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint32_t max32(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
+static void add_activity(struct activity_value *value, bool is_new,
+    const struct pk_transaction *transaction, uint32_t min_ttl_s)
+{
+    const struct pk_query *query = &transaction->query;
+    uint32_t latency_us =
+        transaction->response_ts_us ? clamp32(transaction->response_ts_us - query->ts_us) : 0;
+    if (is_new) {
+        *value = (struct activity_value){.first_us = query->ts_us,
+            .count = 1,
+            .latency_min_us = latency_us,
+            .latency_max_us = latency_us,
+            .min_ttl_s = min_ttl_s};
+    } else {
+        int64_t last_us = value->first_us + value->span_us;
+        last_us = query->ts_us > last_us ? query->ts_us : last_us;
+        value->first_us = query->ts_us < value->first_us ? query->ts_us : value->first_us;
+        value->span_us = clamp32(last_us - value->first_us);
+        value->count++;
+        value->latency_min_us = min32(value->latency_min_us, latency_us);
+        value->latency_max_us = max32(value->latency_max_us, latency_us);
+        value->min_ttl_s = min32(value->min_ttl_s, min_ttl_s);
+    }
+    value->response_bytes_max = max32(value->response_bytes_max, transaction->response_bytes);
+    value->retransmissions += query->retransmissions;
+    value->transfer_records += transaction->transfer_records;
+    value->transfer_soas =
+        (uint16_t)min32((uint32_t)value->transfer_soas + transaction->transfer_soas, UINT16_MAX);
+    value->case_mixed =
+        (uint8_t)(value->case_mixed + (query->is_case_mixed && value->case_mixed < UINT8_MAX));
+}
+
+static pk_err merge_activity(struct pk_merge *merge, const struct pk_transaction *transaction,
+    const struct pk_name *name, const struct pk_answer *answer)
+{
+    struct window *window = &merge->window;
+    struct pk_signature signature;
+    struct activity_key key = {.answer_digest = answer->digest};
+    fill_signature(merge, transaction, answer->kind, &signature);
+    uint32_t n_addresses = window->addresses.n;
+    pk_err err = pk_dictionary_intern(&window->names, name->wire, name->len, &key.name);
+    if (err == PK_OK) {
+        err = window_client(window, &merge->rules, &transaction->query.client, &key.client);
+    }
+    if (err == PK_OK && window->addresses.n != n_addresses) {
+        pk_share_note(
+            merge->share, &transaction->query.client, merge->given.activity + window->activity.n);
+    }
+    if (err == PK_OK) {
+        err =
+            pk_dictionary_intern(&window->signatures, &signature, sizeof signature, &key.signature);
+    }
+    uint32_t row, n = window->activity.n;
+    if (err == PK_OK) {
+        err = pk_dictionary_intern(&window->activity, &key, sizeof key, &row);
+    }
+    if (err == PK_OK) {
+        merge->stats->in_scope++;
+        add_activity(&window->activity_values[row], row == n, transaction, answer->min_ttl_s);
+    }
+    return err;
+}
+
+static pk_err merge_negative(
+    struct pk_merge *merge, const struct pk_transaction *transaction, const struct pk_name *name)
+{
+    struct window *window = &merge->window;
+    const struct pk_query *query = &transaction->query;
+    struct negative_key key = {
+        .type = query->question.type,
+        .class = query->question.class,
+        .rcode = transaction->response ? transaction->response->dns.rcode : PK_RCODE_NO_RESPONSE,
+    };
+    struct pk_name folded;
+    uint64_t n_rows = merge->given.negatives + window->negatives.n;
+    uint32_t row, n = window->negatives.n;
+    bool is_folded = n_rows >= merge->limit &&
+                     !(pk_dictionary_find(&window->names, name->wire, name->len, &key.name) &&
+                         pk_dictionary_find(&window->negatives, &key, sizeof key, &row));
+    if (is_folded) {
+        folded = *name;
+        fold(&folded, n_rows >= merge->limit + merge->limit / 4 ? 0 : 2);
+        name = &folded;
+    }
+    pk_err err = pk_dictionary_intern(&window->names, name->wire, name->len, &key.name);
+    if (err == PK_OK) {
+        err = pk_dictionary_intern(&window->negatives, &key, sizeof key, &row);
+    }
+    if (err != PK_OK) {
+        return err;
+    }
+    merge->stats->negative++;
+    merge->stats->folded += is_folded;
+    struct negative_value *value = &window->negative_values[row];
+    if (row == n) {
+        *value = (struct negative_value){.first_us = query->ts_us, .last_us = query->ts_us};
+    }
+    value->count++;
+    value->first_us = query->ts_us < value->first_us ? query->ts_us : value->first_us;
+    value->last_us = query->ts_us > value->last_us ? query->ts_us : value->last_us;
+    return PK_OK;
+}
+
+/* A reverse name tells whom somebody looked up. Of foreign networks, and those are all that are out of scope, it is cut to the /24 or /48. */
+static void cut_reverse(struct pk_name *name)
+{
+    static const struct {
+        uint8_t len, wire[14];
+        uint8_t n_labels; /* kept */
+    } zones[] = {{14, "\7in-addr\4arpa", 5}, {10, "\3ip6\4arpa", 14}};
+    for (size_t i = 0; i < sizeof zones / sizeof *zones; i++) {
+        if (name->n_labels > zones[i].n_labels && name->len > zones[i].len &&
+            memcmp(name->wire + name->len - zones[i].len, zones[i].wire, zones[i].len) == 0) {
+            struct pk_name whole = *name;
+            pk_name_strip(&whole, whole.n_labels - (unsigned)zones[i].n_labels, name);
+        }
+    }
+}
+
+/* Two tries: a table that is full is given out and is empty then. */
+static pk_err merge_in_scope(struct pk_merge *merge, const struct pk_transaction *transaction,
+    const struct pk_name *name, const struct pk_answer *answer, bool has_data)
+{
+    uint64_t n_rows = merge->given.activity + merge->window.activity.n;
+    bool is_scarce = n_rows >= merge->watch_from && !has_row(merge, transaction, name, answer);
+    if (!is_scarce || pk_share_allows(merge->share, &transaction->query.client, n_rows)) {
+        pk_err err = merge_activity(merge, transaction, name, answer);
+        if (err == PK_ERR_LIMIT) {
+            give_part(merge, false);
+            err = merge_activity(merge, transaction, name, answer);
+        }
+        return err;
+    }
+    struct pk_name zone = {.len = 1};
+    if (merge->options.tenant) {
+        (void)pk_scope_match(merge->options.tenant, name, transaction->query.question.type,
+            transaction->query.question.class, &zone);
+    }
+    pk_err err = merge_count(merge, transaction, name, &zone, PK_CLIENT_OVERFLOW, has_data);
+    if (err == PK_ERR_LIMIT) {
+        give_part(merge, false);
+        err = merge_count(merge, transaction, name, &zone, PK_CLIENT_OVERFLOW, has_data);
+    }
+    merge->stats->overflow += err == PK_OK;
+    return err;
+}
+
+static pk_err merge_out_of_scope(struct pk_merge *merge, const struct pk_transaction *transaction,
+    struct pk_name *name, bool has_data)
+{
+    static const struct pk_name root = {.len = 1};
+    pk_err err = merge_count(merge, transaction, name, &root, PK_CLIENT_OUT_OF_SCOPE, has_data);
+    if (err == PK_ERR_LIMIT) {
+        give_part(merge, false);
+        err = merge_count(merge, transaction, name, &root, PK_CLIENT_OUT_OF_SCOPE, has_data);
+    }
+    if (has_data || err != PK_OK) {
+        merge->stats->positive += err == PK_OK;
+        return err;
+    }
+    cut_reverse(name);
+    err = merge_negative(merge, transaction, name);
+    if (err == PK_ERR_LIMIT) {
+        give_part(merge, false);
+        err = merge_negative(merge, transaction, name);
+    }
+    return err;
+}
+
+void pk_merge_transaction(struct pk_merge *merge, const struct pk_transaction *transaction,
+    const struct pk_answer *answer)
+{
+    if (pk_outcome_is_stray(transaction->outcome)) {
+        return; /* counted; evidence rows come with the forgery detectors */
+    }
+    struct pk_name name;
+    name.len = 1;
+    name.n_labels = 0;
+    name.wire[0] = 0;
+    if (transaction->query.has_question) {
+        name.len = transaction->query.question.name.len;
+        name.n_labels = transaction->query.question.name.n_labels;
+        memcpy(name.wire, transaction->query.question.name.wire, name.len);
+        pk_name_lower(&name);
+    }
+    /* The moment it ended: that is monotone, the time of the query is not. */
+    (void)pk_merge_enter(merge, transaction->ended_us);
+    bool is_in_scope =
+        !merge->options.tenant ||
+        pk_scope_match(merge->options.tenant, &name, transaction->query.question.type,
+            transaction->query.question.class, NULL) != PK_SCOPE_NOT;
+    bool has_data = answer->kind == PK_ANSWER_DATA || answer->kind == PK_ANSWER_REFERRAL ||
+                    answer->kind == PK_ANSWER_TRANSFER;
+    pk_err err = is_in_scope ? merge_in_scope(merge, transaction, &name, answer, has_data)
+                             : merge_out_of_scope(merge, transaction, &name, has_data);
+    merge->stats->merge_shed += err != PK_OK;
+}
+
+/* --- RRsets --- */
+
+/* is_scarce: only what has its row already is counted; a look at the owner settles most. */
+static pk_err intern_rrset(
+    struct window *window, const struct pk_rrset *rrset, bool is_scarce, uint32_t *out_row)
+{
+    struct pk_bytes *bytes = &window->scratch;
+    struct rrset_key key = {.type = rrset->type,
+        .class = rrset->class,
+        .trust = rrset->trust,
+        .n_rdata = (uint16_t)rrset->n_rdata};
+    if (is_scarce &&
+        !pk_dictionary_find(&window->names, rrset->owner.data, rrset->owner.len, &key.owner)) {
+        return PK_ERR_UNSUPPORTED;
+    }
+    pk_err err =
+        pk_dictionary_intern(&window->names, rrset->owner.data, rrset->owner.len, &key.owner);
+    if (err == PK_OK) {
+        err = pk_dictionary_intern(
+            &window->names, rrset->bailiwick.data, rrset->bailiwick.len, &key.bailiwick);
+    }
+    if (err != PK_OK) {
+        return err;
+    }
+    pk_bytes_clear(bytes);
+    pk_bytes_put(bytes, &key, sizeof key);
+    for (uint32_t i = 0; i < rrset->n_rdata; i++) {
+        pk_bytes_put_be16(bytes, (uint16_t)rrset->rdata[i].len);
+        pk_bytes_put(bytes, rrset->rdata[i].data, rrset->rdata[i].len);
+    }
+    if (bytes->err != PK_OK) {
+        return PK_ERR_UNSUPPORTED; /* as good as: more than one response can hold */
+    }
+    if (is_scarce) {
+        return pk_dictionary_find(&window->rrsets, bytes->data, bytes->len, out_row)
+                   ? PK_OK
+                   : PK_ERR_UNSUPPORTED;
+    }
+    return pk_dictionary_intern(&window->rrsets, bytes->data, bytes->len, out_row);
+}
+
+/* Of a PTR the name says whom somebody looked up, and cut it would be a false record: those of foreign networks stay at the site. */
+static bool is_withheld(const struct pk_merge *merge, const struct pk_rrset *rrset)
+{
+    static const uint8_t arpa[] = "\4arpa";
+    struct pk_name owner;
+    if (!merge->options.tenant || rrset->owner.len < sizeof arpa ||
+        memcmp(rrset->owner.data + rrset->owner.len - sizeof arpa, arpa, sizeof arpa) != 0 ||
+        pk_name_from_wire(rrset->owner.data, rrset->owner.len, &owner) != PK_OK ||
+        pk_scope_match(merge->options.tenant, &owner, rrset->type, rrset->class, NULL) !=
+            PK_SCOPE_NOT) {
+        return false;
+    }
+    uint8_t len = owner.len;
+    cut_reverse(&owner);
+    return owner.len != len;
+}
+
+uint32_t pk_merge_rrset(struct pk_merge *merge, const struct pk_rrset *rrset)
+{
+    struct window *window = &merge->window;
+    uint32_t row = PK_MERGE_NO_ROW, n = 0;
+    if (!merge->is_open) { /* else it belongs to the window its transaction ends in */
+        open_window(merge, rrset->last_us);
+    }
+    if (is_withheld(merge, rrset)) {
+        merge->stats->rrsets_withheld++;
+        return PK_MERGE_NO_ROW;
+    }
+    bool is_scarce = merge->given.rrsets + window->rrsets.n >= merge->limit;
+    pk_err err = rrset->n_rdata > WINDOW_MAX_SET ? PK_ERR_UNSUPPORTED : PK_ERR_LIMIT;
+    for (unsigned attempt = 0; attempt < 2 && err == PK_ERR_LIMIT; attempt++) {
+        if (attempt > 0) {
+            give_part(merge, false);
+        }
+        n = window->rrsets.n;
+        err = intern_rrset(window, rrset, is_scarce, &row);
+    }
+    if (err != PK_OK) {
+        merge->stats->rrsets_shed++;
+        return PK_MERGE_NO_ROW;
+    }
+    if (row == n) {
+        window->rrset_values[row] = (struct rrset_value){.first_us = rrset->first_us,
+            .last_us = rrset->last_us,
+            .ttl_min_s = rrset->ttl_min_s,
+            .ttl_max_s = rrset->ttl_max_s,
+            .server = rrset->server};
+    }
+    struct rrset_value *value = &window->rrset_values[row];
+    value->flags |= rrset->flags;
+    value->count += rrset->count;
+    value->first_us = rrset->first_us < value->first_us ? rrset->first_us : value->first_us;
+    value->last_us = rrset->last_us > value->last_us ? rrset->last_us : value->last_us;
+    value->ttl_min_s = min32(value->ttl_min_s, rrset->ttl_min_s);
+    value->ttl_max_s = max32(value->ttl_max_s, rrset->ttl_max_s);
+    return row;
+}
+
+void pk_merge_repeat(
+    struct pk_merge *merge, uint32_t row, int64_t ts_us, uint32_t ttl_min_s, uint32_t ttl_max_s)
+{
+    struct rrset_value *value = &merge->window.rrset_values[row];
+    value->count++;
+    value->first_us = ts_us < value->first_us ? ts_us : value->first_us;
+    value->last_us = ts_us > value->last_us ? ts_us : value->last_us;
+    value->ttl_min_s = min32(value->ttl_min_s, ttl_min_s);
+    value->ttl_max_s = max32(value->ttl_max_s, ttl_max_s);
+}
