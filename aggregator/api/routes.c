@@ -318,6 +318,58 @@ static void loss(struct context *c)
     reply_json(c->response, OK, list);
 }
 
+static bool on_ledger(void *arg, const struct pk_store_ledger *ledger)
+{
+    static const struct {
+        const char *name;
+        enum pk_health_key key;
+    } told[] = {{"packets", PK_HEALTH_PACKETS}, {"messages", PK_HEALTH_MESSAGES},
+        {"malformed", PK_HEALTH_MALFORMED}, {"transactions", PK_HEALTH_TRANSACTIONS},
+        {"merged", PK_HEALTH_ROWS}, {"merge_shed", PK_HEALTH_MERGE_SHED},
+        {"kernel_dropped", PK_HEALTH_KERNEL_DROPPED},
+        {"spool_lost_rows", PK_HEALTH_SPOOL_LOST_ROWS}};
+    json_t *list = arg, *row = json_object();
+    char text[PK_TIME_TEXT_SIZE];
+    uint64_t lost = 0;
+    for (size_t i = 0; i < sizeof ledger->lost / sizeof *ledger->lost; i++) {
+        lost += ledger->lost[i];
+    }
+    (void)json_object_set_new(row, "sensor", json_string(ledger->sensor));
+    (void)json_object_set_new(row, "hour", json_string(pk_time_text(ledger->hour_us, text)));
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
+        (void)json_object_set_new(
+            row, told[i].name, json_integer((json_int_t)ledger->sum.v[told[i].key]));
+    }
+    (void)json_object_set_new(row, "delivered_rows", json_integer((json_int_t)ledger->rows));
+    (void)json_object_set_new(row, "batches", json_integer((json_int_t)ledger->batches));
+    (void)json_object_set_new(
+        row, "stored_activity", json_integer((json_int_t)ledger->stored[PK_BATCH_ACTIVITY]));
+    (void)json_object_set_new(
+        row, "stored_negative", json_integer((json_int_t)ledger->stored[PK_BATCH_NEGATIVE]));
+    (void)json_object_set_new(
+        row, "stored_rrset", json_integer((json_int_t)ledger->stored[PK_BATCH_RRSET]));
+    (void)json_object_set_new(row, "lost_transactions", json_integer((json_int_t)lost));
+    (void)json_array_append_new(list, row);
+    return true;
+}
+
+/* ?hours=N: the last N, the one that runs included. */
+static void ledger(struct context *c)
+{
+    size_t hours = query_count(c->request, "hours", 24);
+    int64_t hour_us = INT64_C(3600) * PK_US_PER_S, now_us = pk_clock_wall_us();
+    int64_t since_us =
+        hours > 1000000 ? 0 : now_us - now_us % hour_us - ((int64_t)hours - 1) * hour_us;
+    json_t *list = json_array();
+    pk_err err = pk_store_query_ledger(c->routes->reader, c->tenant, since_us, on_ledger, list);
+    if (err != PK_OK) {
+        json_decref(list);
+        refuse_store(c, c->routes->reader, err);
+        return;
+    }
+    reply_json(c->response, OK, list);
+}
+
 /* --- for administrators --- */
 
 static void apply_scope(struct context *c)
@@ -481,6 +533,7 @@ static const struct route {
     {"POST", "/api/v1/suppressions", false, TENANT, handle_suppress},
     {"POST", "/api/v1/suppressions/end/", true, TENANT, handle_end_suppression},
     {"GET", "/api/v1/loss", false, TENANT, loss},
+    {"GET", "/api/v1/ledger", false, TENANT, ledger},
     {"POST", "/api/v1/scope", false, ADMIN, apply_scope},
     {"POST", "/api/v1/sensors", false, ADMIN, add_sensor},
     {"POST", "/api/v1/sensors/change", false, ADMIN, handle_change_sensor},

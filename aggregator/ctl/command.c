@@ -87,6 +87,7 @@ int ctl_list(const struct arguments *arguments, const char *path, void (*print)(
     ctl_put_query(&full, &separator, "tenant", arguments->tenant);
     ctl_put_query(&full, &separator, "min_severity", arguments->severity);
     ctl_put_query(&full, &separator, "since", arguments->since);
+    ctl_put_query(&full, &separator, "hours", arguments->hours);
     ctl_put_query(&full, &separator, "state", arguments->wants_all ? "all" : NULL);
     const char *text = pk_bytes_text(&full);
     int status = text ? ctl_request(arguments, "GET", text, NULL, 0, &body)

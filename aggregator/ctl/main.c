@@ -31,6 +31,7 @@ static const char usage[] =
     "  picketctl unsuppress NUMBER\n"
     "  picketctl lookup NAME [--type TYPE] [--tenant T] [--json]      NAME may begin with *.\n"
     "  picketctl sensors [--tenant T] [--json]         what each saw, stored and lost\n"
+    "  picketctl sensors --hours N [--tenant T] [--json]   the same by hour, the last N\n"
     "  picketctl homes [--json]                        the aggregators, and which is each tenant's home\n"
     "  picketctl home move TENANT AGGREGATOR           moves it there and keeps it; auto lets it go where there is room\n"
     "  picketctl exposure [ZONE] [--tenant T] [--json] what a zone shows to everybody, from the history\n"
@@ -175,8 +176,33 @@ static void print_sensors(const json_t *list)
     }
 }
 
+static void print_hours(const json_t *list)
+{
+    static const char *const columns[] = {"messages", "transactions", "merged", "delivered_rows",
+        "stored_activity", "stored_negative", "stored_rrset", "lost_transactions"};
+    size_t index;
+    json_t *row;
+    printf("%-12s %-17s %10s %12s %10s %10s %10s %10s %10s %8s\n", "SENSOR", "HOUR", "MESSAGES",
+        "TRANSACTIONS", "MERGED", "DELIVERED", "ACTIVITY", "NEGATIVE", "RRSETS", "LOST");
+    json_array_foreach((json_t *)(uintptr_t)list, index, row)
+    {
+        printf("%-12s %-17.16s", ctl_text(row, "sensor"), ctl_text(row, "hour"));
+        for (size_t i = 0; i < sizeof columns / sizeof *columns; i++) {
+            printf(" %*lld",
+                i == 1   ? 12
+                : i == 7 ? 8
+                         : 10,
+                (long long)json_integer_value(json_object_get(row, columns[i])));
+        }
+        putchar('\n');
+    }
+}
+
 static int sensors(const struct arguments *arguments)
 {
+    if (arguments->hours) {
+        return ctl_list(arguments, "/api/v1/ledger", print_hours);
+    }
     return ctl_list(arguments, "/api/v1/loss", print_sensors);
 }
 
@@ -312,6 +338,7 @@ enum {
     OPT_TO,
     OPT_NUMBER,
     OPT_SEED,
+    OPT_HOURS,
     OPT_JSON,
     OPT_ALL,
     OPT_APPROVE,
@@ -343,6 +370,7 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
         {"from", required_argument, NULL, OPT_FROM},
         {"client-key", required_argument, NULL, OPT_CLIENT_KEY},
         {"to", required_argument, NULL, OPT_TO},
+        {"hours", required_argument, NULL, OPT_HOURS},
         {"approve", no_argument, NULL, OPT_APPROVE},
         {"fleet", no_argument, NULL, OPT_FLEET},
         {"n", required_argument, NULL, OPT_NUMBER},
@@ -357,7 +385,7 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
     const char **texts[] = {&a->client.server, &a->client.key, &a->tenant, &a->site, &a->name,
         &a->pubkey, &a->severity, &a->since, &a->type, &a->note, &a->detector, &a->actor, &a->zone,
         &a->reason, &a->until, &a->ttl, &a->uses, &a->from, &a->client_key, &a->to, &a->number,
-        &a->seed};
+        &a->seed, &a->hours};
     int option;
     while ((option = getopt_long(argc, argv, "f:hV", options, NULL)) != -1) {
         if (option >= OPT_SERVER && option < OPT_JSON) {

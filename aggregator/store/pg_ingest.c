@@ -575,6 +575,9 @@ static pk_err commit_all(struct pk_store *store, const struct pk_store_batch *ba
     if (err == PK_OK) {
         err = write_rows(store, batches, n, results, seqs);
     }
+    if (err == PK_OK) {
+        err = pg_write_ledger(store, batches, n, results);
+    }
     /* Once for each epoch among the batches: they come grouped by sensor more often than not. */
     for (size_t i = 0; i < n && err == PK_OK; i++) {
         bool is_last = i + 1 == n || batches[i + 1].sensor.v != batches[i].sensor.v ||

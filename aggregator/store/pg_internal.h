@@ -48,6 +48,9 @@ pk_err pg_set_tenant(struct pk_store *store, struct pk_tenant_id tenant);
 pk_err pg_begin_for(struct pk_store *store, struct pk_tenant_id tenant);
 /* First in a transaction that writes for a tenant: holds its home to the end of it. PK_ERR_CONFLICT: it is not of this generation (pg_home.c). */
 pk_err pg_hold_home(struct pk_store *store, struct pk_tenant_id tenant, uint64_t generation);
+/* Adds what is committed to the ledger of its sensors and hours (pg_ledger.c). */
+pk_err pg_write_ledger(struct pk_store *store, const struct pk_store_batch *batches, size_t n,
+    const enum pk_store_commit *results);
 /* Commits when err is PK_OK, else rolls back; returns err, or what the commit said. */
 pk_err pg_end(struct pk_store *store, pk_err err);
 pk_err pg_fail(struct pk_store *store, pk_err err, const char *text);

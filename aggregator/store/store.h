@@ -374,6 +374,18 @@ struct pk_store_loss {
 };
 pk_err pk_store_query_loss(struct pk_store *store, struct pk_tenant_id tenant,
     bool (*row)(void *arg, const struct pk_store_loss *loss), void *arg);
+/* The same by hour of the sensor's clock, summed when the batches were stored: it outlives health rows. Hours with hour_us >= since_us, by sensor and hour. */
+struct pk_store_ledger {
+    char sensor[65];
+    int64_t hour_us, last_received_us;
+    uint64_t batches, rows;
+    struct pk_health sum; /* gauges mean nothing here */
+    uint64_t
+        stored[8]; /* by enum pk_batch_kind: transactions, or sightings of RRsets, in stored rows */
+    uint64_t lost[8]; /* by enum pk_loss_cause: transactions */
+};
+pk_err pk_store_query_ledger(struct pk_store *store, struct pk_tenant_id tenant, int64_t since_us,
+    bool (*row)(void *arg, const struct pk_store_ledger *ledger), void *arg);
 pk_err pk_store_find_tenant(struct pk_store *store, const char *name,
     struct pk_tenant_id *out_tenant); /* out 0 when unknown */
 bool pk_store_ping(struct pk_store *store);
