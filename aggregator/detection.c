@@ -329,6 +329,7 @@ pk_err pk_detection_observe(struct pk_detection *detection, const struct pk_regi
     for (size_t i = 0; i < n; i++) {
         struct pk_activity row;
         pk_batch_activity(batch->batch, i, &row);
+        row.first_us = pk_store_hold_time(row.first_us, batch->received_us); /* as it is stored */
         pk_err err = observe(tenant, registry, batch->site, batch->sensor, &row);
         if (err != PK_OK) {
             return err;

@@ -15,11 +15,17 @@
 
 enum {
     MAX_FUTURE_DAYS = 2,
+    MAX_AHEAD_MIN = 5,
     MAX_PAST_DAYS = 3700,
     KEEP_MARKS =
         4096, /* of an epoch at least; up to twice as many are there before the older ones go */
     MAX_QUARANTINE = 1 << 20
 };
+
+int64_t pk_store_hold_time(int64_t us, int64_t received_us)
+{
+    return us - received_us > MAX_AHEAD_MIN * 60 * (int64_t)PK_US_PER_S ? received_us : us;
+}
 
 /* --- days --- */
 
@@ -179,7 +185,7 @@ static void put_activity(struct pk_bytes *out, const struct pk_store_batch *batc
     const struct pk_signature *s = &row->signature;
     copy_row(out, 34);
     copy_int4(out, (int32_t)batch->tenant.v);
-    copy_day(out, day_of(row->first_us));
+    copy_day(out, day_of(pk_store_hold_time(row->first_us, batch->received_us)));
     copy_int8(out, (int64_t)ingest_seq);
     copy_int4(out, (int32_t)row_no);
     copy_int4(out, (int32_t)batch->site.v);
@@ -197,7 +203,7 @@ static void put_activity(struct pk_bytes *out, const struct pk_store_batch *batc
     copy_int4(out, s->rcode);
     copy_int4(out, s->flags);
     copy_int4(out, s->edns_udp_size);
-    copy_int8(out, row->first_us);
+    copy_int8(out, pk_store_hold_time(row->first_us, batch->received_us));
     copy_int8(out, row->span_us);
     copy_int8(out, row->count);
     copy_int8(out, row->latency_min_us);
@@ -256,8 +262,8 @@ static void put_rrset(struct pk_bytes *out, struct pk_bytes *scratch,
     copy_bytea(out, row->bailiwick.data, row->bailiwick.len);
     copy_int2(out, row->trust);
     copy_int8(out, row->count);
-    copy_int8(out, row->first_us);
-    copy_int8(out, row->last_us);
+    copy_int8(out, pk_store_hold_time(row->first_us, batch->received_us));
+    copy_int8(out, pk_store_hold_time(row->last_us, batch->received_us));
     copy_int8(out, row->ttl_min_s);
     copy_int8(out, row->ttl_max_s);
 }
@@ -286,15 +292,15 @@ static pk_err put_negative_batch(
         struct pk_negative row;
         pk_batch_negative(batch->batch, i, &row);
         copy_row(&store->copy, 9);
-        copy_day(&store->copy, day_of(row.first_us));
+        copy_day(&store->copy, day_of(pk_store_hold_time(row.first_us, batch->received_us)));
         copy_int4(&store->copy, (int32_t)batch->site.v);
         copy_bytea(&store->copy, row.name.data, row.name.len);
         copy_int4(&store->copy, row.type);
         copy_int4(&store->copy, row.class);
         copy_int4(&store->copy, row.rcode);
         copy_int8(&store->copy, row.count);
-        copy_int8(&store->copy, row.first_us);
-        copy_int8(&store->copy, row.last_us);
+        copy_int8(&store->copy, pk_store_hold_time(row.first_us, batch->received_us));
+        copy_int8(&store->copy, pk_store_hold_time(row.last_us, batch->received_us));
     }
     return store->copy.err;
 }
@@ -414,7 +420,8 @@ static pk_err ensure_days(struct pk_store *store, const struct pk_store_batch *b
             pk_batch_negative(batch->batch, i, &row);
             first_us = row.first_us;
         }
-        err = ensure_day(store, day_of(first_us), batch->received_us);
+        err = ensure_day(
+            store, day_of(pk_store_hold_time(first_us, batch->received_us)), batch->received_us);
     }
     return err;
 }

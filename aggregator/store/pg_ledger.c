@@ -129,7 +129,8 @@ pk_err pg_write_ledger(struct pk_store *store, const struct pk_store_batch *batc
         if (results[i] != PK_STORE_COMMITTED) {
             continue;
         }
-        int64_t hour_us = hour_of(pk_batch_info(batches[i].batch)->window_start_us);
+        int64_t hour_us = hour_of(pk_store_hold_time(
+            pk_batch_info(batches[i].batch)->window_start_us, batches[i].received_us));
         size_t at = 0;
         while (at < n_entries &&
                (entries[at].sensor.v != batches[i].sensor.v || entries[at].hour_us != hour_us)) {

@@ -161,6 +161,9 @@ struct pk_store_batch {
     int64_t received_us;
     uint64_t generation; /* of the tenant's home, see below */
 };
+/* The time of an event as it is kept: one that lies more than five minutes after the aggregator got the batch is held to that moment, because the sensor's clock is wrong
+ * and a time in the future would stand as last_seen for ever. Batches from a spool may be days old: the past is left alone. */
+int64_t pk_store_hold_time(int64_t us, int64_t received_us);
 enum pk_store_commit {
     PK_STORE_COMMITTED, /* rows and mark are durable */
     PK_STORE_DUPLICATE, /* this (sensor, epoch, seq) with this digest was durable before: nothing was written */
