@@ -10,7 +10,7 @@ packages_build=(
 )
 packages_run=(postgresql publicsuffix ca-certificates)
 packages_test=(
-    clang clang-format shellcheck valgrind iproute2 procps dnsdbq libcap2-bin
+    clang clang-format shellcheck valgrind iproute2 nftables procps dnsdbq libcap2-bin
     python3 python3-pytest python3-zmq python3-msgpack python3-psycopg python3-dnspython
     knot knot-module-dnstap knot-dnsutils bind9 nsd unbound dnsdist openssl zstd
 )
