@@ -96,6 +96,16 @@ static pk_err put_answer(const struct pk_store_enrolled *enrolled,
     return err;
 }
 
+/* The wish of somebody unknown ends up in files, logs and on screens: letters, digits, dot, dash and underscore. */
+static void tame(char *name)
+{
+    for (; *name; name++) {
+        bool is_plain = (*name >= 'a' && *name <= 'z') || (*name >= 'A' && *name <= 'Z') ||
+                        (*name >= '0' && *name <= '9') || strchr("._-", *name);
+        *name = is_plain ? *name : '-';
+    }
+}
+
 pk_err pk_enrolment_answer(struct pk_store *store, struct pk_ingest *ingest,
     const struct pk_registry *registry, const struct pk_aggregator_config *config,
     const uint8_t *data, size_t len)
@@ -111,6 +121,7 @@ pk_err pk_enrolment_answer(struct pk_store *store, struct pk_ingest *ingest,
     memcpy(&enrol, data, sizeof enrol);
     memcpy(answer.routing, enrol.routing, sizeof answer.routing);
     enrol.address[sizeof enrol.address - 1] = enrol.request.name[PK_ENROL_NAME_SIZE - 1] = '\0';
+    tame(enrol.request.name);
     const char *address =
         strncmp(enrol.address, "::ffff:", 7) == 0 ? enrol.address + 7 : enrol.address;
     (void)pk_addr_parse(address, &from); /* none: only tokens for everywhere let it in */

@@ -35,6 +35,7 @@ enum {
     MAX_COMMIT = 64,  /* batches in one transaction */
     MAX_COMMIT_BYTES = 8 << 20,
     TURN_BYTES = 1 << 20, /* of a tenant while others wait: one largest batch */
+    MAX_FILLS = 64,       /* reads of the link in a turn */
     POLL_MS = 1000,
     RETRY_FIRST_MS = 200,
     RETRY_MAX_MS = 10000,
@@ -445,18 +446,20 @@ static pk_err commit_front(struct pk_pipeline *pipeline)
     return err;
 }
 
-static void commit_all(struct pk_pipeline *pipeline)
+/* One run of one tenant; false when there is nothing to do or the store is away. */
+static bool commit_turn(struct pk_pipeline *pipeline)
 {
-    while (pipeline->queue.n > 0 && store_ready(pipeline)) {
-        pk_err err = commit_front(pipeline);
-        if (err == PK_OK && pk_detection_has_findings(pipeline->detection)) {
-            err = pk_detection_save(pipeline->detection, pipeline->store, false);
-        }
-        if (err != PK_OK) {
-            store_failed(pipeline, "commit");
-            return;
-        }
+    if (pipeline->queue.n == 0 || !store_ready(pipeline)) {
+        return false;
     }
+    pk_err err = commit_front(pipeline);
+    if (err == PK_OK && pk_detection_has_findings(pipeline->detection)) {
+        err = pk_detection_save(pipeline->detection, pipeline->store, false);
+    }
+    if (err != PK_OK) {
+        store_failed(pipeline, "commit");
+    }
+    return err == PK_OK;
 }
 
 static void save_state(struct pk_pipeline *pipeline, int64_t now_ms)
@@ -681,9 +684,17 @@ static void take_messages(struct pk_pipeline *pipeline)
 
 static void read_link(struct pk_pipeline *pipeline)
 {
-    (void)pk_link_fill(
-        &pipeline->ingest.link); /* an end shows as is_closed; what came before it still counts */
-    take_messages(pipeline);
+    struct pk_link *link = &pipeline->ingest.link;
+    size_t before;
+    bool has_more;
+    int n = 0;
+    /* All there is, before anything is committed: what waits in the socket waits in the order it came, and only in the queue do tenants take turns. */
+    do {
+        before = link->in.len - link->in_pos;
+        (void)pk_link_fill(link); /* an end shows as is_closed; what came before it still counts */
+        has_more = link->in.len - link->in_pos > before;
+        take_messages(pipeline);
+    } while (has_more && !link->is_closed && queue_has_room(pipeline) && ++n < MAX_FILLS);
 }
 
 /* --- the child's life --- */
@@ -857,7 +868,9 @@ pk_err pk_pipeline_run(struct pk_pipeline *pipeline, int stop_fd)
             {.fd = pk_homes_fd(pipeline->homes), .events = POLLIN},
         };
         int64_t now_ms = pk_clock_mono_ms();
-        int64_t wait_ms = pipeline->retry_ms ? pipeline->retry_at_ms - now_ms : POLL_MS;
+        int64_t wait_ms = pipeline->retry_ms      ? pipeline->retry_at_ms - now_ms
+                          : pipeline->queue.n > 0 ? 0
+                                                  : POLL_MS;
         if (poll(items, 4,
                 wait_ms < 0         ? 0
                 : wait_ms > POLL_MS ? POLL_MS
@@ -886,12 +899,10 @@ pk_err pk_pipeline_run(struct pk_pipeline *pipeline, int stop_fd)
         mind_child(pipeline, now_ms);
         poll_control(pipeline, now_ms);
         mind_homes(pipeline);
-        do { /* until nothing that was read already is left behind a full queue */
-            commit_all(pipeline);
-            if (pipeline->ingest.pid > 0) {
-                take_messages(pipeline);
-            }
-        } while (pipeline->queue.n > 0 && pipeline->retry_ms == 0);
+        (void)commit_turn(pipeline);
+        if (pipeline->ingest.pid > 0) {
+            take_messages(pipeline); /* that were left behind a full queue */
+        }
         save_state(pipeline, now_ms);
     }
 }
@@ -902,7 +913,8 @@ void pk_pipeline_close(struct pk_pipeline *pipeline)
         return;
     }
     if (pipeline->store && pipeline->ingest.pid > 0) {
-        commit_all(pipeline);
+        while (commit_turn(pipeline)) {
+        }
         if (store_ready(pipeline) &&
             pk_detection_save(pipeline->detection, pipeline->store, true) != PK_OK) {
             pk_warn("detect", "state not saved, the next start reads the stored activity again");

@@ -103,6 +103,9 @@ def test_refusals_look_alike_and_nothing_is_let_in(mesh, tmp_path):
     assert raw_request(one, None, frames=[b"\xc1", b"x"]) == (ERROR, NOT_ENROLLED)
     assert one.table("select count(*) from sensor_key") == [(0,)]
     assert one.table("select max(failures) from enrol_token") == [(1,)]
+    # A name is tamed before it is anybody's.
+    assert raw_request(one, {1: made[3], 2: made[4], 3: "a b\n\u00e9'; drop"}) == (21, None)
+    assert one.table("select name from sensor") == [("a-b----;-drop".replace(";", "-"),)]
     # A key of the enrolment port is no key of the data port.
     stranger = zmq.curve_keypair()
     assert raw_request(one, {1: os.urandom(16), 2: bytes(32), 3: ""}, keys=stranger) == (ERROR, NOT_ENROLLED)
