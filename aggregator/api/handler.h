@@ -39,6 +39,8 @@ const char *text_of(const json_t *object, const char *key);
 
 /* sensors.c */
 void handle_add_token(struct context *c);
+void handle_tokens(struct context *c);
+void handle_close_token(struct context *c);
 void handle_change_sensor(struct context *c);
 
 /* findings.c */

@@ -538,6 +538,8 @@ static const struct route {
     {"POST", "/api/v1/sensors", false, ADMIN, add_sensor},
     {"POST", "/api/v1/sensors/change", false, ADMIN, handle_change_sensor},
     {"POST", "/api/v1/enrol", false, ADMIN, handle_add_token},
+    {"GET", "/api/v1/enrol", false, ADMIN, handle_tokens},
+    {"POST", "/api/v1/enrol/close", false, ADMIN, handle_close_token},
     {"POST", "/api/v1/keys", false, ADMIN, add_key},
     {"GET", "/api/v1/homes", false, ADMIN, homes},
     {"POST", "/api/v1/homes", false, ADMIN, move_home},

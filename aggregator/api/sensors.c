@@ -89,6 +89,54 @@ void handle_add_token(struct context *c)
     json_decref(body);
 }
 
+static bool on_token(void *arg, const struct pk_store_token_row *token)
+{
+    char id[2 * PK_TOKEN_ID_BYTES + 1], site[132];
+    sodium_bin2hex(id, sizeof id, token->id, sizeof token->id);
+    snprintf(site, sizeof site, "%s/%s", token->tenant, token->site);
+    json_t *object = json_object();
+    (void)json_object_set_new(object, "id", json_string(id));
+    (void)json_object_set_new(object, "site", json_string(site));
+    (void)json_object_set_new(object, "uses_left", json_integer(token->uses_left));
+    (void)json_object_set_new(object, "failures", json_integer(token->failures));
+    (void)json_object_set_new(object, "until", json_integer(token->until_us / PK_US_PER_S));
+    (void)json_object_set_new(object, "approve", json_boolean(token->needs_approval));
+    (void)json_object_set_new(object, "fleet", json_boolean(token->is_fleet));
+    return json_array_append_new(arg, object) == 0;
+}
+
+void handle_tokens(struct context *c)
+{
+    json_t *list = json_array();
+    pk_err err = pk_store_list_tokens(c->routes->control, on_token, list);
+    if (err != PK_OK) {
+        json_decref(list);
+        refuse_store(c, c->routes->control, err);
+        return;
+    }
+    reply_json(c->response, OK, list);
+}
+
+void handle_close_token(struct context *c)
+{
+    json_t *body = json_loadb(c->request->body, c->request->body_len, JSON_REJECT_DUPLICATES, NULL);
+    uint8_t id[PK_TOKEN_ID_BYTES];
+    if (!read_hex(text_of(body, "id"), id, sizeof id)) {
+        refuse(
+            c->response, BAD_REQUEST, "needs {\"id\"}: 32 hex digits, as picketctl tokens lists");
+    } else {
+        pk_err err = pk_store_close_token(c->routes->control, id);
+        if (err != PK_OK) {
+            refuse_store(c, c->routes->control, err);
+        } else {
+            json_t *object = json_object();
+            (void)json_object_set_new(object, "closed", json_true());
+            reply_json(c->response, OK, object);
+        }
+    }
+    json_decref(body);
+}
+
 void handle_change_sensor(struct context *c)
 {
     static const struct {

@@ -45,6 +45,8 @@ void ctl_join(const json_t *list, char *out, size_t size);
 
 /* sensors.c */
 int ctl_enroll(const struct arguments *arguments);
+int ctl_tokens(const struct arguments *arguments);
+int ctl_token_close(const struct arguments *arguments);
 int ctl_sensor_change(const struct arguments *arguments);
 
 /* findings.c */

@@ -21,6 +21,8 @@ static const char usage[] =
     "  picketctl apply -f scope.yaml                   tenants, sites, zones, networks\n"
     "  picketctl enroll --site TENANT/SITE [--ttl 24h] [--uses N] [--from PREFIXES] [--approve] [--fleet] [--client-key FILE]\n"
     "                                                  a token for picket-sensor enroll; printed once\n"
+    "  picketctl tokens [--json]                       those that are open\n"
+    "  picketctl token close ID\n"
     "  picketctl sensor revoke|approve|move|limit NAME --tenant T [--to SITE] [--from PREFIXES]\n"
     "  picketctl sensor add --site TENANT/SITE --name NAME --pubkey KEY\n"
     "  picketctl key add --name NAME [--tenant TENANT] another API key; prints it once\n"
@@ -432,6 +434,8 @@ int main(int argc, char **argv)
         {"bootstrap", NULL, bootstrap},
         {"apply", NULL, apply},
         {"enroll", NULL, ctl_enroll},
+        {"tokens", NULL, ctl_tokens},
+        {"token", "close", ctl_token_close},
         {"sensor", "add", sensor_add},
         {"sensor", "revoke", ctl_sensor_change},
         {"sensor", "approve", ctl_sensor_change},

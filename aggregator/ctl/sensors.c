@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <time.h>
 
 #include <sodium.h>
 
@@ -102,6 +103,50 @@ int ctl_enroll(const struct arguments *arguments)
         status = print_token(&token, &answer);
     }
     sodium_memzero(&token, sizeof token);
+    pk_bytes_done(&answer);
+    return status;
+}
+
+static void print_tokens(const json_t *list)
+{
+    size_t index;
+    json_t *token;
+    printf("%-32s %-20s %9s %9s %-8s %-5s %s\n", "ID", "SITE", "USES LEFT", "FAILURES", "APPROVE",
+        "FLEET", "OPEN UNTIL");
+    json_array_foreach((json_t *)(uintptr_t)list, index, token)
+    {
+        char until[32] = "";
+        time_t at = (time_t)json_integer_value(json_object_get(token, "until"));
+        struct tm utc;
+        if (gmtime_r(&at, &utc)) {
+            (void)strftime(until, sizeof until, "%Y-%m-%dT%H:%M:%SZ", &utc);
+        }
+        printf("%-32s %-20s %9lld %9lld %-8s %-5s %s\n", ctl_text(token, "id"),
+            ctl_text(token, "site"),
+            (long long)json_integer_value(json_object_get(token, "uses_left")),
+            (long long)json_integer_value(json_object_get(token, "failures")),
+            json_is_true(json_object_get(token, "approve")) ? "yes" : "no",
+            json_is_true(json_object_get(token, "fleet")) ? "yes" : "no", until);
+    }
+    if (json_array_size(list) == 0) {
+        puts("no token is open");
+    }
+}
+
+int ctl_tokens(const struct arguments *arguments)
+{
+    return ctl_list(arguments, "/api/v1/enrol", print_tokens);
+}
+
+int ctl_token_close(const struct arguments *arguments)
+{
+    struct pk_bytes answer = {0};
+    if (arguments->n_words != 3) {
+        return ctl_fail(EX_USAGE, "token close ID; picketctl tokens lists them");
+    }
+    json_t *object = json_object();
+    (void)json_object_set_new(object, "id", json_string(arguments->words[2]));
+    int status = ctl_post(arguments, "/api/v1/enrol/close", object, &answer);
     pk_bytes_done(&answer);
     return status;
 }

@@ -109,6 +109,58 @@ pk_err pk_store_add_token(struct pk_store *store, const struct pk_store_token *t
     return pg_end(store, err);
 }
 
+pk_err pk_store_list_tokens(struct pk_store *store,
+    bool (*row)(void *arg, const struct pk_store_token_row *token), void *arg)
+{
+    PGresult *result;
+    struct params params = {0};
+    param_int(&params, now_us());
+    pk_err err = pg_query(store, "list tokens",
+        "select k.token_id, t.name, s.name, k.uses_left, k.failures, k.until_us, k.needs_approval::int, k.is_fleet::int"
+        " from enrol_token k join tenant t using (tenant_id) join site s on s.tenant_id = k.tenant_id and s.site_id = k.site_id"
+        " where k.until_us > $1::bigint and (k.uses_left > 0 or k.is_fleet) order by k.added_us desc",
+        &params, true, &result);
+    for (int i = 0; err == PK_OK && i < PQntuples(result); i++) {
+        struct pk_store_token_row token = {.uses_left = (uint32_t)get_int(result, i, 3),
+            .failures = (uint32_t)get_int(result, i, 4),
+            .until_us = get_int(result, i, 5),
+            .needs_approval = get_int(result, i, 6) != 0,
+            .is_fleet = get_int(result, i, 7) != 0};
+        struct pk_slice id = get_bytes(result, i, 0);
+        memcpy(token.id, id.data, id.len < sizeof token.id ? id.len : sizeof token.id);
+        copy_field(result, i, 1, token.tenant, sizeof token.tenant);
+        copy_field(result, i, 2, token.site, sizeof token.site);
+        if (!row(arg, &token)) {
+            break;
+        }
+    }
+    PQclear(result);
+    return err;
+}
+
+pk_err pk_store_close_token(struct pk_store *store, const uint8_t id[PK_TOKEN_ID_BYTES])
+{
+    PGresult *result = NULL;
+    struct params params = {0};
+    pk_err err = pg_begin(store);
+    if (err != PK_OK) {
+        return err;
+    }
+    param_bytes(&params, id, PK_TOKEN_ID_BYTES);
+    param_int(&params, now_us());
+    err = pg_query(store, "close token",
+        "update enrol_token set until_us = least(until_us, $2::bigint), uses_left = 0 where token_id = $1 returning tenant_id",
+        &params, true, &result);
+    if (err == PK_OK && PQntuples(result) == 0) {
+        err = pg_fail(store, PK_ERR_CONFIG, "there is no token of this id");
+    }
+    PQclear(result);
+    if (err == PK_OK) {
+        err = pg_raise_version(store);
+    }
+    return pg_end(store, err);
+}
+
 /* A token as it stands, locked until the end of the transaction. */
 struct token_row {
     bool is_there;

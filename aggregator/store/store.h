@@ -122,6 +122,19 @@ struct pk_store_token {
         is_fleet; /* a newcomer with a node name that is known is the same sensor: its new key replaces the old */
 };
 pk_err pk_store_add_token(struct pk_store *store, const struct pk_store_token *token);
+/* A token as it stands, without its secret. */
+struct pk_store_token_row {
+    uint8_t id[PK_TOKEN_ID_BYTES];
+    char tenant[65], site[65];
+    uint32_t uses_left, failures;
+    int64_t until_us;
+    bool needs_approval, is_fleet;
+};
+/* Those that are open, newest first. */
+pk_err pk_store_list_tokens(struct pk_store *store,
+    bool (*row)(void *arg, const struct pk_store_token_row *token), void *arg);
+/* Nobody enrols with it any more; who has stays. PK_ERR_CONFIG when there is none of that id. */
+pk_err pk_store_close_token(struct pk_store *store, const uint8_t id[PK_TOKEN_ID_BYTES]);
 enum pk_store_enrol {
     PK_STORE_ENROLLED,
     PK_STORE_ENROL_PENDING,

@@ -1,5 +1,6 @@
 """A token lets a machine in, once and where it may; revocation cuts it; the port is shut while no token is open."""
 import base64
+import json
 import os
 import socket
 import stat
@@ -106,6 +107,13 @@ def test_refusals_look_alike_and_nothing_is_let_in(mesh, tmp_path):
     # A name is tamed before it is anybody's.
     assert raw_request(one, {1: made[3], 2: made[4], 3: "a b\n\u00e9'; drop"}) == (21, None)
     assert one.table("select name from sensor") == [("a-b----;-drop".replace(";", "-"),)]
+    # Closed tokens: the port follows when the last one is.
+    listed = [json.loads(line) for line in one.ctl("tokens", "--json").splitlines()]
+    assert [(t["site"], t["uses_left"]) for t in listed] == [("acme/hq", 1)] and listed[0]["id"] == far[3].hex()
+    one.ctl("token", "close", far[3].hex())
+    assert one.ctl("tokens").strip().endswith("no token is open")
+    assert raw_request(one, {1: made[3], 2: made[4], 3: "late"}) == (ERROR, NOT_ENROLLED)
+    one.ctl("enroll", "--site", "acme/hq")
     # A key of the enrolment port is no key of the data port.
     stranger = zmq.curve_keypair()
     assert raw_request(one, {1: os.urandom(16), 2: bytes(32), 3: ""}, keys=stranger) == (ERROR, NOT_ENROLLED)
