@@ -429,6 +429,21 @@ static void on_error(struct pk_delivery *d, const struct pk_frame *frame, const 
     }
 }
 
+/* It lives, and tells us to wait or to go on. */
+static void on_credit(struct pk_delivery *d, const struct pk_frame *frame, int64_t now_ms)
+{
+    bool was_open = d->welcome.credit_batches > 0, is_open = frame->u.credit.credit_batches > 0;
+    if (was_open != is_open) {
+        tell(d, PK_LOG_INFO, "endpoint=%s %s", endpoint_of(d)->address,
+            is_open                                     ? "goes on"
+            : frame->u.credit.reason == PK_CREDIT_STORE ? "waits: the aggregator's database is away"
+                                                        : "waits: others come first");
+    }
+    d->welcome.credit_batches = frame->u.credit.credit_batches;
+    d->welcome.credit_bytes = frame->u.credit.credit_bytes;
+    d->progress_ms = now_ms;
+}
+
 static void on_bye(struct pk_delivery *d, const struct pk_frame *frame, const uint8_t *body,
     size_t len, int64_t now_ms)
 {
@@ -487,9 +502,7 @@ void pk_delivery_on_message(struct pk_delivery *d, const uint8_t *header, size_t
     } else if (frame.type == PK_FRAME_ACK) {
         on_ack(d, &frame, now.mono_ms);
     } else if (frame.type == PK_FRAME_CREDIT) {
-        d->welcome.credit_batches = frame.u.credit.credit_batches;
-        d->welcome.credit_bytes = frame.u.credit.credit_bytes;
-        d->progress_ms = now.mono_ms; /* it lives, and has told us to wait or to go on */
+        on_credit(d, &frame, now.mono_ms);
     } else if (frame.type == PK_FRAME_HEARTBEAT) {
         on_heartbeat(d, &frame, now);
     } else if (frame.type == PK_FRAME_BYE) {
