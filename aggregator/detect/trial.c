@@ -14,13 +14,13 @@ enum {
     ONE_RESOLUTION_US = 2000000,
 };
 
-/* Ends of names that nobody gives to a host of his own, so that `name.vendor.com` before the tenant's zone is a search suffix at work at first sight. Two-letter ends and words
- * that also serve as sub-domains (dev, app, cloud, corp, lan, ...) count once the suffix is learned. */
+/* Ends of names that nobody gives to a host of his own, so that `name.vendor.com` before the tenant's zone is a search suffix at work at first sight; two-letter ends and words that also serve as
+ * sub-domains say less (is_search). */
 static const char *const clear_ends[] = {
-    "com", "net", "org", "info", "biz", "edu", "gov", "mil", "arpa", "local", "localdomain"};
-static const char *const vague_ends[] = {"lan", "corp", "home", "internal", "intranet", "private",
-    "dev", "app", "cloud", "online", "site", "tech", "name", "xyz", "top", "goog", "aero",
-    "travel"};
+    "com", "net", "org", "biz", "edu", "gov", "mil", "arpa", "local", "localdomain"};
+static const char *const vague_ends[] = {"info", "lan", "corp", "home", "internal", "intranet",
+    "private", "dev", "app", "cloud", "online", "site", "tech", "name", "xyz", "top", "goog",
+    "aero", "travel"};
 
 static bool is_one_of(const uint8_t *label, uint8_t len, const char *const *list, size_t n)
 {
@@ -32,20 +32,19 @@ static bool is_one_of(const uint8_t *label, uint8_t len, const char *const *list
     return false;
 }
 
-/* `left` labels of the name stand before the zone; at least three of them, or two whose end is clear, are needed to be a name. */
+/* Whether the `left` labels before the zone are an outside name, or (left 1) the end of one, asked by a resolver that minimises and stops there. Nobody calls a host `com`; of two labels
+ * `t.co` or `a.dev` may be hosts of one's own unless the suffix is known; of three the end must be no sub-domain that exists (`db1.prod.de`). */
 static bool is_search(struct observation *seen, unsigned left)
 {
     uint8_t len;
-    if (left < 2) {
-        return false;
-    }
     const uint8_t *end = pk_name_label(&seen->name, left - 1, &len);
-    if (is_one_of(end, len, clear_ends, sizeof clear_ends / sizeof *clear_ends)) {
+    bool is_clear = is_one_of(end, len, clear_ends, sizeof clear_ends / sizeof *clear_ends);
+    bool is_vague = (len == 2 && !zone_has_end(seen->zone, end, len)) ||
+                    is_one_of(end, len, vague_ends, sizeof vague_ends / sizeof *vague_ends);
+    if (is_clear || (is_vague && left >= 3)) {
         seen->zone->n_search = (uint8_t)(seen->zone->n_search + (seen->zone->n_search < UINT8_MAX));
         return true;
     }
-    bool is_vague =
-        len == 2 || is_one_of(end, len, vague_ends, sizeof vague_ends / sizeof *vague_ends);
     return is_vague && seen->zone->n_search >= SEARCH_NAMES;
 }
 
@@ -118,6 +117,12 @@ static enum no_trial why_not(const struct pk_engine *engine, struct observation 
     bool has_verdict = signature->answer == PK_ANSWER_DATA ||
                        signature->answer == PK_ANSWER_NXDOMAIN ||
                        (signature->answer == PK_ANSWER_NODATA && !zone_has_wildcard(seen->zone));
+    bool is_nowhere =
+        signature->answer == PK_ANSWER_NXDOMAIN || zone_has_wildcard(seen->zone); /* maybe */
+    if (!is_nowhere && has_verdict) {
+        const uint8_t *end = pk_name_label(&seen->name, left - 1, &len);
+        zone_learn_end(seen->zone, end, len);
+    }
     const uint8_t *first = pk_name_label(&seen->name, 0, &len);
     return !has_verdict            ? NO_TRIAL_VERDICT
            : first[0] == '_'       ? NO_TRIAL_SERVICE
@@ -126,9 +131,9 @@ static enum no_trial why_not(const struct pk_engine *engine, struct observation 
            : seen->is_upstream     ? NO_TRIAL_UPSTREAM
            : signature->answer == PK_ANSWER_NXDOMAIN && is_list_lookup(&seen->name, left)
                ? NO_TRIAL_LIST
-           : signature->answer == PK_ANSWER_NXDOMAIN && is_search(seen, left) ? NO_TRIAL_SEARCH
-           : is_same_resolution(seen, left)                                   ? NO_TRIAL_MINIMISED
-                                                                              : TRIAL_YES;
+           : is_nowhere && is_search(seen, left) ? NO_TRIAL_SEARCH
+           : is_same_resolution(seen, left)      ? NO_TRIAL_MINIMISED
+                                                 : TRIAL_YES;
 }
 
 /* The first label; of several, whether they look generated together: short random labels alone are too short to tell. */

@@ -173,6 +173,28 @@ bool zone_is_free_form(struct zone *zone, bool is_free_name)
     return zone->n_trials >= FREE_TRIALS && FREE_PART * zone->n_free >= zone->n_trials;
 }
 
+/* The bit of a label of two letters; -1: it is none. */
+static int end_bit(const uint8_t *label, uint8_t len)
+{
+    bool is_pair =
+        len == 2 && label[0] >= 'a' && label[0] <= 'z' && label[1] >= 'a' && label[1] <= 'z';
+    return is_pair ? (label[0] - 'a') * 26 + label[1] - 'a' : -1;
+}
+
+bool zone_has_end(const struct zone *zone, const uint8_t *label, uint8_t len)
+{
+    int bit = end_bit(label, len);
+    return bit >= 0 && (zone->ends[bit / 8] >> bit % 8 & 1);
+}
+
+void zone_learn_end(struct zone *zone, const uint8_t *label, uint8_t len)
+{
+    int bit = end_bit(label, len);
+    if (bit >= 0) {
+        zone->ends[bit / 8] = (uint8_t)(zone->ends[bit / 8] | 1u << bit % 8);
+    }
+}
+
 /* --- state --- */
 
 void zones_save(const struct zones *zones, struct pk_bytes *out)
@@ -184,6 +206,7 @@ void zones_save(const struct zones *zones, struct pk_bytes *out)
         pk_bytes_put_u8(out, zone->is_learned);
         pk_bytes_put_varint(out, zone->n_cuts);
         pk_bytes_put_u8(out, zone->n_search);
+        pk_bytes_put(out, zone->ends, sizeof zone->ends);
         pk_bytes_put_varint(out, zone->n_trials);
         pk_bytes_put_varint(out, zone->n_free);
         state_put_time(out, zone->flood_us);
@@ -214,6 +237,9 @@ static void load_one(struct zones *zones, struct pk_reader *in)
     zone->is_learned = state_get_count(in, 1);
     zone->n_cuts = state_get_u32(in);
     zone->n_search = pk_reader_u8(in);
+    for (size_t i = 0; i < sizeof zone->ends; i++) {
+        zone->ends[i] = pk_reader_u8(in);
+    }
     zone->n_trials = state_get_u32(in);
     zone->n_free = state_get_u32(in);
     zone->flood_us = state_get_time(in);

@@ -42,6 +42,8 @@ struct zone {
     int64_t flood_us; /* a flood of random names was seen last; 0 never (rule_flood.c) */
     uint8_t
         n_search; /* outside names asked below it, saturating: a search suffix from SEARCH_NAMES on */
+    uint8_t
+        ends[(26 * 26 + 7) / 8]; /* two-letter labels directly below it that exist, a bit each */
 };
 
 struct zones {
@@ -63,6 +65,10 @@ bool zone_has_wildcard(const struct zone *zone);
 /* Counts a first contact, with a wildcard's name that is neither a word nor looks generated or with another one. True when the zone's users give themselves names (vanity hosting): a
  * fifth of at least two hundred first contacts were such. There they say nothing. */
 bool zone_is_free_form(struct zone *zone, bool is_free_name);
+
+/* Whether the label is two letters, and one that exists directly below the zone. */
+bool zone_has_end(const struct zone *zone, const uint8_t *label, uint8_t len);
+void zone_learn_end(struct zone *zone, const uint8_t *label, uint8_t len);
 
 void zones_save(const struct zones *zones, struct pk_bytes *out);
 void zones_load(struct pk_engine *engine, struct pk_reader *in);
