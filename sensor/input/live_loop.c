@@ -47,9 +47,14 @@ bool pk_live_loop_run(const struct pk_live_loop *loop)
             next_tick_ms = now_ms + PK_LIVE_TICK_MS;
         }
     }
+    /* What arrived before the end is read: until nothing came for as long as a block may take, but not for ever on a busy interface. */
+    const int64_t limit_ms = pk_clock_mono_ms() + PK_LIVE_DRAIN_MS;
     int64_t end_ms = pk_clock_mono_ms() + PK_LIVE_LAG_MS;
     while (has_hope && (now_ms = pk_clock_mono_ms()) < end_ms) {
-        (void)wait_and_read(loop, end_ms - now_ms);
+        if (wait_and_read(loop, end_ms - now_ms) > 0) {
+            end_ms = pk_clock_mono_ms() + PK_LIVE_LAG_MS;
+            end_ms = end_ms < limit_ms ? end_ms : limit_ms;
+        }
     }
     return has_hope;
 }

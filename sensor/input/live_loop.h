@@ -7,7 +7,8 @@
 enum {
     PK_LIVE_MAX_SOURCES = 4,
     PK_LIVE_TICK_MS = 100,
-    PK_LIVE_LAG_MS = 250 /* older than this nothing waits in a ring that was just found empty */
+    PK_LIVE_LAG_MS = 250,    /* older than this nothing waits in a ring that was just found empty */
+    PK_LIVE_DRAIN_MS = 2000, /* for what the kernel still holds at the end */
 };
 
 struct pk_live_loop {
@@ -19,7 +20,7 @@ struct pk_live_loop {
     void (*tick)(void *arg, int64_t mono_ms, bool was_idle);
 };
 
-/* Until is_done; then what the kernel still holds is taken, for PK_LIVE_LAG_MS at most. False: no source has anything left to wait for. */
+/* Until is_done; then what the kernel still holds is taken, for PK_LIVE_DRAIN_MS at most. False: no source has anything left to wait for. */
 bool pk_live_loop_run(const struct pk_live_loop *loop);
 
 #endif
