@@ -22,7 +22,6 @@
 
 enum {
     RETRY_MS = 1000,
-    DRAIN_AT_ONCE = 16,
     MIN_SEGMENT = 64 << 10,
     SEGMENTS_AT_LEAST = 16, /* a small spool has small segments: giving one up must not empty it */
 };
@@ -128,7 +127,7 @@ bool spool_add_entry(struct pk_spool *spool, struct spool_file *file,
     return true;
 }
 
-static void close_active(struct pk_spool *spool, enum spool_class class)
+void spool_close_active(struct pk_spool *spool, enum spool_class class)
 {
     pk_spool_writer_close(&spool->writers[class]);
     spool->active[class] = NULL;
@@ -144,7 +143,7 @@ void spool_remove_file(struct pk_spool *spool, size_t index)
 {
     struct spool_file *file = spool->files[index];
     if (spool->active[file->class] == file) {
-        close_active(spool, file->class);
+        spool_close_active(spool, file->class);
     }
     if (spool->reading[file->class] == file) {
         pk_spool_reader_close(&spool->readers[file->class]);
@@ -182,7 +181,7 @@ static void carry(void *arg, const struct pk_loss *loss)
 }
 
 /* The waiting losses become a batch. They are taken out first: putting it may lose something too. */
-static void tell_losses(struct pk_spool *spool)
+void spool_tell_losses(struct pk_spool *spool)
 {
     struct pk_ledger told = spool->ledger;
     struct pk_sealed sealed;
@@ -318,7 +317,7 @@ static void roll(struct pk_spool *spool, enum spool_class class)
     if (writer->fd >= 0 && writer->is_dirty && spool->options.durability != PK_SPOOL_NEVER) {
         spool->sync_failures += spool->ops->fdatasync(writer->fd) != 0;
     }
-    close_active(spool, class);
+    spool_close_active(spool, class);
 }
 
 static bool write_disk(
@@ -344,7 +343,7 @@ static bool write_disk(
     uint64_t offset = writer->bytes;
     if (!pk_spool_writer_append(writer, spool->record.data, spool->record.len, &spool->scratch)) {
         if (writer->fd < 0) {
-            close_active(spool, class);
+            spool_close_active(spool, class);
         }
         return false;
     }
@@ -361,7 +360,7 @@ static void drop_file(struct pk_spool *spool, size_t index, enum pk_loss_cause c
 {
     struct spool_file *file = spool->files[index];
     if (spool->active[file->class] == file) {
-        close_active(spool, file->class); /* what is told must not stand in what goes */
+        spool_close_active(spool, file->class); /* what is told must not stand in what goes */
     }
     for (size_t i = 0; i < file->n; i++) {
         const struct spool_entry *entry = &file->entries[i];
@@ -376,7 +375,7 @@ static void drop_file(struct pk_spool *spool, size_t index, enum pk_loss_cause c
         }
     }
     if (!spool->is_refused) {
-        tell_losses(spool); /* before it goes; with a full disk after */
+        spool_tell_losses(spool); /* before it goes; with a full disk after */
         for (index = 0; spool->files[index] != file; index++) {
         }
     }
@@ -389,7 +388,7 @@ static bool is_active(const struct pk_spool *spool, const struct spool_file *fil
 }
 
 /* What is done with but still there. */
-static bool remove_done(struct pk_spool *spool)
+bool spool_remove_done(struct pk_spool *spool)
 {
     for (size_t i = 0; i < spool->n_files; i++) {
         if (spool->files[i]->n_live == 0 && !is_active(spool, spool->files[i])) {
@@ -403,7 +402,7 @@ static bool remove_done(struct pk_spool *spool)
 /* The oldest of the least class; for want of space on the file system only one that is no longer written. */
 static bool drop_one(struct pk_spool *spool, enum pk_loss_cause cause)
 {
-    if (remove_done(spool)) {
+    if (spool_remove_done(spool)) {
         return true;
     }
     for (int class = 0; class < N_CLASSES; class ++) {
@@ -425,14 +424,14 @@ static bool is_beyond_caps(const struct pk_spool *spool)
            spool->n_files > PK_SPOOL_MAX_FILES;
 }
 
-static void shed(struct pk_spool *spool)
+void spool_shed(struct pk_spool *spool)
 {
     while (!spool->is_telling && is_beyond_caps(spool) && spool->n_files > 1 &&
            drop_one(spool, PK_LOSS_OVERFLOW)) {
     }
 }
 
-static void shed_for_space(struct pk_spool *spool)
+void spool_shed_for_space(struct pk_spool *spool)
 {
     while (!spool->is_telling && spool->folder >= 0 && spool->options.min_free_percent > 0) {
         int free_percent = spool->ops->free_percent(spool->folder);
@@ -444,7 +443,7 @@ static void shed_for_space(struct pk_spool *spool)
 }
 
 /* Segments of this process by the monotonic clock, older ones by the wall clock; one from the future is not old. */
-static void shed_old(struct pk_spool *spool, int64_t mono_ms)
+void spool_shed_old(struct pk_spool *spool, int64_t mono_ms)
 {
     int64_t now_us = pk_clock_wall_us(), max_ms = (int64_t)spool->options.max_age_ms;
     size_t end = max_ms > 0 ? spool->n_files : 0; /* what telling adds is not old */
@@ -463,7 +462,7 @@ static void shed_old(struct pk_spool *spool, int64_t mono_ms)
 
 /* --- appending --- */
 
-static bool drain_ring(struct pk_spool *spool, size_t at_most)
+bool spool_drain_ring(struct pk_spool *spool, size_t at_most)
 {
     for (size_t i = 0; i < at_most && spool->n_ring > 0; i++) {
         const struct ring_item *item = &spool->ring[0];
@@ -506,7 +505,7 @@ pk_err spool_put(struct pk_spool *spool, const struct pk_segment_record *record)
     }
     if (err == PK_OK) {
         spool->next_seq++;
-        shed(spool);
+        spool_shed(spool);
     }
     return err;
 }
@@ -539,183 +538,6 @@ pk_err pk_spool_append(void *arg, const struct pk_sealed *sealed)
         wake(spool->sync_wake);
     }
     return PK_OK;
-}
-
-/* --- making sure --- */
-
-/* How far each epoch is done with, in order: below the first that waits. */
-static void snapshot(struct pk_spool *spool, struct pk_meta *out)
-{
-    spool_note_epoch(spool, spool->epoch, spool->next_seq - 1);
-    out->epoch = spool->epoch;
-    out->next_seq = spool->next_seq;
-    out->n = spool->epochs.n;
-    memcpy(out->epochs, spool->epochs.epochs, sizeof out->epochs);
-    for (uint32_t e = 0; e < out->n; e++) {
-        uint64_t epoch = out->epochs[e].epoch;
-        for (size_t i = 0; i < spool->n_files; i++) {
-            const struct spool_file *file = spool->files[i];
-            for (size_t k = 0; file->epoch == epoch && file->n_live > 0 && k < file->n; k++) {
-                if (!file->entries[k].is_gone) {
-                    out->epochs[e].acked = file->entries[k].seq - 1 < out->epochs[e].acked
-                                               ? file->entries[k].seq - 1
-                                               : out->epochs[e].acked;
-                    break;
-                }
-            }
-        }
-        for (size_t i = 0; i < spool->n_ring; i++) {
-            if (spool->ring[i].epoch == epoch &&
-                spool->ring[i].entry.seq - 1 < out->epochs[e].acked) {
-                out->epochs[e].acked = spool->ring[i].entry.seq - 1;
-            }
-        }
-    }
-}
-
-static bool is_same(const struct pk_meta *a, const struct pk_meta *b)
-{
-    bool is_same = a->epoch == b->epoch && a->n == b->n;
-    for (uint32_t i = 0; is_same && i < a->n; i++) {
-        is_same =
-            a->epochs[i].epoch == b->epochs[i].epoch && a->epochs[i].acked == b->epochs[i].acked;
-    }
-    return is_same;
-}
-
-/* Epochs of which nothing is left need not be remembered. */
-static void forget_epochs(struct pk_spool *spool)
-{
-    uint32_t kept = 0;
-    for (uint32_t e = 0; e < spool->epochs.n; e++) {
-        bool is_used = spool->epochs.epochs[e].epoch == spool->epoch;
-        for (size_t i = 0; i < spool->n_files && !is_used; i++) {
-            is_used = spool->files[i]->epoch == spool->epochs.epochs[e].epoch;
-        }
-        for (size_t i = 0; i < spool->n_ring && !is_used; i++) {
-            is_used = spool->ring[i].epoch == spool->epochs.epochs[e].epoch;
-        }
-        if (is_used) {
-            spool->epochs.epochs[kept++] = spool->epochs.epochs[e];
-        }
-    }
-    spool->epochs.n = kept;
-}
-
-struct sync_round {
-    int fds[N_CLASSES]; /* copies, so that a slow disk holds up nobody who appends */
-    const struct spool_file *files[N_CLASSES];
-    struct pk_meta meta;
-};
-
-static void take_round(struct pk_spool *spool, struct sync_round *round)
-{
-    for (int class = 0; class < N_CLASSES; class ++) {
-        struct pk_spool_writer *writer = &spool->writers[class];
-        round->fds[class] = -1;
-        round->files[class] = spool->active[class];
-        if (writer->fd >= 0 && writer->is_dirty && spool->options.durability != PK_SPOOL_NEVER) {
-            round->fds[class] = fcntl(writer->fd, F_DUPFD_CLOEXEC, 0);
-            writer->is_dirty = round->fds[class] < 0;
-        }
-    }
-    spool->unsure_bytes = 0;
-    snapshot(spool, &round->meta);
-}
-
-/* After a failed fdatasync the kernel has dropped the pages and says yes the next time, so the segment is left as it is and never asked again. */
-static void flush_round(struct pk_spool *spool, struct sync_round *round)
-{
-    for (int class = 0; class < N_CLASSES; class ++) {
-        if (round->fds[class] < 0) {
-            continue;
-        }
-        bool is_sure = spool->ops->fdatasync(round->fds[class]) == 0;
-        close(round->fds[class]);
-        if (!is_sure) {
-            pthread_mutex_lock(&spool->mutex);
-            spool->sync_failures++;
-            if (spool->active[class] == round->files[class]) {
-                close_active(spool, (enum spool_class) class);
-            }
-            pthread_mutex_unlock(&spool->mutex);
-        }
-    }
-}
-
-static void finish_round(struct pk_spool *spool, struct sync_round *round)
-{
-    round->meta.generation = spool->meta.generation;
-    bool is_written = is_same(&round->meta, &spool->meta) ||
-                      pk_meta_write(spool->folder, spool->ops, &round->meta);
-    if (!is_written) {
-        return; /* what is done with stays until it can be noted */
-    }
-    spool->meta = round->meta;
-    pthread_mutex_lock(&spool->mutex);
-    for (int class = 0; class < N_CLASSES; class ++) {
-        struct spool_file *file = spool->active[class];
-        if (file && file->n_live == 0 && file->n > 0 &&
-            pk_clock_mono_ms() - file->created_ms > PK_SPOOL_ROLL_MS) {
-            close_active(spool, (enum spool_class) class);
-        }
-    }
-    while (remove_done(spool)) {
-    }
-    forget_epochs(spool);
-    pthread_mutex_unlock(&spool->mutex);
-}
-
-static void sync_disk(struct pk_spool *spool, int64_t mono_ms)
-{
-    struct sync_round round;
-    bool has_more = true;
-    while (has_more) { /* in steps, so that nobody waits for the whole ring */
-        pthread_mutex_lock(&spool->mutex);
-        bool is_due = spool->n_ring > 0 || spool->is_refused;
-        if (is_due && mono_ms >= spool->retry_ms) {
-            shed_for_space(spool);
-            has_more = drain_ring(spool, DRAIN_AT_ONCE) && spool->n_ring > 0;
-        } else {
-            has_more = false;
-        }
-        if (!has_more) {
-            shed_for_space(spool);
-            shed_old(spool, mono_ms);
-            tell_losses(spool);
-            shed(spool);
-            take_round(spool, &round);
-        }
-        pthread_mutex_unlock(&spool->mutex);
-    }
-    flush_round(spool, &round);
-    finish_round(spool, &round);
-}
-
-void pk_spool_sync(struct pk_spool *spool, int64_t mono_ms, bool force)
-{
-    uint64_t count;
-    pthread_mutex_lock(&spool->sync_mutex);
-    ssize_t n = read(spool->sync_wake, &count, sizeof count);
-    (void)n;
-    pthread_mutex_lock(&spool->mutex);
-    bool is_due = force || mono_ms - spool->synced_ms >= PK_SPOOL_SYNC_MS ||
-                  spool->unsure_bytes >= PK_SPOOL_SYNC_BYTES;
-    spool->synced_ms = is_due ? mono_ms : spool->synced_ms;
-    spool->retry_ms = force ? mono_ms : spool->retry_ms;
-    if (is_due && spool->folder < 0) {
-        tell_losses(spool);
-    }
-    pthread_mutex_unlock(&spool->mutex);
-    if (is_due && spool->folder >= 0) {
-        sync_disk(spool, mono_ms);
-    }
-    pthread_mutex_unlock(&spool->sync_mutex);
-}
-
-int pk_spool_sync_fd(const struct pk_spool *spool)
-{
-    return spool->sync_wake;
 }
 
 void pk_spool_get_status(struct pk_spool *spool, struct pk_spool_status *out_status)
@@ -824,7 +646,7 @@ pk_err pk_spool_open(const struct pk_spool_options *options, struct pk_spool **o
     }
     if (err == PK_OK && options->folder && found.is_new) {
         struct pk_meta meta = {0};
-        snapshot(spool, &meta);
+        spool_snapshot(spool, &meta);
         if (!pk_meta_write(spool->folder, spool->ops, &meta)) {
             err = refuse(
                 out_error, PK_ERR_IO, options->folder, "cannot be written: ", strerror(errno));

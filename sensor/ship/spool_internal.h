@@ -1,4 +1,4 @@
-/* The spool's inside, shared by spool.c (open, write, shed), spool_recover.c and spool_queue.c (read, acknowledge). Private. */
+/* The spool's inside, shared by spool.c (open, write, shed), spool_sync.c (making sure), spool_recover.c and spool_queue.c (read, acknowledge). Private. */
 #ifndef SENSOR_SPOOL_INTERNAL_H
 #define SENSOR_SPOOL_INTERNAL_H
 
@@ -94,6 +94,23 @@ void spool_remove_file(struct pk_spool *spool, size_t index);
 void spool_note_epoch(struct pk_spool *spool, uint64_t epoch, uint64_t newest);
 uint64_t spool_new_epoch(uint64_t after);
 void spool_ring_remove(struct pk_spool *spool, size_t index);
+
+/* No more is written to the class's present segment. */
+void spool_close_active(struct pk_spool *spool, enum spool_class class);
+/* One segment of which nothing waits; false when there is none. */
+bool spool_remove_done(struct pk_spool *spool);
+/* By bytes, by the file system's free space, by age: oldest of the least class first, told in the ledger. */
+void spool_shed(struct pk_spool *spool);
+void spool_shed_for_space(struct pk_spool *spool);
+void spool_shed_old(struct pk_spool *spool, int64_t mono_ms);
+/* From the ring to the disk; false when the disk still refuses. */
+bool spool_drain_ring(struct pk_spool *spool, size_t at_most);
+/* Writes what the ledger holds as a batch. */
+void spool_tell_losses(struct pk_spool *spool);
+
+/* spool_sync.c */
+/* How far each epoch is done with, in order: below the first that waits. */
+void spool_snapshot(struct pk_spool *spool, struct pk_meta *out);
 
 /* spool_queue.c */
 /* The record of an entry into buffer. False: it cannot be read. */
