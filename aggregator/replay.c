@@ -13,6 +13,7 @@
 #include <sysexits.h>
 
 #include "picket/batch.h"
+#include "picket/clock.h"
 #include "picket/codec.h"
 #include "picket/limits.h"
 #include "picket/scope.h"
@@ -22,6 +23,7 @@
 #include "cof_history.h"
 #include "detect/engine.h"
 #include "detect/finding.h"
+#include "hunt.h"
 
 enum {
     MAX_FILE = 1 << 30,
@@ -59,7 +61,8 @@ struct replay {
 };
 
 static const char usage[] =
-    "picket-aggregator replay --scope FILE [--history FILE.cof] [--baseline FILE] FILE.psp...\n";
+    "picket-aggregator replay --scope FILE [--history FILE.cof] [--baseline FILE] FILE.psp...\n"
+    "picket-aggregator replay --from TIME --to TIME --tenant TENANT [--config FILE] [--scope FILE] [--history FILE.cof] [--baseline FILE]\n";
 
 static int fail(int status, const char *text)
 {
@@ -297,61 +300,86 @@ static int run(struct replay *replay)
     return status;
 }
 
-/* -1: run. */
-static int read_arguments(int argc, char **argv, const char **out_scope, const char **out_history,
-    const char **out_baseline)
+static bool read_time(const char *option, const char *text, int64_t *out_us)
+{
+    if (!pk_time_parse(text, out_us)) {
+        fprintf(stderr,
+            "picket-aggregator: --%s: \"%s\" is no time like 2026-11-23T10:00:00Z, nor a date\n",
+            option, text);
+        return false;
+    }
+    return true;
+}
+
+/* A hunt has all three of its own options and no files, a replay of files none of them. */
+static bool is_whole(const struct pk_hunt_options *hunt, bool has_files)
+{
+    bool is_hunt = hunt->tenant && hunt->to_us > hunt->from_us && hunt->to_us < INT64_MAX;
+    bool is_nothing_of_it =
+        !hunt->tenant && !hunt->config && hunt->to_us == INT64_MAX && hunt->from_us == INT64_MIN;
+    return has_files ? is_nothing_of_it && hunt->scope : is_hunt && hunt->from_us > INT64_MIN;
+}
+
+/* -1: run. All into the options of a hunt; a replay of files uses scope, history and baseline. */
+static int read_arguments(int argc, char **argv, struct pk_hunt_options *out)
 {
     static const struct option options[] = {{"scope", required_argument, NULL, 's'},
         {"history", required_argument, NULL, 'H'}, {"baseline", required_argument, NULL, 'B'},
+        {"from", required_argument, NULL, 'F'}, {"to", required_argument, NULL, 'T'},
+        {"tenant", required_argument, NULL, 't'}, {"config", required_argument, NULL, 'c'},
         {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
     int option;
-    while ((option = getopt_long(argc, argv, "s:h", options, NULL)) != -1) {
-        switch (option) {
-        case 's':
-            *out_scope = optarg;
-            break;
-        case 'H':
-            *out_history = optarg;
-            break;
-        case 'B':
-            *out_baseline = optarg;
-            break;
-        case 'h':
+    while ((option = getopt_long(argc, argv, "s:c:h", options, NULL)) != -1) {
+        const char **text = option == 's'   ? &out->scope
+                            : option == 'H' ? &out->history
+                            : option == 'B' ? &out->baseline
+                            : option == 't' ? &out->tenant
+                            : option == 'c' ? &out->config
+                                            : NULL;
+        if (text) {
+            *text = optarg;
+        } else if (option == 'F' || option == 'T') {
+            if (!read_time(option == 'F' ? "from" : "to", optarg,
+                    option == 'F' ? &out->from_us : &out->to_us)) {
+                return EX_USAGE;
+            }
+        } else if (option == 'h') {
             fputs(usage, stdout);
             return EX_OK;
-        default:
+        } else {
             return EX_USAGE;
         }
     }
-    if (!*out_scope || optind == argc) {
+    if (!is_whole(out, optind < argc)) {
         fputs(usage, stderr);
         return EX_USAGE;
     }
-    return -1;
+    return optind < argc ? -1 : pk_hunt(out);
 }
 
 int pk_replay_main(int argc, char **argv)
 {
-    const char *scope_path = NULL, *history_path = NULL, *baseline_path = NULL;
+    struct pk_hunt_options options = {.from_us = INT64_MIN, .to_us = INT64_MAX};
     char error[PK_CONF_ERROR_SIZE];
     struct replay replay = {0};
     pk_bytes_init(&replay.unpacked, PK_MAX_BODY_BYTES);
-    int status = read_arguments(argc, argv, &scope_path, &history_path, &baseline_path);
+    int status = read_arguments(argc, argv, &options);
     if (status >= 0) {
         return status;
     }
-    if (pk_scope_load(scope_path, &replay.scope, error) != PK_OK) {
+    if (pk_scope_load(options.scope, &replay.scope, error) != PK_OK) {
         return fail(EX_CONFIG, error);
     }
     char history_error[PK_COF_ERROR_SIZE], baseline_error[PK_BASELINE_ERROR_SIZE];
     replay.priors = pk_priors_shipped;
-    if (baseline_path && pk_baseline_load(baseline_path, &replay.priors, baseline_error) != PK_OK) {
+    if (options.baseline &&
+        pk_baseline_load(options.baseline, &replay.priors, baseline_error) != PK_OK) {
         status = fail(EX_DATAERR, baseline_error);
         pk_scope_free(replay.scope);
         return status;
     }
-    if (history_path &&
-        pk_cof_history_load(history_path, replay.scope, &replay.history, history_error) != PK_OK) {
+    if (options.history && pk_cof_history_load(options.history, replay.scope, &replay.history,
+                               history_error) != PK_OK) {
         status = fail(EX_DATAERR, history_error);
         pk_scope_free(replay.scope);
         return status;

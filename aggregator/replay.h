@@ -1,4 +1,4 @@
-/* `picket-aggregator replay`: the detection engine over .psp files, with no server. */
+/* `picket-aggregator replay`: the detection engine over .psp files, with no server, or over stored activity (hunt.h). */
 #ifndef AGGREGATOR_REPLAY_H
 #define AGGREGATOR_REPLAY_H
 

@@ -2,6 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "picket/clock.h"
+
 #include "pg_internal.h"
 
 static void read_row(const PGresult *r, int i, struct pk_store_activity *out)
@@ -68,23 +70,83 @@ static pk_err fetch_all(struct pk_store *store,
     }
 }
 
+#define DECLARE                                                                                                                                               \
+    "declare picket_activity no scroll cursor for select ingest_seq, row_no, site_id, sensor_id, client_kind, client, pseudonym, client_prefix, name, qtype," \
+    " qclass, server, server_port, transport, vantage, opcode, answer, rcode, flags, edns_udp_size, first_us, span_us, count, latency_min_us,"                \
+    " latency_max_us, response_bytes_max, answer_digest, min_ttl_s, retransmissions, transfer_records, transfer_soas, case_mixed"                             \
+    " from activity where tenant_id = $1::int"
+
+static pk_err read_activity(struct pk_store *store, const char *sql, const struct params *params,
+    bool (*row)(void *arg, const struct pk_store_activity *activity), void *arg)
+{
+    pk_err err = pg_begin(store);
+    if (err != PK_OK) {
+        return err;
+    }
+    err = pg_exec(store, "read activity", sql, params);
+    return pg_end(store, err == PK_OK ? fetch_all(store, row, arg) : err);
+}
+
 pk_err pk_store_read_activity(struct pk_store *store, struct pk_tenant_id tenant, uint64_t after,
     bool (*row)(void *arg, const struct pk_store_activity *activity), void *arg)
 {
     struct params params = {0};
     param_int(&params, tenant.v);
     param_int(&params, (int64_t)after);
-    pk_err err = pg_begin(store);
-    if (err != PK_OK) {
-        return err;
+    return read_activity(store, DECLARE " and ingest_seq > $2::bigint order by ingest_seq, row_no",
+        &params, row, arg);
+}
+
+pk_err pk_store_read_activity_between(struct pk_store *store, struct pk_tenant_id tenant,
+    int64_t from_us, int64_t to_us,
+    bool (*row)(void *arg, const struct pk_store_activity *activity), void *arg)
+{
+    struct params params = {0};
+    param_int(&params, tenant.v);
+    param_int(&params, from_us);
+    param_int(&params, to_us);
+    param_int(&params, from_us / PK_US_PER_DAY - 1); /* whole days, for the partitions */
+    param_int(&params, to_us / PK_US_PER_DAY + 1);
+    return read_activity(store,
+        DECLARE
+        " and first_us >= $2::bigint and first_us < $3::bigint and day >= date '1970-01-01' + $4::int and day <= date '1970-01-01' + $5::int"
+        " order by ingest_seq, row_no",
+        &params, row, arg);
+}
+
+/* --- coverage --- */
+
+pk_err pk_store_read_scopes(struct pk_store *store,
+    bool (*row)(void *arg, int64_t from_us, int64_t to_us, const char *scope), void *arg)
+{
+    PGresult *result;
+    pk_err err = pg_query(store, "read scope versions",
+        "select from_us, to_us, scope from scope_version order by version", NULL, false, &result);
+    for (int i = 0; err == PK_OK && i < PQntuples(result); i++) {
+        if (!row(arg, strtoll(PQgetvalue(result, i, 0), NULL, 10),
+                strtoll(PQgetvalue(result, i, 1), NULL, 10), PQgetvalue(result, i, 2))) {
+            break;
+        }
     }
-    err = pg_exec(store, "read activity",
-        "declare picket_activity no scroll cursor for select ingest_seq, row_no, site_id, sensor_id, client_kind, client, pseudonym, client_prefix, name, qtype,"
-        " qclass, server, server_port, transport, vantage, opcode, answer, rcode, flags, edns_udp_size, first_us, span_us, count, latency_min_us,"
-        " latency_max_us, response_bytes_max, answer_digest, min_ttl_s, retransmissions, transfer_records, transfer_soas, case_mixed"
-        " from activity where tenant_id = $1::int and ingest_seq > $2::bigint order by ingest_seq, row_no",
-        &params);
-    return pg_end(store, err == PK_OK ? fetch_all(store, row, arg) : err);
+    PQclear(result);
+    return err;
+}
+
+pk_err pk_store_read_reported(
+    struct pk_store *store, struct pk_tenant_id tenant, int64_t *out_from_us, int64_t *out_to_us)
+{
+    PGresult *result;
+    struct params params = {0};
+    param_int(&params, tenant.v);
+    pk_err err = pg_query(store, "read when sensors reported",
+        "select coalesce(min(window_start_us), 1), coalesce(max(window_start_us), 0) from health where tenant_id = $1::int",
+        &params, true, &result);
+    if (err == PK_OK) {
+        *out_from_us = get_int(result, 0, 0);
+        *out_to_us = get_int(result, 0, 1);
+    }
+    PQclear(result);
+    return err;
 }
 
 static pk_err put_finding(

@@ -270,6 +270,16 @@ pk_err pk_store_leave(struct pk_store *store, const struct pk_store_node *self);
 /* Wants the tenant's home at the aggregator of this name ("": anywhere). PK_ERR_CONFIG: no such tenant, or that aggregator is not there. */
 pk_err pk_store_pin_home(struct pk_store *store, struct pk_tenant_id tenant, const char *name);
 
+/* For a hunt in the past (pg_detect.c): the rows of [from_us, to_us) in ingest order; every scope that was ever in force, oldest first; first and last window a sensor of the
+ * tenant reported (from > to: none ever did). */
+pk_err pk_store_read_activity_between(struct pk_store *store, struct pk_tenant_id tenant,
+    int64_t from_us, int64_t to_us,
+    bool (*row)(void *arg, const struct pk_store_activity *activity), void *arg);
+pk_err pk_store_read_scopes(struct pk_store *store,
+    bool (*row)(void *arg, int64_t from_us, int64_t to_us, const char *scope), void *arg);
+pk_err pk_store_read_reported(
+    struct pk_store *store, struct pk_tenant_id tenant, int64_t *out_from_us, int64_t *out_to_us);
+
 /* --- history for detection (pg_history.c) --- */
 /* A name's answers, over all types and sites. */
 struct pk_store_life {
