@@ -40,6 +40,7 @@ enum {
     RETRY_FIRST_MS = 200,
     RETRY_MAX_MS = 10000,
     START_WAIT_MS = 15000,
+    ALARM_MS = 10000,
 };
 
 /* A batch on its way to the commit. */
@@ -66,7 +67,7 @@ struct pk_pipeline {
     struct pk_fair queue; /* of struct pending */
     int64_t retry_at_ms;  /* nothing touches the store before */
     int64_t retry_ms;
-    int64_t next_control_ms, next_state_ms, next_child_ms;
+    int64_t next_alarm_ms, next_control_ms, next_state_ms, next_child_ms;
     struct pk_pipeline_counters counters;
 };
 
@@ -481,6 +482,16 @@ static void save_state(struct pk_pipeline *pipeline, int64_t now_ms)
     atomic_store(&pipeline->counters.findings, totals.findings);
     atomic_store(&pipeline->counters.retired_names, totals.retired_names);
     atomic_store(&pipeline->counters.retired_refused, totals.retired_refused);
+}
+
+static void check_alarms(struct pk_pipeline *pipeline, int64_t now_ms)
+{
+    if (now_ms >= pipeline->next_alarm_ms && store_ready(pipeline)) {
+        pipeline->next_alarm_ms = now_ms + ALARM_MS;
+        if (pk_tenancy_check_alarms(&pipeline->tenancy) != PK_OK) {
+            store_failed(pipeline, "check alarms");
+        }
+    }
 }
 
 /* --- from the child --- */
@@ -904,6 +915,7 @@ pk_err pk_pipeline_run(struct pk_pipeline *pipeline, int stop_fd)
             take_messages(pipeline); /* that were left behind a full queue */
         }
         save_state(pipeline, now_ms);
+        check_alarms(pipeline, now_ms);
     }
 }
 

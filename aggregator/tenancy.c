@@ -96,6 +96,36 @@ pk_err pk_tenancy_sync(struct pk_tenancy *tenancy)
     return err;
 }
 
+static void on_alarm(void *arg, const struct pk_store_alarm *alarm)
+{
+    struct pk_tenancy *tenancy = arg;
+    atomic_fetch_add(
+        alarm->is_open ? &tenancy->counters->alarms_opened : &tenancy->counters->alarms_closed, 1);
+    if (alarm->is_open) {
+        pk_warn("alarm", "opened sensor=%s kind=%s detail=\"%s\"", alarm->sensor, alarm->kind,
+            alarm->detail);
+    } else {
+        pk_info("alarm", "closed sensor=%s kind=%s", alarm->sensor, alarm->kind);
+    }
+}
+
+pk_err pk_tenancy_check_alarms(struct pk_tenancy *tenancy)
+{
+    struct pk_tenant_id tenant;
+    pk_err err = PK_OK;
+    for (size_t i = 0; err == PK_OK && (tenant = pk_homes_at(tenancy->homes, i)).v != 0; i++) {
+        uint64_t generation = pk_homes_generation(tenancy->homes, tenant);
+        if (generation != 0) {
+            err = pk_store_check_alarms(tenancy->store, tenant, generation, on_alarm, tenancy);
+        }
+        if (err == PK_ERR_CONFLICT) {
+            pk_tenancy_lose(tenancy, tenant);
+            err = PK_OK;
+        }
+    }
+    return err;
+}
+
 /* A stop in order: others need not wait for leases to run out. */
 void pk_tenancy_leave(struct pk_tenancy *tenancy)
 {

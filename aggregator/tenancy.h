@@ -43,6 +43,8 @@ void pk_tenancy_lose(struct pk_tenancy *tenancy, struct pk_tenant_id tenant);
 bool pk_tenancy_park(struct pk_tenancy *tenancy, const struct pk_link_hello *hello);
 void pk_tenancy_unpark(
     struct pk_tenancy *tenancy, void (*answer)(void *arg, const struct pk_link_hello *hello));
+/* Looks for alarms of the tenants here; each opening and closing is a line in the log. */
+pk_err pk_tenancy_check_alarms(struct pk_tenancy *tenancy);
 /* A stop in order: others need not wait for leases to run out. The engines' state is saved already. */
 void pk_tenancy_leave(struct pk_tenancy *tenancy);
 

@@ -353,6 +353,34 @@ static bool on_ledger(void *arg, const struct pk_store_ledger *ledger)
     return true;
 }
 
+static void on_alarm(void *arg, const struct pk_store_alarm *alarm)
+{
+    json_t *list = arg, *row = json_object();
+    char text[PK_TIME_TEXT_SIZE];
+    (void)json_object_set_new(row, "sensor", json_string(alarm->sensor));
+    (void)json_object_set_new(row, "kind", json_string(alarm->kind));
+    (void)json_object_set_new(row, "detail", json_string(alarm->detail));
+    (void)json_object_set_new(row, "opened", json_string(pk_time_text(alarm->opened_us, text)));
+    (void)json_object_set_new(row, "closed",
+        alarm->is_open ? json_null() : json_string(pk_time_text(alarm->closed_us, text)));
+    (void)json_array_append_new(list, row);
+}
+
+/* ?state=all: closed ones too. */
+static void alarms(struct context *c)
+{
+    const char *state = pk_http_query(c->request, "state");
+    json_t *list = json_array();
+    pk_err err = pk_store_query_alarms(
+        c->routes->reader, c->tenant, state && strcmp(state, "all") == 0, on_alarm, list);
+    if (err != PK_OK) {
+        json_decref(list);
+        refuse_store(c, c->routes->reader, err);
+        return;
+    }
+    reply_json(c->response, OK, list);
+}
+
 /* ?hours=N: the last N, the one that runs included. */
 static void ledger(struct context *c)
 {
@@ -534,6 +562,7 @@ static const struct route {
     {"POST", "/api/v1/suppressions/end/", true, TENANT, handle_end_suppression},
     {"GET", "/api/v1/loss", false, TENANT, loss},
     {"GET", "/api/v1/ledger", false, TENANT, ledger},
+    {"GET", "/api/v1/alarms", false, TENANT, alarms},
     {"POST", "/api/v1/scope", false, ADMIN, apply_scope},
     {"POST", "/api/v1/sensors", false, ADMIN, add_sensor},
     {"POST", "/api/v1/sensors/change", false, ADMIN, handle_change_sensor},

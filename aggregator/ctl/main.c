@@ -34,6 +34,7 @@ static const char usage[] =
     "  picketctl lookup NAME [--type TYPE] [--tenant T] [--json]      NAME may begin with *.\n"
     "  picketctl sensors [--tenant T] [--json]         what each saw, stored and lost\n"
     "  picketctl sensors --hours N [--tenant T] [--json]   the same by hour, the last N\n"
+    "  picketctl alarms [--all] [--tenant T] [--json]  what is wrong with sensors; --all: what was\n"
     "  picketctl homes [--json]                        the aggregators, and which is each tenant's home\n"
     "  picketctl home move TENANT AGGREGATOR           moves it there and keeps it; auto lets it go where there is room\n"
     "  picketctl exposure [ZONE] [--tenant T] [--json] what a zone shows to everybody, from the history\n"
@@ -206,6 +207,25 @@ static int sensors(const struct arguments *arguments)
         return ctl_list(arguments, "/api/v1/ledger", print_hours);
     }
     return ctl_list(arguments, "/api/v1/loss", print_sensors);
+}
+
+static void print_alarms(const json_t *list)
+{
+    size_t index;
+    json_t *row;
+    json_array_foreach((json_t *)(uintptr_t)list, index, row)
+    {
+        printf("%-12s %-10s %.19s %.19s %s\n", ctl_text(row, "sensor"), ctl_text(row, "kind"),
+            ctl_text(row, "opened"), ctl_text(row, "closed"), ctl_text(row, "detail"));
+    }
+    if (json_array_size(list) == 0) {
+        puts("no alarms");
+    }
+}
+
+static int alarms(const struct arguments *arguments)
+{
+    return ctl_list(arguments, "/api/v1/alarms", print_alarms);
 }
 
 static void print_homes(const json_t *answer)
@@ -449,6 +469,7 @@ int main(int argc, char **argv)
         {"suppressions", NULL, ctl_suppressions},
         {"lookup", NULL, lookup},
         {"sensors", NULL, sensors},
+        {"alarms", NULL, alarms},
         {"homes", NULL, homes},
         {"home", "move", home_move},
         {"exposure", NULL, ctl_exposure},

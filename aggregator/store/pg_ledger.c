@@ -67,7 +67,10 @@ static void add_batch(struct entry *entry, const struct pk_store_batch *batch)
         for (size_t i = 0; i < pk_batch_rows(batch->batch); i++) {
             struct pk_loss row;
             pk_batch_loss(batch->batch, i, &row);
-            entry->lost[row.cause % N_KINDS] += row.transactions;
+            if (row.kind == PK_BATCH_ACTIVITY ||
+                row.kind == PK_BATCH_NEGATIVE) { /* of others the sum is of sightings */
+                entry->lost[row.cause % N_KINDS] += row.transactions;
+            }
         }
     } else if ((size_t)kind < N_KINDS) {
         entry->stored[kind] += sum_counts(batch->batch);

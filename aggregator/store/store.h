@@ -412,6 +412,17 @@ struct pk_store_ledger {
 };
 pk_err pk_store_query_ledger(struct pk_store *store, struct pk_tenant_id tenant, int64_t since_us,
     bool (*row)(void *arg, const struct pk_store_ledger *ledger), void *arg);
+/* Something that is wrong with a sensor: "silent", "unbalanced", "tap". */
+struct pk_store_alarm {
+    char sensor[65], kind[16], detail[160];
+    bool is_open;
+    int64_t opened_us, closed_us; /* 0: still open */
+};
+/* Opens what holds now and was not open, closes what does no longer; tells of each change after it is durable. PK_ERR_CONFLICT as of pk_store_commit. */
+pk_err pk_store_check_alarms(struct pk_store *store, struct pk_tenant_id tenant,
+    uint64_t generation, void (*changed)(void *arg, const struct pk_store_alarm *alarm), void *arg);
+pk_err pk_store_query_alarms(struct pk_store *store, struct pk_tenant_id tenant, bool wants_closed,
+    void (*row)(void *arg, const struct pk_store_alarm *alarm), void *arg);
 pk_err pk_store_find_tenant(struct pk_store *store, const char *name,
     struct pk_tenant_id *out_tenant); /* out 0 when unknown */
 bool pk_store_ping(struct pk_store *store);

@@ -1,0 +1,96 @@
+/* Alarms: a question to the ledger and the newest health rows; what holds now and did not is opened, what did and does not is closed. */
+#include <string.h>
+
+#include "pg_internal.h"
+
+#define NOW "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
+
+/* silent: no health row for three of its windows and 45 s more. unbalanced: in the hours of the last week that are over, what the sensor told is neither stored nor told lost; judged an hour
+ * late, because losses are told after the rows they are of. tap: the sensor itself says that it cannot see (enum pk_diagnosis). Positions are enum pk_health_key plus one. */
+static const char holds_now[] =
+    "with newest as (select s.sensor_id, h.* from sensor s cross join lateral (select received_us, counters[1] as interval_ms, counters[52] as diagnoses"
+    "   from health where tenant_id = $1::int and sensor_id = s.sensor_id order by ingest_seq desc limit 1) h where s.tenant_id = $1::int),"
+    " sums as (select sensor_id, sum(counters[21] + counters[22]) as told, sum(stored[3] + stored[5]) as stored, sum(lost[1] + lost[2] + lost[3] + lost[4]"
+    "   + lost[5] + lost[6] + lost[7] + lost[8]) as lost from ledger where tenant_id = $1::int and hour_us between " NOW
+    " - 604800000000 and " NOW " - 7200000000 group by sensor_id),"
+    " holds as (select n.sensor_id, 'silent' as kind, 'no health row since ' || to_timestamp(n.received_us / 1e6)::text as detail from newest n join sensor s on s.tenant_id = $1::int"
+    "     and s.sensor_id = n.sensor_id and s.is_active where " NOW
+    " - n.received_us > n.interval_ms * 3000 + 45000000"
+    "   union all select sensor_id, 'unbalanced', format('told %s, stored %s, lost %s', told, stored, lost) from sums where told <> stored + lost"
+    "   union all select sensor_id, 'tap', 'diagnosis bits ' || diagnoses from newest where coalesce(diagnoses, 0) <> 0),"
+    " opened as (insert into alarm (tenant_id, sensor_id, kind, opened_us, detail) select $1::int, sensor_id, kind, " NOW
+    ", detail from holds h"
+    "   where not exists (select from alarm a where a.tenant_id = $1::int and a.sensor_id = h.sensor_id and a.kind = h.kind and a.closed_us is null)"
+    "   returning sensor_id, kind, detail),"
+    " closed as (update alarm a set closed_us = " NOW
+    " where a.tenant_id = $1::int and a.closed_us is null"
+    "   and not exists (select from holds h where h.sensor_id = a.sensor_id and h.kind = a.kind) returning sensor_id, kind, detail)"
+    " select s.name, c.kind, c.detail, c.is_open from (select sensor_id, kind, detail, 1 as is_open from opened union all select sensor_id, kind, detail, 0 from closed) c"
+    " join sensor s on s.tenant_id = $1::int and s.sensor_id = c.sensor_id";
+
+static void copy_field(const PGresult *result, int row, int column, char *out, size_t size)
+{
+    struct pk_slice text = get_bytes(result, row, column);
+    size_t n = text.len < size - 1 ? text.len : size - 1;
+    memcpy(out, text.data, n);
+    out[n] = '\0';
+}
+
+static void give(
+    const PGresult *result, void (*row)(void *arg, const struct pk_store_alarm *alarm), void *arg)
+{
+    for (int i = 0; i < PQntuples(result); i++) {
+        struct pk_store_alarm alarm = {.is_open = get_int(result, i, 3) != 0};
+        copy_field(result, i, 0, alarm.sensor, sizeof alarm.sensor);
+        copy_field(result, i, 1, alarm.kind, sizeof alarm.kind);
+        copy_field(result, i, 2, alarm.detail, sizeof alarm.detail);
+        if (PQnfields(result) > 4) {
+            alarm.opened_us = get_int(result, i, 4);
+            alarm.closed_us = get_int(result, i, 5);
+        }
+        row(arg, &alarm);
+    }
+}
+
+pk_err pk_store_check_alarms(struct pk_store *store, struct pk_tenant_id tenant,
+    uint64_t generation, void (*changed)(void *arg, const struct pk_store_alarm *alarm), void *arg)
+{
+    PGresult *result = NULL;
+    struct params params = {0};
+    param_int(&params, tenant.v);
+    pk_err err = pg_begin(store);
+    if (err != PK_OK) {
+        return err;
+    }
+    err = pg_hold_home(store, tenant, generation);
+    if (err == PK_OK) {
+        err = pg_query(store, "check alarms", holds_now, &params, true, &result);
+    }
+    err = pg_end(store, err);
+    if (err == PK_OK) {
+        give(result, changed, arg);
+    }
+    PQclear(result);
+    return err;
+}
+
+pk_err pk_store_query_alarms(struct pk_store *store, struct pk_tenant_id tenant, bool wants_closed,
+    void (*row)(void *arg, const struct pk_store_alarm *alarm), void *arg)
+{
+    PGresult *result = NULL;
+    struct params params = {0};
+    param_int(&params, tenant.v);
+    param_int(&params, wants_closed);
+    pk_err err = pg_begin_for(store, tenant);
+    if (err == PK_OK) {
+        err = pg_query(store, "read alarms",
+            "select s.name, a.kind, a.detail, (a.closed_us is null)::int, a.opened_us, coalesce(a.closed_us, 0) from alarm a join sensor s on s.tenant_id = a.tenant_id"
+            " and s.sensor_id = a.sensor_id where a.tenant_id = $1::int and (a.closed_us is null or $2::int = 1) order by a.opened_us desc limit 10000",
+            &params, true, &result);
+    }
+    if (err == PK_OK) {
+        give(result, row, arg);
+    }
+    PQclear(result);
+    return pg_end(store, err);
+}
