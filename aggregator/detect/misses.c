@@ -79,11 +79,25 @@ static uint8_t add(uint16_t *list, uint8_t n, uint8_t max, uint16_t v)
     return n;
 }
 
+static uint8_t others(const struct miss *miss, uint16_t network)
+{
+    uint8_t n = 0;
+    for (uint8_t i = 0; i < miss->n_networks; i++) {
+        n = (uint8_t)(n + (miss->networks[i] != network));
+    }
+    for (uint8_t i = 0; i < miss->n_strangers; i++) {
+        n = (uint8_t)(n + (miss->strangers[i] != network));
+    }
+    return n;
+}
+
 void miss_note(
     struct pk_engine *engine, const struct observation *seen, struct miss_facts *out_facts)
 {
     uint64_t key = pk_hash_mix(seen->zone->hash, seen->trial.label_hash);
     uint32_t hour = (uint32_t)(seen->row->first_us / INT64_C(3600000000));
+    struct actor_key network_key = actor_network_key(seen->actor);
+    uint16_t network = (uint16_t)actor_hash(&network_key);
     key &= ~UINT64_C(3); /* room for an outcome where keys are kept */
     key = key ? key : 4;
     struct miss *miss = find(&engine->misses, key);
@@ -95,14 +109,22 @@ void miss_note(
     } else {
         out_facts->is_common = is_common(miss);
         out_facts->is_suspect = miss->is_suspect;
+        out_facts->n_others = others(miss, network);
     }
     miss->hour = hour > miss->hour ? hour : miss->hour;
     if (miss_is_established(seen->actor) && !seen->is_echo) {
-        struct actor_key network = actor_network_key(seen->actor);
-        miss->n_networks =
-            add(miss->networks, miss->n_networks, MISS_NETWORKS, (uint16_t)actor_hash(&network));
+        miss->n_networks = add(miss->networks, miss->n_networks, MISS_NETWORKS, network);
         miss->n_sites = add(miss->sites, miss->n_sites, MISS_SITES, seen->site);
+    } else if (!seen->is_echo) {
+        miss->n_strangers = add(miss->strangers, miss->n_strangers, MISS_STRANGERS, network);
     }
+}
+
+uint8_t miss_others(const struct pk_engine *engine, uint64_t key, const struct actor *actor)
+{
+    const struct miss *miss = find(&engine->misses, key);
+    struct actor_key network = actor_network_key(actor);
+    return miss ? others(miss, (uint16_t)actor_hash(&network)) : 0;
 }
 
 bool miss_is_common(const struct pk_engine *engine, uint64_t key)
@@ -147,6 +169,10 @@ void misses_save(const struct misses *misses, struct pk_bytes *out)
         for (unsigned k = 0; k < miss->n_sites; k++) {
             pk_bytes_put_be16(out, miss->sites[k]);
         }
+        pk_bytes_put_u8(out, miss->n_strangers);
+        for (unsigned k = 0; k < miss->n_strangers; k++) {
+            pk_bytes_put_be16(out, miss->strangers[k]);
+        }
     }
 }
 
@@ -175,6 +201,10 @@ void misses_load(struct misses *misses, struct pk_reader *in)
         }
         for (unsigned k = 0; k < miss->n_sites; k++) {
             miss->sites[k] = pk_reader_be16(in);
+        }
+        miss->n_strangers = state_get_count(in, MISS_STRANGERS);
+        for (unsigned k = 0; k < miss->n_strangers; k++) {
+            miss->strangers[k] = pk_reader_be16(in);
         }
     }
 }

@@ -18,16 +18,19 @@ struct observation;
 enum {
     MISS_NETWORKS = 6,
     MISS_SITES = 3,
-    MISS_FEW = 3 /* networks, at MISS_SITES sites */
+    MISS_FEW = 3, /* networks, at MISS_SITES sites */
+    MISS_STRANGERS = 2
 };
 
 struct miss {
-    uint64_t key;                     /* the two lowest bits are zero; 0: free */
-    uint32_t hour;                    /* of the last one, since 1970 */
-    uint8_t n_networks, n_sites;      /* of established sources, up to what is kept */
-    uint8_t is_suspect;               /* a suspected source asked it */
+    uint64_t key;                /* the two lowest bits are zero; 0: free */
+    uint32_t hour;               /* of the last one, since 1970 */
+    uint8_t n_networks, n_sites; /* of established sources, up to what is kept */
+    uint8_t is_suspect;          /* a suspected source asked it */
+    uint8_t n_strangers;
     uint16_t networks[MISS_NETWORKS]; /* sixteen bits of a hash */
     uint16_t sites[MISS_SITES];
+    uint16_t strangers[MISS_STRANGERS]; /* networks of other sources, the first */
 };
 
 struct misses {
@@ -43,12 +46,16 @@ struct miss_facts {
     bool is_novel;   /* nobody missed it here within seven days */
     bool is_common;  /* three unrelated established sources at three sites did, or six anywhere */
     bool is_suspect; /* a suspected source did */
+    uint8_t
+        n_others; /* other networks that did, strangers too: whoever leads an attack can make it so */
 };
 /* Notes the row's miss and says what was known before it. */
 void miss_note(
     struct pk_engine *engine, const struct observation *seen, struct miss_facts *out_facts);
 /* A source with a life of its own here: an inside client, or one that had twenty answers. A fresh one may be one of a botnet's: it makes nothing common. */
 bool miss_is_established(const struct actor *actor);
+/* Networks but the source's own that missed it, as kept. */
+uint8_t miss_others(const struct pk_engine *engine, uint64_t key, const struct actor *actor);
 bool miss_is_common(const struct pk_engine *engine, uint64_t key);
 void miss_suspect(struct pk_engine *engine, uint64_t key);
 

@@ -7,7 +7,7 @@
 
 #include "internal.h"
 
-static const char magic[4] = "PKE7";
+static const char magic[4] = "PKE8";
 
 static void put_interned(struct pk_bytes *out, const struct names *names)
 {
