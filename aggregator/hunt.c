@@ -242,6 +242,9 @@ static int run(struct hunt *hunt)
     if (err == PK_OK) {
         err = pk_engine_flush(hunt->engine);
     }
+    if (err == PK_OK) {
+        err = pk_engine_finish(hunt->engine);
+    }
     if (err != PK_OK) {
         return err == PK_ERR_NOMEM ? fail(EX_OSERR, "out of memory")
                                    : fail_store(hunt, "read the stored activity", err);

@@ -289,7 +289,8 @@ static int run(struct replay *replay)
         status = feed(replay, &replay->items[i]);
     }
     for (size_t i = 0; i < replay->scope->n_tenants && status == EX_OK && !replay->is_closed; i++) {
-        if (replay->engines[i] && pk_engine_flush(replay->engines[i]) != PK_OK) {
+        if (replay->engines[i] && (pk_engine_flush(replay->engines[i]) != PK_OK ||
+                                      pk_engine_finish(replay->engines[i]) != PK_OK)) {
             status = fail(EX_OSERR, "out of memory");
         }
     }

@@ -165,7 +165,9 @@ static const char *state_of(const struct pk_store_told_finding *finding, const c
         return "acknowledged";
     }
     if (strcmp(action, "close") == 0) {
-        return finding->revision > finding->last.revision ? "reopened" : "closed";
+        /* That its source fell silent is no news to whoever closed it. */
+        uint32_t silent = strcmp(engine_state, "ended") == 0;
+        return finding->revision > finding->last.revision + silent ? "reopened" : "closed";
     }
     return strcmp(action, "reopen") == 0 ? "reopened" : engine_state;
 }

@@ -100,6 +100,7 @@ pk_err dossier_note(
         dossier->first_us == 0 || first_us < dossier->first_us ? first_us : dossier->first_us;
     dossier->last_us = last_us > dossier->last_us ? last_us : dossier->last_us;
     dossier_add_site(dossier, seen);
+    dossier->is_settled = false;
     dossier->observations++;
     pk_err err =
         names_add(dossier->zones, &dossier->n_zones, PK_FINDING_MAX_ZONES, &seen->zone_name);
@@ -113,8 +114,26 @@ pk_err dossier_note(
 
 bool dossier_is_due(const struct dossier *dossier, uint32_t size, uint8_t severity)
 {
-    return dossier->revision == 0 || severity != dossier->severity ||
+    if (dossier->is_settling) {
+        return size >= dossier->reported_size; /* less: it began to count anew since */
+    }
+    return dossier->revision == 0 || dossier->is_ended || severity != dossier->severity ||
            dossier_sites(dossier) != dossier->reported_sites || size >= 2 * dossier->reported_size;
+}
+
+pk_err dossier_settle(
+    struct pk_engine *engine, const struct rule *rule, void *ledger, int64_t now_us)
+{
+    struct dossier *dossier = ledger_dossier_find(ledger);
+    if (!dossier_is_open(dossier) || dossier->is_settled ||
+        (now_us != INT64_MAX && now_us - dossier->last_us < (int64_t)SETTLE_S * 1000000)) {
+        return PK_OK;
+    }
+    dossier->is_settling = true;
+    pk_err err = rule->settle(engine, ledger);
+    dossier->is_settling = false;
+    dossier->is_settled = err == PK_OK;
+    return err;
 }
 
 bool dossier_last_row(struct pk_engine *engine, const struct dossier *dossier, struct actor *actor,
@@ -236,7 +255,8 @@ struct pk_finding *dossier_begin(struct pk_engine *engine, enum rule_id rule,
     memcpy(finding->actor_key, subject->key, sizeof finding->actor_key);
     derive_id(engine, rule, finding->actor_key, dossier->opening, finding->id);
     finding->revision = dossier->revision;
-    finding->state = "open";
+    dossier->is_ended = dossier->is_settling;
+    finding->state = dossier->is_ended ? "ended" : "open";
     finding->detector = rules[rule]->id;
     finding->version = rules[rule]->version;
     finding->tenant = engine->tenant->name;
@@ -299,6 +319,8 @@ void dossier_save(const struct dossier *dossier, struct pk_bytes *out)
     pk_bytes_put_varint(out, dossier->reported_size);
     pk_bytes_put_varint(out, dossier->reported_sites);
     pk_bytes_put_varint(out, dossier->observations);
+    pk_bytes_put_u8(out, dossier->is_ended);
+    pk_bytes_put_u8(out, dossier->is_settled);
     state_put_names(out, dossier->samples, dossier->n_samples);
     state_put_names(out, dossier->learned, dossier->n_learned);
     state_put_names(out, dossier->zones, dossier->n_zones);
@@ -358,6 +380,8 @@ struct dossier *dossier_load(struct pk_reader *in, size_t n_sensors)
     dossier->reported_size = state_get_u32(in);
     dossier->reported_sites = state_get_u16(in);
     dossier->observations = state_get_u32(in);
+    dossier->is_ended = state_get_count(in, 1);
+    dossier->is_settled = state_get_count(in, 1);
     dossier->n_samples = state_get_names(in, dossier->samples, PK_FINDING_MAX_SAMPLES);
     dossier->n_learned = state_get_names(in, dossier->learned, PK_FINDING_MAX_SAMPLES);
     dossier->n_zones = state_get_names(in, dossier->zones, PK_FINDING_MAX_ZONES);

@@ -1,7 +1,7 @@
 /* Keeping and reporting what explains a finding. Private to aggregator/detect.
  *
  * A dossier hangs on a ledger. It is opened by its first report and closed by a day of silence; the next alarm opens it again under another id. A finding is
- * reported when it is first made, when what the rule counts has doubled, a site joined, or the severity changed. */
+ * reported when it is first made, when what the rule counts has doubled, a site joined, or the severity changed; and once more, state "ended", when its source fell silent. */
 #ifndef DETECT_DOSSIER_H
 #define DETECT_DOSSIER_H
 
@@ -13,6 +13,7 @@
 #include "rule.h"
 
 enum {
+    SETTLE_S = 7200, /* of silence, and the finding is told as ended */
     SITE_WORDS = PK_ENGINE_MAX_SITES / 64,
     FINDING_IDLE_S = 86400
 };
@@ -40,6 +41,9 @@ struct dossier {
     struct pk_addr addresses[PK_FINDING_MAX_ADDRESSES]; /* of a network or campaign */
     struct evidence evidence[PK_FINDING_MAX_EVIDENCE];
     uint32_t observations;
+    bool is_ended;    /* as it was told last */
+    bool is_settled;  /* and nothing was noted since its rule was asked to */
+    bool is_settling; /* during rule->settle */
 };
 
 struct dossier *dossier_new(void);
@@ -61,6 +65,9 @@ void dossier_add_site(struct dossier *dossier, const struct observation *seen);
 void dossier_add_address(struct dossier *dossier, const struct pk_addr *addr);
 unsigned dossier_sites(const struct dossier *dossier);
 
+/* The open finding of a ledger that has been silent until now_us for long enough, or, at the end of the input (INT64_MAX), at all: told by its rule, unless it was. */
+pk_err dossier_settle(
+    struct pk_engine *engine, const struct rule *rule, void *ledger, int64_t now_us);
 /* Whether a report is due: first, doubled, new site, other severity. */
 bool dossier_is_due(const struct dossier *dossier, uint32_t size, uint8_t severity);
 

@@ -15,6 +15,7 @@ enum {
     DEFAULT_MISSES = 262144,
     MAX_SENSOR_NAMES = UINT16_MAX,
     TICK_US = 10 * 1000000,
+    SETTLE_US = 600 * 1000000, /* how often the silent are looked for */
     FLUSH_US = 600 * 1000000,
 };
 
@@ -107,6 +108,25 @@ void pk_engine_set_scope(struct pk_engine *engine, const struct pk_scope_tenant 
     engine->tenant = tenant;
 }
 
+/* Findings whose sources fell silent; in the order of rules, then of ledgers. */
+static pk_err settle(struct pk_engine *engine, int64_t now_us)
+{
+    pk_err err = PK_OK;
+    for (unsigned i = 0; i < N_RULES; i++) {
+        const struct rule *rule = rules[rule_order[i]];
+        void *ledger = rule->settle ? ledger_oldest(engine, rule_order[i]) : NULL;
+        for (; ledger && err == PK_OK; ledger = ledger_newer(ledger)) {
+            err = dossier_settle(engine, rule, ledger, now_us);
+        }
+    }
+    return err;
+}
+
+pk_err pk_engine_finish(struct pk_engine *engine)
+{
+    return settle(engine, INT64_MAX);
+}
+
 /* Tells the rules when the clock passes a multiple of ten seconds: once, however many it passed. */
 static pk_err advance(struct pk_engine *engine, int64_t now_us)
 {
@@ -171,7 +191,13 @@ pk_err pk_engine_observe(
 {
     struct observation seen = {.row = row};
     struct actor_key key;
-    pk_err err = row->first_us > engine->now_us ? advance(engine, row->first_us) : PK_OK;
+    pk_err err = PK_OK;
+    if (row->first_us / SETTLE_US > engine->now_us / SETTLE_US && engine->now_us != 0) {
+        err = settle(engine, row->first_us);
+    }
+    if (err == PK_OK && row->first_us > engine->now_us) {
+        err = advance(engine, row->first_us);
+    }
     engine->stats.rows++;
     if (err != PK_OK || !key_of(&row->client, &key) || row->signature.vantage >= PK_N_VANTAGES ||
         pk_name_from_wire(row->name.data, row->name.len, &seen.name) != PK_OK) {

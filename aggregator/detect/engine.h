@@ -21,7 +21,7 @@
 struct pk_engine;
 
 enum {
-    PK_ENGINE_STATE_VERSION = 8,
+    PK_ENGINE_STATE_VERSION = 9,
     PK_ENGINE_MAX_SITES = 512
 };
 
@@ -63,6 +63,9 @@ pk_err pk_engine_observe(
 /* No more rows for now: moves the engine's clock ten minutes past the latest row, so that what waits for company (docs/DETECTIONS.md, "Held back") comes out. For the end of a
  * replay, and for a live engine that stood idle that long; a row that comes later is taken as if nothing had been. */
 pk_err pk_engine_flush(struct pk_engine *engine);
+
+/* The input ends for good: tells the open findings whose sources have not been told silent yet with their final numbers, state "ended". After flush. */
+pk_err pk_engine_finish(struct pk_engine *engine);
 
 /* The whole state as bytes, canonical: equal states give equal bytes. Load replaces the state; PK_ERR_VERSION when it is of another version (the
  * caller then replays stored activity from the start), PK_ERR_MALFORMED. */

@@ -76,6 +76,9 @@ struct rule {
     pk_err (*observe)(struct pk_engine *engine, const struct observation *seen);
     /* The engine's clock passed a multiple of ten seconds; NULL: not wanted. Called before the row that moved the clock, so at that moment all earlier rows are in. */
     pk_err (*tick)(struct pk_engine *engine, int64_t now_us);
+    /* A source that has an open finding fell silent: reports once more, with the final numbers, through dossier_begin. Two hours after its last row, at most ten minutes later, or at the
+     * end of the input. NULL: what was said last stands. */
+    pk_err (*settle)(struct pk_engine *engine, void *ledger);
     /* Frees what a ledger owns (not the ledger); NULL: plain values. */
     void (*ledger_done)(void *ledger);
     void (*save)(const void *ledger, struct pk_bytes *out);

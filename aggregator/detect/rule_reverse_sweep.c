@@ -301,6 +301,18 @@ static pk_err weigh(struct pk_engine *engine, const struct observation *seen, st
     return PK_OK;
 }
 
+static pk_err settle(struct pk_engine *engine, void *ledger)
+{
+    const struct sweep *sweep = ledger;
+    struct dossier *dossier = ledger_dossier_find(ledger);
+    struct actor *actor = &engine->actors.v[ledger_owner(ledger)];
+    struct verdict verdict = judge(engine, sweep, actor, dossier->last_us);
+    if (dossier_is_due(dossier, verdict.addresses + sweep->partial, dossier->severity)) {
+        report(engine, actor, dossier, sweep, dossier->severity, &verdict);
+    }
+    return PK_OK;
+}
+
 static pk_err observe(struct pk_engine *engine, const struct observation *seen)
 {
     struct pk_addr addr = {0};
@@ -386,6 +398,7 @@ const struct rule rule_sweep = {
     .ledger_bytes = sizeof(struct sweep),
     .max_ledgers = 50000,
     .observe = observe,
+    .settle = settle,
     .save = save,
     .load = load,
 };

@@ -538,6 +538,22 @@ static pk_err release(
                : err;
 }
 
+static pk_err settle(struct pk_engine *engine, void *ledger)
+{
+    struct dossier *dossier = ledger_dossier_find(ledger);
+    struct actor *actor = &engine->actors.v[ledger_owner(ledger)];
+    struct pk_activity row;
+    struct observation seen;
+    if (!dossier_last_row(engine, dossier, actor, &row, &seen)) {
+        return PK_OK;
+    }
+    pk_err err = baseline_p0(engine, &seen, seen.p0);
+    if (err == PK_OK) {
+        report(engine, actor, ledger, dossier, seen.p0);
+    }
+    return err;
+}
+
 static pk_err tick(struct pk_engine *engine, int64_t now_us)
 {
     struct held *held = tenant_ledger(engine, RULE_HELD);
@@ -666,6 +682,7 @@ const struct rule rule_subdomains = {
     .max_ledgers = 200000,
     .observe = observe,
     .tick = tick,
+    .settle = settle,
     .save = save,
     .load = load,
 };

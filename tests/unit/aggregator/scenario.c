@@ -578,7 +578,7 @@ static bool value_of(const struct pk_finding *finding, uint64_t rows, const char
     const struct {
         const char *key, *v;
     } texts[] = {{"actor", finding->actor_key}, {"kind", finding->actor_kind},
-        {"title", finding->title}, {"id", finding->id}};
+        {"title", finding->title}, {"id", finding->id}, {"state", finding->state}};
     *out_text = NULL;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         if (strcmp(numbers[i].key, key) == 0) {
