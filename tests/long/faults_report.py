@@ -16,9 +16,10 @@ FAULTS = ("kill", "stop", "disk full", "link cut", "20 % loss", "300 ms delay", 
 
 def main():
     rows = {(row["fault"], row["victim"]): row for row in map(json.loads, open(sys.argv[1], encoding="utf-8"))}
-    print(f"# What survives what, measured\n\nCommit {sys.argv[2]}, {datetime.date.today()}, {os.cpu_count()} processors; `tests/run --long faults`. Ten times or once, the sums in the store must be those of the"
-          " captures, counted by another parser, less the loss ledger; a cell that says so held.\n")
-    print("| | " + " | ".join("home take-over" if v == "home" else v for v in VICTIMS) + " |\n|---" * 1 + "|---" * len(VICTIMS) + "|")
+    print(f"# What survives what, measured\n\nCommit {sys.argv[2]}, {datetime.date.today()}, {os.cpu_count()} processors; `tests/run --long faults` with {os.environ.get('PICKET_FAULTS_SENSORS', '?')} sensors of"
+          f" {os.environ.get('PICKET_FAULTS_TRANSACTIONS', '?')} transactions, stops and cuts of {os.environ.get('PICKET_FAULTS_STOP_S', '?')} s. A cell held when every message of the captures, counted by"
+          " another parser, is in the health ledger, every transaction told is stored or told lost, and no batch is there twice.\n")
+    print("| | " + " | ".join("home take-over" if v == "home" else v for v in VICTIMS) + " |\n|---" + "|---" * len(VICTIMS) + "|")
     for fault in FAULTS:
         cells = []
         for victim in VICTIMS:
