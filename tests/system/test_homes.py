@@ -134,6 +134,24 @@ def test_a_paused_home_that_wakes_writes_nothing(pair, wanted):
     assert pair.metric("b", "picket_batches_committed_total") == len(pair.mesh.table("select * from ingest_mark"))
 
 
+def test_a_commit_of_an_older_generation_fails_whole(pair, wanted):
+    """The fence alone: the home does not know yet that it is none, because nobody can renew or look."""
+    blocker = pair.mesh.postgres.connect(pair.mesh.database)
+    blocker.execute("begin")
+    blocker.execute("lock table aggregator_node in exclusive mode")
+    with pair.mesh.postgres.connect(pair.mesh.database) as other:
+        other.execute("update home set generation = generation + 1, holder = 'c', instance = 'c', expires_us = 9000000000000000000")
+    sensors = pair.ship()
+    wait_until(lambda: pair.metric("a", "picket_homes_lost_total") == 1 or pair.mesh.table("select * from ingest_mark"), 60, "a refused commit")
+    assert pair.mesh.table("select * from ingest_mark") == [] and pair.metric("a", "picket_batches_committed_total") == 0
+    with pair.mesh.postgres.connect(pair.mesh.database) as other:
+        other.execute("update home set holder = '', instance = '', expires_us = 0")
+    blocker.execute("rollback")
+    blocker.close()
+    finish(pair.mesh, sensors)
+    check(pair, wanted)
+
+
 def test_a_killed_home_is_taken_over_with_its_state(pair, wanted):
     sensors = pair.ship("ba")
     wait_until(lambda: len(pair.mesh.table("select * from ingest_mark")) > 2, 60, "some batches")
