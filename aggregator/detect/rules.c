@@ -22,6 +22,8 @@ const struct rule *const rules[N_RULES] = {
     [RULE_FOLLOWUP] = &rule_followup,
     [RULE_LEARNED] = &rule_learned,
     [RULE_STALE] = &rule_stale,
+    [RULE_RARITY] = &rule_rarity,
+    [RULE_POPULAR] = &rule_popular,
 };
 
 /* A flood explains what it brings; a campaign takes its members' findings over: so these come before the single source. Those that
@@ -29,7 +31,7 @@ const struct rule *const rules[N_RULES] = {
 const uint8_t rule_order[N_RULES] = {RULE_HINTS, RULE_FINGERPRINT, RULE_TYPES, RULE_PROFILE,
     RULE_TRANSFER, RULE_FLOOD, RULE_WALK, RULE_RETIRED, RULE_CANARY, RULE_CANARY_NAME,
     RULE_COVERAGE, RULE_SUBDOMAINS, RULE_HELD, RULE_SWEEP, RULE_HARVEST, RULE_FOLLOWUP,
-    RULE_LEARNED, RULE_STALE};
+    RULE_LEARNED, RULE_STALE, RULE_RARITY, RULE_POPULAR};
 
 double rule_threshold(const struct pk_engine *engine, double budget_share, double trials_a_day)
 {
