@@ -245,18 +245,21 @@ static void dnsdb_rate_limit(struct context *c)
         "{\"rate\":{\"reset\":\"n/a\",\"limit\":\"unlimited\",\"remaining\":\"n/a\"}}\n");
 }
 
-/* Losses between sealing and delivery, by cause; out_counted: the transactions among them that stored rows lack, out_is_known false when one says not how many. */
+/* Losses between sealing and delivery, by cause. out_rows: all of them; out_counted: the transactions among them that stored rows lack; out_is_known false when one says not
+ * how many, or when the sensor's own counters are among what is lost. */
 static json_t *lost_json(
-    const struct pk_store_loss *loss, uint64_t *out_counted, bool *out_is_known)
+    const struct pk_store_loss *loss, uint64_t *out_rows, uint64_t *out_counted, bool *out_is_known)
 {
     json_t *causes = json_object();
-    *out_counted = 0;
+    *out_rows = *out_counted = 0;
     *out_is_known = loss->quarantined == 0;
     for (unsigned i = 0; i < PK_N_LOSS_CAUSES; i++) {
         const struct pk_store_lost *lost = &loss->lost[i];
+        *out_rows += lost->rows;
         *out_counted += lost->counted;
         if (lost->batches > 0) {
-            *out_is_known = *out_is_known && i != 0 && i != PK_LOSS_TORN && i != PK_LOSS_DAMAGED;
+            *out_is_known = *out_is_known && lost->health_batches == 0 && i != 0 &&
+                            i != PK_LOSS_TORN && i != PK_LOSS_DAMAGED;
             (void)json_object_set_new(causes, pk_loss_cause_str(i),
                 json_pack("{s:I, s:I, s:I}", "batches", (json_int_t)lost->batches, "rows",
                     (json_int_t)lost->rows, "transactions", (json_int_t)lost->transactions));
@@ -276,11 +279,11 @@ static bool on_loss(void *arg, const struct pk_store_loss *loss)
         (void)json_object_set_new(counters, pk_health_key_str((enum pk_health_key)i),
             json_integer((json_int_t)loss->sum.v[i]));
     }
-    uint64_t lost = loss->sum.v[PK_HEALTH_KERNEL_DROPPED] + loss->sum.v[PK_HEALTH_MERGE_SHED] +
-                    loss->sum.v[PK_HEALTH_RRSETS_SHED] + loss->sum.v[PK_HEALTH_SPOOL_LOST_ROWS];
-    uint64_t counted;
+    uint64_t rows, counted;
     bool is_known;
-    (void)json_object_set_new(row, "lost_by_cause", lost_json(loss, &counted, &is_known));
+    (void)json_object_set_new(row, "lost_by_cause", lost_json(loss, &rows, &counted, &is_known));
+    uint64_t lost = loss->sum.v[PK_HEALTH_KERNEL_DROPPED] + loss->sum.v[PK_HEALTH_MERGE_SHED] +
+                    loss->sum.v[PK_HEALTH_RRSETS_SHED] + rows;
     uint64_t told = loss->sum.v[PK_HEALTH_IN_SCOPE] + loss->sum.v[PK_HEALTH_NEGATIVE];
     (void)json_object_set_new(row, "site", json_string(loss->site));
     (void)json_object_set_new(row, "sensor", json_string(loss->sensor));

@@ -155,11 +155,15 @@ static void read_loss(const PGresult *r, int i, struct pk_store_loss *out)
     out->batches = (uint64_t)get_int(r, i, 6);
     out->quarantined = (uint64_t)get_int(r, i, 7);
     out->last_received_us = get_int(r, i, 8);
-    uint64_t lost[4 * PK_N_LOSS_CAUSES] = {0};
-    read_bigints(get_bytes(r, i, 9), 4 * PK_N_LOSS_CAUSES, lost);
+    uint64_t lost[5 * PK_N_LOSS_CAUSES] = {0};
+    read_bigints(get_bytes(r, i, 9), 5 * PK_N_LOSS_CAUSES, lost);
     for (size_t k = 0; k < PK_N_LOSS_CAUSES; k++) {
-        out->lost[k] =
-            (struct pk_store_lost){lost[4 * k], lost[4 * k + 1], lost[4 * k + 2], lost[4 * k + 3]};
+        const uint64_t *of = lost + 5 * k;
+        out->lost[k] = (struct pk_store_lost){.batches = of[0],
+            .rows = of[1],
+            .transactions = of[2],
+            .counted = of[3],
+            .health_batches = of[4]};
     }
 }
 
@@ -182,9 +186,9 @@ pk_err pk_store_query_loss(struct pk_store *store, struct pk_tenant_id tenant,
             " (select count(*) from ingest_mark m where m.tenant_id = $1::int and m.sensor_id = se.sensor_id and m.ingest_seq = 0)::bigint,"
             " coalesce((select max(received_us) from ingest_mark m where m.tenant_id = $1::int and m.sensor_id = se.sensor_id), 0)::bigint,"
             " (select array_agg(v order by c, ord) from (select c, sum(l.batches) as b, sum(l.row_count) as r, sum(l.transactions) as t,"
-            "   sum(l.transactions) filter (where l.kind in (2, 4)) as d from generate_series(0, 7) c left join loss l on l.tenant_id = $1::int"
+            "   sum(l.transactions) filter (where l.kind in (2, 4)) as d, sum(l.batches) filter (where l.kind = 5) as h from generate_series(0, 7) c left join loss l on l.tenant_id = $1::int"
             "   and l.sensor_id = se.sensor_id and l.cause = c group by c) sums, unnest(array[coalesce(b, 0)::bigint, coalesce(r, 0)::bigint,"
-            "   coalesce(t, 0)::bigint, coalesce(d, 0)::bigint]) with ordinality u(v, ord))"
+            "   coalesce(t, 0)::bigint, coalesce(d, 0)::bigint, coalesce(h, 0)::bigint]) with ordinality u(v, ord))"
             " from sensor se left join site_assignment sa on sa.tenant_id = se.tenant_id and sa.sensor_id = se.sensor_id and sa.to_us = 9223372036854775807"
             " left join site si on si.tenant_id = sa.tenant_id and si.site_id = sa.site_id"
             " where se.tenant_id = $1::int order by 1, 2",

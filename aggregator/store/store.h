@@ -394,6 +394,7 @@ struct pk_store_loss {
     struct pk_store_lost {
         uint64_t batches, rows, transactions;
         uint64_t counted; /* transactions of activity and negative rows: what stored_* lack */
+        uint64_t health_batches; /* without them what the sensor counted is not known here */
     } lost
         [PK_N_LOSS_CAUSES]; /* sealed, but never delivered: by enum pk_loss_cause; 0: of a cause not known here */
     int64_t last_received_us;

@@ -50,6 +50,10 @@ def test_what_a_full_disk_costs_is_in_the_ledger(mesh):
     told = counted["in_scope"] + counted["negative"]
     assert "the disk refuses" in one.log("hq-1") and 0 < lost(one) < told
     assert stored(one) + lost(one) == told
+    (row,) = map(json.loads, one.ctl("sensors", "--tenant", "acme", "--json").splitlines())
+    assert row["lost"] >= sum(cause["rows"] for cause in row["lost_by_cause"].values()) > 0
+    if not row["balanced"]:  # health batches are among the lost: then nobody here can know, and it says so
+        assert row["alarm"] == "lost an amount that is not known"
 
 
 def test_a_restored_copy_of_the_spool_loses_nothing(mesh):
