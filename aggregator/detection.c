@@ -142,14 +142,17 @@ static struct tenant *find(const struct pk_detection *detection, struct pk_tenan
     return NULL;
 }
 
+/* One of row and count. */
 static pk_err observe(struct tenant *tenant, const struct pk_registry *registry,
-    struct pk_site_id site, struct pk_sensor_id sensor, const struct pk_activity *row)
+    struct pk_site_id site, struct pk_sensor_id sensor, const struct pk_activity *row,
+    const struct pk_client_count *count)
 {
     const char *site_name = pk_registry_site_name(registry, tenant->id, site);
     const struct pk_store_sensor *known = pk_registry_sensor(registry, sensor.v);
     struct pk_engine_origin origin = {
         .site = site_name ? site_name : "unknown", .sensor = known ? known->name : "unknown"};
-    pk_err err = pk_engine_observe(tenant->engine, &origin, row);
+    pk_err err = count ? pk_engine_observe_client(tenant->engine, &origin, count)
+                       : pk_engine_observe(tenant->engine, &origin, row);
     return err != PK_OK ? err : tenant->err;
 }
 
@@ -165,8 +168,8 @@ static bool on_stored_row(void *arg, const struct pk_store_activity *stored)
 {
     struct catch_up *work = arg;
     pk_retired_set_seq(work->tenant->retired, stored->ingest_seq);
-    work->err =
-        observe(work->tenant, work->registry, stored->site, stored->sensor, &stored->activity);
+    work->err = observe(work->tenant, work->registry, stored->site, stored->sensor,
+        &stored->activity, stored->client);
     work->tenant->at_seq = stored->ingest_seq;
     work->tenant->is_dirty = true;
     if (work->rows % 10000 == 0) {
@@ -321,16 +324,24 @@ pk_err pk_detection_observe(struct pk_detection *detection, const struct pk_regi
     const struct pk_store_batch *batch, uint64_t ingest_seq)
 {
     struct tenant *tenant = find(detection, batch->tenant);
-    if (!tenant || pk_batch_info(batch->batch)->kind != PK_BATCH_ACTIVITY) {
+    enum pk_batch_kind kind = pk_batch_info(batch->batch)->kind;
+    if (!tenant || (kind != PK_BATCH_ACTIVITY && kind != PK_BATCH_CLIENT)) {
         return PK_OK;
     }
     size_t n = pk_batch_rows(batch->batch);
     pk_retired_set_seq(tenant->retired, ingest_seq);
     for (size_t i = 0; i < n; i++) {
         struct pk_activity row;
-        pk_batch_activity(batch->batch, i, &row);
-        row.first_us = pk_store_hold_time(row.first_us, batch->received_us); /* as it is stored */
-        pk_err err = observe(tenant, registry, batch->site, batch->sensor, &row);
+        struct pk_client_count count;
+        if (kind == PK_BATCH_CLIENT) {
+            pk_batch_client_count(batch->batch, i, &count);
+            count.first_us = pk_store_hold_time(count.first_us, batch->received_us);
+        } else {
+            pk_batch_activity(batch->batch, i, &row);
+            row.first_us = pk_store_hold_time(row.first_us, batch->received_us); /* as stored */
+        }
+        pk_err err = observe(tenant, registry, batch->site, batch->sensor, &row,
+            kind == PK_BATCH_CLIENT ? &count : NULL);
         if (err != PK_OK) {
             return err;
         }

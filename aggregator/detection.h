@@ -28,7 +28,7 @@ pk_err pk_detection_sync(struct pk_detection *detection, const struct pk_registr
     const struct pk_detection_homes *homes, struct pk_store *store);
 /* Forgets the tenant's engine and what it has not saved. */
 void pk_detection_drop(struct pk_detection *detection, struct pk_tenant_id tenant);
-/* One committed batch of activity, in ingest order. */
+/* One committed batch, in ingest order: activity and client rows are for the engine, the rest is not. */
 pk_err pk_detection_observe(struct pk_detection *detection, const struct pk_registry *registry,
     const struct pk_store_batch *batch, uint64_t ingest_seq);
 /* Writes findings that are waiting, and the state of tenants that changed when with_state. PK_ERR_IO: nothing is lost, call again. A tenant whose home is elsewhere

@@ -208,7 +208,8 @@ static bool on_row(void *arg, const struct pk_store_activity *stored)
         pk_retired_set_seq(hunt->retired, stored->ingest_seq);
     }
     hunt->rows++;
-    hunt->err = pk_engine_observe(hunt->engine, &origin, &stored->activity);
+    hunt->err = stored->client ? pk_engine_observe_client(hunt->engine, &origin, stored->client)
+                               : pk_engine_observe(hunt->engine, &origin, &stored->activity);
     return hunt->err == PK_OK && !hunt->is_closed;
 }
 

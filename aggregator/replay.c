@@ -43,7 +43,7 @@ struct item {
     size_t file, place;
     const uint8_t *body; /* in the file's data */
     uint32_t body_len;
-    uint8_t codec;
+    uint8_t codec, kind; /* enum pk_batch_kind: activity, client */
 };
 
 struct replay {
@@ -53,8 +53,8 @@ struct replay {
     struct pk_priors priors;        /* those shipped, or from a file */
     struct file *files;
     size_t n_files;
-    struct item *items; /* activity batches */
-    size_t n_items, cap_items;
+    struct item *items; /* batches of activity and of clients */
+    size_t n_items, cap_items, n_activity;
     struct pk_engine **engines; /* one for each tenant of the scope, NULL until needed */
     uint64_t rows, other_batches, findings, revisions;
     bool is_closed; /* standard output is gone */
@@ -145,14 +145,17 @@ static int take_record(struct replay *replay, size_t index, const struct pk_segm
     } else if (!file->tenant) {
         status = refuse(
             file, offset, "the file does not begin by saying who wrote it", PK_ERR_MALFORMED);
-    } else if (info->kind == PK_BATCH_ACTIVITY) {
-        struct item item = {.window_start_us = info->window_start_us,
+    } else if (info->kind == PK_BATCH_ACTIVITY || info->kind == PK_BATCH_CLIENT) {
+        struct item item = {.kind = (uint8_t)info->kind,
+            .window_start_us = info->window_start_us,
             .file = index,
             .place = place,
             .codec = record->codec,
             .body = record->body,
             .body_len = record->body_len};
         status = add_item(replay, &item) ? EX_OK : fail(EX_OSERR, "out of memory");
+        replay->n_activity += info->kind == PK_BATCH_ACTIVITY;
+        replay->other_batches += info->kind != PK_BATCH_ACTIVITY;
     } else {
         replay->other_batches++;
     }
@@ -227,6 +230,22 @@ static struct pk_engine *engine_of(struct replay *replay, const struct pk_scope_
     return *engine;
 }
 
+static pk_err feed_row(struct replay *replay, struct pk_engine *engine, const struct item *item,
+    const struct pk_batch *batch, size_t i)
+{
+    const struct file *file = &replay->files[item->file];
+    struct pk_engine_origin origin = {.site = file->site->name, .sensor = file->origin.sensor};
+    if (item->kind == PK_BATCH_CLIENT) {
+        struct pk_client_count row;
+        pk_batch_client_count(batch, i, &row);
+        return pk_engine_observe_client(engine, &origin, &row);
+    }
+    struct pk_activity row;
+    pk_batch_activity(batch, i, &row);
+    replay->rows++;
+    return pk_engine_observe(engine, &origin, &row);
+}
+
 static int feed(struct replay *replay, const struct item *item)
 {
     const struct file *file = &replay->files[item->file];
@@ -237,13 +256,9 @@ static int feed(struct replay *replay, const struct item *item)
                        PK_OK) { /* verified before: only memory can fail */
         return fail(EX_OSERR, "out of memory");
     }
-    struct pk_engine_origin origin = {.site = file->site->name, .sensor = file->origin.sensor};
     int status = EX_OK;
     for (size_t i = 0; i < pk_batch_rows(batch) && status == EX_OK; i++) {
-        struct pk_activity row;
-        pk_batch_activity(batch, i, &row);
-        replay->rows++;
-        status = pk_engine_observe(engine, &origin, &row) == PK_OK
+        status = feed_row(replay, engine, item, batch, i) == PK_OK
                      ? EX_OK
                      : fail(EX_OSERR, "out of memory");
     }
@@ -260,17 +275,19 @@ static void print_summary(const struct replay *replay)
             pk_engine_stats(replay->engines[i], &stats);
             sum.trials += stats.trials;
             sum.ignored_rows += stats.ignored_rows;
+            sum.client_rows += stats.client_rows;
             sum.evicted_actors += stats.evicted_actors;
             sum.actors += stats.actors;
         }
     }
     fprintf(stderr,
         "{\"files\":%zu,\"activity_batches\":%zu,\"other_batches\":%" PRIu64 ",\"rows\":%" PRIu64
-        ",\"ignored_rows\":%" PRIu64 ",\"trials\":%" PRIu64
+        ",\"ignored_rows\":%" PRIu64 ",\"client_rows\":%" PRIu64 ",\"trials\":%" PRIu64
         ",\"actors\":%zu,\"evicted_actors\":%" PRIu64 ",\"findings\":%" PRIu64
         ",\"revisions\":%" PRIu64 "}\n",
-        replay->n_files, replay->n_items, replay->other_batches, replay->rows, sum.ignored_rows,
-        sum.trials, sum.actors, sum.evicted_actors, replay->findings, replay->revisions);
+        replay->n_files, replay->n_activity, replay->other_batches, replay->rows, sum.ignored_rows,
+        sum.client_rows, sum.trials, sum.actors, sum.evicted_actors, replay->findings,
+        replay->revisions);
 }
 
 static int run(struct replay *replay)

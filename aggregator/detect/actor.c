@@ -103,6 +103,9 @@ static struct actor *add(struct pk_engine *engine, const struct actor_key *key, 
     struct actor *actor = &actors->v[index];
     memset(actor, 0, sizeof *actor);
     actor->key = *key;
+    if (key->kind == ACTOR_PSEUDONYM) {
+        memcpy(actor->first_pseudonym, key->addr.bytes, sizeof actor->first_pseudonym);
+    }
     (void)pk_map_add(&actors->map, hash, index); /* room was made above */
     enqueue(actors, actor);
     return actor;
@@ -138,11 +141,26 @@ uint64_t actor_hash(const struct actor_key *key)
     return pk_hash_fixed(key, sizeof *key);
 }
 
+struct actor_key actor_first_key(const struct actor *actor)
+{
+    struct actor_key key = actor->key;
+    if (key.kind == ACTOR_PSEUDONYM) {
+        memcpy(key.addr.bytes, actor->first_pseudonym, sizeof actor->first_pseudonym);
+    }
+    return key;
+}
+
+uint64_t actor_identity(const struct actor *actor)
+{
+    struct actor_key key = actor_first_key(actor);
+    return actor_hash(&key);
+}
+
 struct actor_key actor_network_key(const struct actor *actor)
 {
     struct actor_key key;
     if (actor->key.kind != ACTOR_ADDRESS) {
-        return actor->key;
+        return actor_first_key(actor);
     }
     memset(&key, 0, sizeof key);
     key.kind = ACTOR_NETWORK;
@@ -167,6 +185,62 @@ void actor_text(const struct actor_key *key, char out[64])
     }
 }
 
+/* --- succession --- */
+
+static uint32_t add_up(uint32_t a, uint32_t b)
+{
+    return a < UINT32_MAX - b ? a + b : UINT32_MAX;
+}
+
+/* What a client did under its new pseudonym before the alias came joins what is known of it. */
+static void unite(struct actor *into, const struct actor *from)
+{
+    into->is_touched = true;
+    into->is_suspected |= from->is_suspected;
+    into->first_us = from->first_us < into->first_us ? from->first_us : into->first_us;
+    into->last_us = from->last_us > into->last_us ? from->last_us : into->last_us;
+    if (from->last_miss_us > into->last_miss_us) {
+        into->last_miss = from->last_miss;
+        into->last_miss_us = from->last_miss_us;
+    }
+    into->rows = add_up(into->rows, from->rows);
+    into->asked = (uint16_t)(into->asked + from->asked); /* a thousand each at most (legs.c) */
+    into->echoed = (uint16_t)(into->echoed + from->echoed);
+    into->repeats += from->repeats;
+    for (unsigned k = 0; k < N_OUTCOMES; k++) {
+        into->own[k] += from->own[k];
+    }
+}
+
+void actor_succeed(
+    struct pk_engine *engine, const struct actor_key *former, const struct actor_key *key)
+{
+    struct actors *actors = &engine->actors;
+    struct actor *actor = actor_find(engine, former), *heir = actor_find(engine, key);
+    if (!actor || actor == heir) {
+        return;
+    }
+    if (heir) {
+        uint32_t index = actor_index(engine, heir);
+        unite(actor, heir);
+        ledgers_unite(engine, actor, heir);
+        (void)pk_map_remove(&actors->map, pk_hash(key, sizeof *key), index);
+        dequeue(actors, heir);
+        memset(heir, 0, sizeof *heir); /* no leg takes it for a source any more */
+        heir->older = actors->free;
+        actors->free = index;
+    }
+    uint32_t index = actor_index(engine, actor);
+    (void)pk_map_remove(&actors->map, pk_hash(former, sizeof *former), index);
+    actor->key = *key;
+    (void)pk_map_add(&actors->map, pk_hash(key, sizeof *key), index);
+    for (size_t i = 0; i < N_RULES; i++) {
+        if (rules[i]->renamed) {
+            rules[i]->renamed(engine, former, key);
+        }
+    }
+}
+
 /* --- state --- */
 
 void actors_save(const struct actors *actors, uint32_t *positions, struct pk_bytes *out)
@@ -179,6 +253,9 @@ void actors_save(const struct actors *actors, uint32_t *positions, struct pk_byt
         positions[i] = position++;
         pk_bytes_put_u8(out, actor->key.kind);
         state_put_addr(out, &actor->key.addr);
+        if (actor->key.kind == ACTOR_PSEUDONYM) {
+            pk_bytes_put(out, actor->first_pseudonym, sizeof actor->first_pseudonym);
+        }
         pk_bytes_put_u8(out, (uint8_t)(actor->is_touched | actor->is_suspected << 1));
         state_put_time(out, actor->first_us);
         state_put_time(out, actor->last_us);
@@ -202,6 +279,10 @@ static void load_one(struct pk_engine *engine, struct pk_reader *in)
     memset(&key, 0, sizeof key);
     key.kind = state_get_index(in, N_ACTOR_KINDS);
     state_get_addr(in, &key.addr);
+    uint8_t first[sizeof((struct actor *)0)->first_pseudonym] = {0};
+    if (key.kind == ACTOR_PSEUDONYM) {
+        state_get_bytes(in, first, sizeof first);
+    }
     uint64_t hash = pk_hash(&key, sizeof key);
     if (in->err == PK_OK &&
         (engine->actors.map.n == engine->actors.max ||
@@ -212,6 +293,7 @@ static void load_one(struct pk_engine *engine, struct pk_reader *in)
         return;
     }
     struct actor *actor = add(engine, &key, hash);
+    memcpy(actor->first_pseudonym, first, sizeof first);
     uint8_t flags = state_get_count(in, 3);
     actor->is_touched = flags & 1;
     actor->is_suspected = flags >> 1;

@@ -32,6 +32,8 @@ struct actor_key {
 
 struct actor {
     struct actor_key key;
+    uint8_t first_pseudonym
+        [8];         /* ACTOR_PSEUDONYM: the one of the period it was met in (actor_succeed) */
     bool is_touched; /* seen again since it last came up for eviction, or got a ledger */
     bool
         is_suspected; /* a rule asks to keep it: its evidence is beyond a quarter of the threshold */
@@ -63,8 +65,16 @@ struct actor *actor_get(struct pk_engine *engine, const struct actor_key *key, i
 struct actor *actor_find(const struct pk_engine *engine, const struct actor_key *key);
 uint32_t actor_index(const struct pk_engine *engine, const struct actor *actor);
 uint64_t actor_hash(const struct actor_key *key); /* the same on every machine */
-struct actor_key actor_network_key(
-    const struct actor *actor); /* of an ACTOR_ADDRESS; any other source is its own network */
+struct actor_key actor_network_key(const struct actor *
+        actor); /* of an ACTOR_ADDRESS; any other source is its own network, under its first pseudonym */
+/* Under which a source's contacts, legs and finding ids stand: its key, for a client with the pseudonym it was met with. So they outlive a change of pseudonyms. */
+struct actor_key actor_first_key(const struct actor *actor);
+uint64_t actor_identity(const struct actor *actor); /* hash of that, the same on every machine */
+
+/* The source `former` is now called `key` (both pseudonyms): what is known of either stands under the new one. Of two ledgers of one rule the one with an open finding stays, else
+ * the former's. Nothing when `former` is not known. */
+void actor_succeed(
+    struct pk_engine *engine, const struct actor_key *former, const struct actor_key *key);
 
 /* Its name for people and for finding ids: "203.0.113.66", "203.0.113.0/24", "client:0011...", "print:00ff". */
 void actor_text(const struct actor_key *key, char out[64]);

@@ -160,7 +160,7 @@ bool dossier_last_row(struct pk_engine *engine, const struct dossier *dossier, s
     out_seen->sensor = last->sensor;
     (void)pk_name_from_wire(last->name + 1, last->name[0], &out_seen->name); /* our own copy */
     out_seen->name_hash = pk_hash_fixed(out_seen->name.wire, out_seen->name.len);
-    out_seen->source_hash = actor_hash(&actor->key);
+    out_seen->source_hash = actor_identity(actor);
     out_seen->reason =
         pk_scope_match(engine->tenant, &out_seen->name, last->qtype, 1, &out_seen->zone_name);
     return out_seen->reason == PK_SCOPE_ZONE && zone_enter(engine, out_seen) == PK_OK &&
@@ -253,7 +253,13 @@ struct pk_finding *dossier_begin(struct pk_engine *engine, enum rule_id rule,
     dossier->reported_size = size;
     dossier->reported_sites = (uint16_t)dossier_sites(dossier);
     memcpy(finding->actor_key, subject->key, sizeof finding->actor_key);
-    derive_id(engine, rule, finding->actor_key, dossier->opening, finding->id);
+    char first[sizeof finding->actor_key]; /* the id stays when a client gets another pseudonym */
+    memcpy(first, subject->key, sizeof first);
+    if (subject->actor && subject->actor->key.kind == ACTOR_PSEUDONYM) {
+        struct actor_key key = actor_first_key(subject->actor);
+        actor_text(&key, first);
+    }
+    derive_id(engine, rule, first, dossier->opening, finding->id);
     finding->revision = dossier->revision;
     dossier->is_ended = dossier->is_settling;
     finding->state = dossier->is_ended ? "ended" : "open";

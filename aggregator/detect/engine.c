@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "picket/dnsmsg.h"
 #include "picket/hash.h"
 
 #include "internal.h"
@@ -141,6 +142,16 @@ static pk_err advance(struct pk_engine *engine, int64_t now_us)
     return err;
 }
 
+/* A row of this time is next. */
+static pk_err move_on(struct pk_engine *engine, int64_t row_us)
+{
+    pk_err err = PK_OK;
+    if (row_us / SETTLE_US > engine->now_us / SETTLE_US && engine->now_us != 0) {
+        err = settle(engine, row_us);
+    }
+    return err == PK_OK && row_us > engine->now_us ? advance(engine, row_us) : err;
+}
+
 pk_err pk_engine_flush(struct pk_engine *engine)
 {
     int64_t now_us = engine->now_us;
@@ -191,13 +202,7 @@ pk_err pk_engine_observe(
 {
     struct observation seen = {.row = row};
     struct actor_key key;
-    pk_err err = PK_OK;
-    if (row->first_us / SETTLE_US > engine->now_us / SETTLE_US && engine->now_us != 0) {
-        err = settle(engine, row->first_us);
-    }
-    if (err == PK_OK && row->first_us > engine->now_us) {
-        err = advance(engine, row->first_us);
-    }
+    pk_err err = move_on(engine, row->first_us);
     engine->stats.rows++;
     if (err != PK_OK || !key_of(&row->client, &key) || row->signature.vantage >= PK_N_VANTAGES ||
         pk_name_from_wire(row->name.data, row->name.len, &seen.name) != PK_OK) {
@@ -220,8 +225,8 @@ pk_err pk_engine_observe(
     }
     seen.now_us = engine->now_us;
     seen.name_hash = pk_hash_fixed(seen.name.wire, seen.name.len);
-    seen.source_hash = actor_hash(&key);
     seen.actor = actor_get(engine, &key, row->first_us);
+    seen.source_hash = actor_identity(seen.actor);
     seen.actor->last_us = row->first_us > seen.actor->last_us ? row->first_us : seen.actor->last_us;
     seen.actor->rows += seen.actor->rows < UINT32_MAX;
     seen.is_own_scanner = key.kind != ACTOR_PSEUDONYM && pk_scope_is_in(engine->tenant->scanners,
@@ -239,6 +244,91 @@ pk_err pk_engine_observe(
     }
     if (seen.trial.no == TRIAL_YES || seen.trial.no == NO_TRIAL_AGAIN) {
         baseline_learn(engine, &seen); /* last: what the rules think of the source decides */
+    }
+    return err;
+}
+
+/* How many distinct names of an overflow row do not exist, at least. Every answer with data and every silence is taken for a name of its own, and the sketch for two standard errors
+ * too high; so repetitions, second types and a resolver's usual traffic make it less, never more. */
+static struct counted count_names(const struct pk_client_count *row)
+{
+    double distinct = (1 - 2 * .065) * pk_sketch_estimate(&row->names);
+    double existing = (double)row->count - (double)row->negative;
+    double missing = distinct - existing - (double)row->unanswered;
+    double most = (double)row->negative - (double)row->unanswered;
+    missing = missing < most ? missing : most;
+    return (struct counted){.missing = missing > 0 ? (uint64_t)missing : 0,
+        .existing = existing > 0 ? (uint64_t)existing : 0};
+}
+
+/* There is no row to take the vantage from: the site's latest stands for it. */
+static uint8_t vantage_of(const struct pk_engine *engine, uint16_t site)
+{
+    return site + 1u < engine->baseline.n_sites ? engine->baseline.sites[site + 1].vantage
+                                                : PK_VANTAGE_UNKNOWN;
+}
+
+static pk_err observe_overflow(struct pk_engine *engine, const struct pk_engine_origin *origin,
+    const struct pk_client_count *row)
+{
+    struct counted counted = count_names(row);
+    struct pk_activity stands = {.client = row->client,
+        .name = row->zone,
+        .first_us = row->first_us,
+        .span_us = row->span_us,
+        .count = row->count,
+        .signature = {.qclass = PK_CLASS_IN}};
+    struct observation seen = {.row = &stands, .now_us = engine->now_us};
+    struct actor_key key;
+    if (counted.missing == 0 ||
+        pk_name_from_wire(row->zone.data, row->zone.len, &seen.name) != PK_OK) {
+        return PK_OK;
+    }
+    pk_name_lower(&seen.name);
+    seen.reason = pk_scope_match(engine->tenant, &seen.name, 0, PK_CLASS_IN, &seen.zone_name);
+    if (seen.reason != PK_SCOPE_ZONE) {
+        return PK_OK;
+    }
+    pk_err err = find_origin(engine, origin, &seen);
+    if (err == PK_OK) {
+        err = zone_enter(engine, &seen);
+    }
+    if (err != PK_OK || !seen.zone) {
+        return err;
+    }
+    seen.name_hash = pk_hash_fixed(seen.name.wire, seen.name.len);
+    seen.actor = key_of(&row->client, &key) ? actor_find(engine, &key) : NULL;
+    seen.trial.no = NO_TRIAL_KIND;
+    if (seen.actor) {
+        stands.signature.vantage = vantage_of(engine, seen.site);
+        seen.source_hash = actor_identity(seen.actor);
+        seen.is_own_scanner =
+            key.kind != ACTOR_PSEUDONYM &&
+            pk_scope_is_in(engine->tenant->scanners, engine->tenant->n_scanners, &key.addr);
+        err = baseline_p0(engine, &seen, seen.p0);
+    }
+    for (size_t i = 0; i < N_RULES && err == PK_OK && !seen.is_own_scanner; i++) {
+        const struct rule *rule = rules[rule_order[i]];
+        err = rule->counted ? rule->counted(engine, &seen, &counted) : PK_OK;
+    }
+    return err;
+}
+
+pk_err pk_engine_observe_client(struct pk_engine *engine, const struct pk_engine_origin *origin,
+    const struct pk_client_count *row)
+{
+    struct actor_key key, former;
+    if (row->reason == PK_CLIENT_OUT_OF_SCOPE) {
+        return PK_OK; /* not even its time: such rows are not read again (store.h) */
+    }
+    pk_err err = move_on(engine, row->first_us);
+    engine->stats.client_rows++;
+    if (err == PK_OK && row->reason == PK_CLIENT_ALIAS && key_of(&row->client, &key) &&
+        key_of(&row->former, &former) && key.kind == ACTOR_PSEUDONYM &&
+        former.kind == ACTOR_PSEUDONYM) {
+        actor_succeed(engine, &former, &key);
+    } else if (err == PK_OK && row->reason == PK_CLIENT_OVERFLOW) {
+        err = observe_overflow(engine, origin, row);
     }
     return err;
 }

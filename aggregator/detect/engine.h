@@ -21,7 +21,7 @@
 struct pk_engine;
 
 enum {
-    PK_ENGINE_STATE_VERSION = 10,
+    PK_ENGINE_STATE_VERSION = 11,
     PK_ENGINE_MAX_SITES = 512
 };
 
@@ -60,6 +60,11 @@ void pk_engine_set_scope(struct pk_engine *engine, const struct pk_scope_tenant 
 pk_err pk_engine_observe(
     struct pk_engine *engine, const struct pk_engine_origin *origin, const struct pk_activity *row);
 
+/* One row of counts: an alias lets its source go on under the new pseudonym; overflow of a suspected source is evidence, docs/DETECTIONS.md "Names that were only
+ * counted"; counts out of scope say nothing here. Order with activity: the ingest order. */
+pk_err pk_engine_observe_client(struct pk_engine *engine, const struct pk_engine_origin *origin,
+    const struct pk_client_count *row);
+
 /* No more rows for now: moves the engine's clock ten minutes past the latest row, so that what waits for company (docs/DETECTIONS.md, "Held back") comes out. For the end of a
  * replay, and for a live engine that stood idle that long; a row that comes later is taken as if nothing had been. */
 pk_err pk_engine_flush(struct pk_engine *engine);
@@ -77,6 +82,7 @@ enum {
 };
 struct pk_engine_stats {
     uint64_t rows, trials, findings, revisions;
+    uint64_t client_rows; /* of pk_engine_observe_client, but those out of scope; not among rows */
     uint64_t evicted_actors, evicted_contacts, evicted_ledgers, ignored_rows;
     uint64_t no_trials
         [PK_ENGINE_MAX_NO_TRIALS]; /* by pk_engine_no_trial_str; trials, no_trials and ignored rows add up to rows */

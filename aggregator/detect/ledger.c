@@ -186,6 +186,30 @@ void ledgers_drop_all(struct pk_engine *engine, struct ledger **first)
     }
 }
 
+void ledgers_unite(struct pk_engine *engine, struct actor *into, struct actor *from)
+{
+    while (from->ledgers) {
+        struct ledger *theirs = from->ledgers, *ours = find(into->ledgers, theirs->rule);
+        bool ours_stays =
+            ours && (dossier_is_open(ours->dossier) || !dossier_is_open(theirs->dossier));
+        if (ours && rules[ours->rule]->unite) {
+            rules[ours->rule]->unite(
+                payload(ours_stays ? ours : theirs), payload(ours_stays ? theirs : ours));
+        }
+        if (ours_stays) {
+            drop(engine, theirs);
+            continue;
+        }
+        if (ours) {
+            drop(engine, ours);
+        }
+        from->ledgers = theirs->next;
+        theirs->next = into->ledgers;
+        theirs->owner = actor_index(engine, into);
+        into->ledgers = theirs;
+    }
+}
+
 bool ledgers_are_open(const struct ledger *first)
 {
     while (first && !dossier_is_open(first->dossier)) {

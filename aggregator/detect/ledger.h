@@ -50,6 +50,9 @@ void ledger_drop(struct pk_engine *engine, enum rule_id rule, void *ledger);
 void ledgers_drop_all(struct pk_engine *engine, struct ledger **first);
 bool ledgers_are_open(const struct ledger *first); /* one has an open finding */
 
+/* `from`'s ledgers become `into`'s (actor_succeed). */
+void ledgers_unite(struct pk_engine *engine, struct actor *into, struct actor *from);
+
 /* Walks a rule's ledgers from the oldest; next is good also when the one in hand is dropped. */
 void *ledger_oldest(const struct pk_engine *engine, enum rule_id rule);
 void *ledger_newer(const void *ledger);

@@ -66,7 +66,7 @@ void legs_note(struct pk_engine *engine, struct observation *seen)
             seen->is_echo = true;
             credit(actor);
         } else if (apart_us < 0 && is_inside && leg->actor < engine->actors.used &&
-                   actor_hash(&other->key) == leg->source) {
+                   actor_identity(other) == leg->source) {
             credit(other); /* the later leg's batch came first */
         }
     }
@@ -89,7 +89,7 @@ static bool is_live(const struct pk_engine *engine, const struct leg *leg)
 {
     return leg->name != 0 && leg->time_us >= engine->now_us - MEMORY_US &&
            leg->actor < engine->actors.used &&
-           actor_hash(&engine->actors.v[leg->actor].key) == leg->source;
+           actor_identity(&engine->actors.v[leg->actor]) == leg->source;
 }
 
 void legs_save(const struct pk_engine *engine, const uint32_t *positions, struct pk_bytes *out)

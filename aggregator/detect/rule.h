@@ -66,6 +66,14 @@ struct observation {
         [N_OUTCOMES]; /* of a trial: share of each outcome expected of this source if it is benign (baseline.h) */
 };
 
+/* What clients did above the rows a window gives (kind 7, reason overflow): no names, but how many at least. */
+struct counted {
+    uint64_t missing;  /* distinct names that do not exist, at least */
+    uint64_t existing; /* answered with data, at most */
+};
+
+struct actor_key;
+
 struct rule {
     const char *id;      /* "D2" */
     const char *family;  /* "subdomains"; part of finding ids: never changes */
@@ -76,6 +84,15 @@ struct rule {
         max_ledgers; /* a tenant; when all are in use the one longest untouched without an open finding goes */
     /* One row. PK_ERR_NOMEM alone. NULL: not wanted. */
     pk_err (*observe)(struct pk_engine *engine, const struct observation *seen);
+    /* Names that were only counted; seen is a row that stands for them: time, zone (its name too), site, the source (NULL: not known) and p0, no trial. NULL: not wanted. */
+    pk_err (*counted)(
+        struct pk_engine *engine, struct observation *seen, const struct counted *counted);
+    /* Two sources turn out to be one (actor_succeed): of two ledgers the one with an open finding stays, else the
+     * former's, and what the other says is added to it. NULL: it is forgotten. */
+    void (*unite)(void *ledger, const void *other);
+    /* The source with this key has another now (actor_succeed); NULL: the rule keeps no keys. */
+    void (*renamed)(
+        struct pk_engine *engine, const struct actor_key *former, const struct actor_key *key);
     /* The engine's clock passed a multiple of ten seconds; NULL: not wanted. Called before the row that moved the clock, so at that moment all earlier rows are in. */
     pk_err (*tick)(struct pk_engine *engine, int64_t now_us);
     /* A source that has an open finding fell silent: reports once more, with the final numbers, through dossier_begin. Two hours after its last row, at most ten minutes later, or at the

@@ -1,7 +1,8 @@
 /* Random-subdomain flood: a zone is asked masses of generated names through many sources, to exhaust its servers, not to learn anything. One finding of its own for the zone;
  * while it lasts, names that are not words say nothing about anybody (an attacker may hide a list in it: words still count).
  *
- * Fires when within a minute a zone has at least 600 first contacts, seven in ten of them misses that look generated, from at least ten networks. */
+ * Fires when within a minute a zone has at least 600 first contacts, seven in ten of them misses that look generated, from at least ten networks; with names that were only
+ * counted (a window's rows were full), while those seen look generated, from 6,000 on also from fewer networks. */
 #include <stdio.h>
 
 #include "internal.h"
@@ -11,6 +12,8 @@ enum {
     MIN_TRIALS = 600,
     MIN_NETWORKS = 10,
     NETWORK_BITS = 64,
+    MIN_SEEN = 50,          /* first contacts that show what the counted names look like */
+    MANY = 6000,            /* a hundred a second for a minute: no matter from how many networks */
     LONG_US = 300 * 1000000 /* of silence, and it is over */
 };
 
@@ -23,11 +26,12 @@ struct flood {
     uint64_t total_random;
 };
 
-static pk_err report(struct pk_engine *engine, const struct observation *seen, struct flood *flood)
+static pk_err report(struct pk_engine *engine, const struct observation *seen, struct flood *flood,
+    enum dossier_name as)
 {
     struct subject subject = {.kind = "campaign"};
     struct dossier *dossier = ledger_dossier(flood);
-    pk_err err = dossier ? dossier_note(dossier, seen, NOTE_SAMPLE, true) : PK_ERR_NOMEM;
+    pk_err err = dossier ? dossier_note(dossier, seen, as, as != NOTE_NOTHING) : PK_ERR_NOMEM;
     uint32_t size = flood->total_random > UINT32_MAX ? UINT32_MAX : (uint32_t)flood->total_random;
     if (err != PK_OK || !dossier_is_due(dossier, size, 2)) {
         return err;
@@ -78,7 +82,36 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
     if (is_flood) {
         seen->zone->flood_us = now_us;
     }
-    return is_flood && is_random ? report(engine, seen, flood) : PK_OK;
+    return is_flood && is_random ? report(engine, seen, flood, NOTE_SAMPLE) : PK_OK;
+}
+
+static uint32_t add_up(uint32_t n, uint64_t more)
+{
+    return more < UINT32_MAX - n ? n + (uint32_t)more : UINT32_MAX;
+}
+
+static pk_err counted(
+    struct pk_engine *engine, struct observation *seen, const struct counted *counted)
+{
+    struct flood *flood = zone_ledger_find(seen->zone, RULE_FLOOD);
+    int64_t now_us = seen->row->first_us;
+    if (!flood || now_us - flood->window_us > WINDOW_US || flood->n < MIN_SEEN ||
+        flood->n_random < min_share * flood->n) {
+        return PK_OK; /* nothing says that these names are random */
+    }
+    flood->n = add_up(flood->n, counted->missing);
+    flood->n_random = add_up(flood->n_random, counted->missing);
+    flood->total_random += counted->missing;
+    if (seen->actor) {
+        struct actor_key network = actor_network_key(seen->actor);
+        flood->networks |= UINT64_C(1) << actor_hash(&network) % NETWORK_BITS;
+    }
+    if (flood->n < MIN_TRIALS ||
+        (__builtin_popcountll(flood->networks) < MIN_NETWORKS && flood->n_random < MANY)) {
+        return PK_OK;
+    }
+    seen->zone->flood_us = now_us > seen->zone->flood_us ? now_us : seen->zone->flood_us;
+    return report(engine, seen, flood, NOTE_NOTHING);
 }
 
 static void save(const void *ledger, struct pk_bytes *out)
@@ -109,6 +142,7 @@ const struct rule rule_flood = {
     .ledger_bytes = sizeof(struct flood),
     .max_ledgers = 10000,
     .observe = observe,
+    .counted = counted,
     .save = save,
     .load = load,
 };

@@ -242,7 +242,7 @@ static bool take(struct pk_engine *engine, const struct observation *seen,
         }
         return is_new;
     }
-    uint64_t contact[2] = {actor_hash(&actor->key), seen->name_hash};
+    uint64_t contact[2] = {actor_identity(actor), seen->name_hash};
     if (!pk_contacts_add(&engine->contacts, pk_hash_fixed(contact, sizeof contact), now_us)) {
         return false;
     }

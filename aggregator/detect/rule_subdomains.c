@@ -7,6 +7,8 @@
  *  - Resolvers of many, with hundreds of first contacts before, are judged by the rate of labels new to them (Poisson), since the names that exist run out within a day.
  *  - An alarm about an established source waits half a minute for company, unless two dozen names missed already: a botched roll-out shows at many branches at once and then
  *    carries no weight. A stranger's goes out at once.
+ *  - Names that were only counted (the window's rows were full) count for a source that is suspected by those that were seen, as far as these do not look generated: at most
+ *    sixty-four a row, misses before hits. So an outage or a busy resolver, which show no miss, bring nothing.
  *  - A finding of a network takes over its addresses, one of a campaign (coverage.h) its members. */
 #include <math.h>
 #include <stdio.h>
@@ -35,7 +37,8 @@ enum {
     SLOW_S = 3 * 86400,
     HELD_US = 30 * 1000000,
     FLOOD_US = 600 * 1000000,
-    MAX_HELD = 64
+    MAX_HELD = 64,
+    MAX_COUNTED = 64 /* trials a row of counts may stand for */
 };
 
 static const double fast_share = 0.2, slow_share = 0.1; /* of the budget */
@@ -55,6 +58,7 @@ struct guesses {
     uint32_t hits, dict, rand, other; /* since the wealth last left zero */
     uint32_t known;                   /* misses that another suspect asked first */
     uint32_t common;                  /* misses without weight */
+    uint64_t counted;                 /* names that do not exist and were only counted */
     uint64_t recent[MAX_RECENT];      /* keys of misses.h; the outcome in the two lowest bits */
     uint64_t zones;                   /* of misses since the wealth last left zero: a bit by hash */
     uint8_t n_recent, next_recent, n_addresses;
@@ -96,6 +100,7 @@ static bool is_remembered(const struct guesses *guesses, uint64_t key)
 static void begin_episode(struct guesses *guesses, int64_t now_us)
 {
     guesses->hits = guesses->dict = guesses->rand = guesses->other = guesses->known = 0;
+    guesses->counted = 0;
     guesses->n_recent = guesses->next_recent = 0;
     guesses->zones = 0;
     guesses->first_us = now_us;
@@ -285,6 +290,11 @@ static void report(struct pk_engine *engine, struct actor *actor, struct guesses
         guesses->is_slow ? "Slow subdomain enumeration" : "Subdomain enumeration",
         finding->actor_key, labels, guesses->hits, finding->n_sites,
         finding->n_sites == 1 ? "" : "s");
+    if (guesses->counted > 0) {
+        size_t len = strlen(finding->title);
+        snprintf(finding->title + len, sizeof finding->title - len,
+            "; some %llu more were only counted", (unsigned long long)guesses->counted);
+    }
     finding->technique[finding->n_techniques++] = "T1595.003";
     finding->technique[finding->n_techniques++] = "T1590.002";
     explain(finding, guesses, p0);
@@ -508,7 +518,93 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
     return err == PK_OK ? weigh(engine, seen, seen->actor) : err;
 }
 
+/* --- what was only counted --- */
+
+static void add_counted(struct pk_engine *engine, struct guesses *guesses, struct observation *seen,
+    const struct counted *counted)
+{
+    uint64_t all = counted->missing + counted->existing;
+    uint64_t n = all < MAX_COUNTED ? all : MAX_COUNTED;
+    uint64_t n_missing = n * counted->missing / all;
+    guesses->counted += counted->missing - n_missing;
+    guesses->zones |= UINT64_C(1) << seen->zone->hash % 64;
+    for (uint64_t i = 0; i < n; i++) {
+        seen->trial.outcome = i < n_missing ? OUTCOME_OTHER : OUTCOME_HIT;
+        add_outcome(engine, guesses, seen);
+        guesses->other += i < n_missing;
+        guesses->last_us =
+            seen->row->first_us > guesses->last_us ? seen->row->first_us : guesses->last_us;
+    }
+}
+
+static pk_err counted(
+    struct pk_engine *engine, struct observation *seen, const struct counted *counted)
+{
+    struct actor *actor = seen->actor;
+    struct guesses *guesses =
+        actor && actor->is_suspected ? actor_ledger_find(actor, RULE_SUBDOMAINS) : NULL;
+    bool is_flooded =
+        seen->zone->flood_us != 0 && seen->row->first_us - seen->zone->flood_us < FLOOD_US;
+    if (!guesses || guesses->is_poisson || is_flooded ||
+        2 * guesses->rand > guesses->dict + guesses->other) {
+        return PK_OK;
+    }
+    guesses = actor_ledger(engine, actor, RULE_SUBDOMAINS);
+    struct dossier *dossier = ledger_dossier(guesses);
+    if (!dossier) {
+        return PK_ERR_NOMEM;
+    }
+    add_counted(engine, guesses, seen, counted);
+    bool is_slow;
+    pk_err err = dossier_note(dossier, seen, NOTE_NOTHING, false);
+    return err == PK_OK && alarm_of(engine, guesses, actor, &is_slow) > 0
+               ? decide(engine, seen, actor, guesses)
+               : err;
+}
+
 /* --- what waits --- */
+
+/* Two pseudonyms of one client: sums of gains add up; of the recent labels as many as there is room for. */
+static void unite(void *ledger, const void *with)
+{
+    struct guesses *guesses = ledger;
+    const struct guesses *other = with;
+    for (unsigned w = 0; w < N_WINDOWS; w++) {
+        for (unsigned i = 0; i < N_LISTS; i++) {
+            for (unsigned k = 0; k < N_SHARES; k++) {
+                float more = other->wealth[w].v[i][k];
+                guesses->wealth[w].v[i][k] += more > 0 ? more : 0;
+            }
+        }
+    }
+    guesses->usual += other->usual;
+    guesses->hits += other->hits;
+    guesses->dict += other->dict;
+    guesses->rand += other->rand;
+    guesses->other += other->other;
+    guesses->known += other->known;
+    guesses->common += other->common;
+    guesses->counted += other->counted;
+    guesses->zones |= other->zones;
+    guesses->first_us = other->first_us < guesses->first_us ? other->first_us : guesses->first_us;
+    guesses->last_us = other->last_us > guesses->last_us ? other->last_us : guesses->last_us;
+    for (uint8_t i = 0; i < other->n_recent; i++) {
+        if (guesses->n_recent < MAX_RECENT && !is_remembered(guesses, other->recent[i])) {
+            remember(guesses, other->recent[i], (enum outcome)(other->recent[i] & 3));
+        }
+    }
+}
+
+static void renamed(
+    struct pk_engine *engine, const struct actor_key *former, const struct actor_key *key)
+{
+    struct held *held = ledger_oldest(engine, RULE_HELD);
+    for (uint8_t i = 0; held && i < held->n; i++) {
+        if (memcmp(&held->keys[i], former, sizeof *former) == 0) {
+            held->keys[i] = *key;
+        }
+    }
+}
 
 /* A row that stands for "now" when there is none: decide() needs the zone and the source's latest name. */
 static pk_err release(
@@ -603,6 +699,7 @@ static void save(const void *ledger, struct pk_bytes *out)
     pk_bytes_put_varint(out, guesses->other);
     pk_bytes_put_varint(out, guesses->known);
     pk_bytes_put_varint(out, guesses->common);
+    pk_bytes_put_varint(out, guesses->counted);
     pk_bytes_put_be64(out, guesses->zones);
     pk_bytes_put_u8(out, guesses->next_recent);
     pk_bytes_put_u8(out, guesses->n_recent);
@@ -641,6 +738,7 @@ static void load(void *ledger, struct pk_reader *in)
     guesses->other = state_get_u32(in);
     guesses->known = state_get_u32(in);
     guesses->common = state_get_u32(in);
+    guesses->counted = pk_reader_varint(in);
     guesses->zones = pk_reader_be64(in);
     guesses->next_recent = state_get_index(in, MAX_RECENT);
     guesses->n_recent = state_get_count(in, MAX_RECENT);
@@ -681,6 +779,9 @@ const struct rule rule_subdomains = {
     .ledger_bytes = sizeof(struct guesses),
     .max_ledgers = 200000,
     .observe = observe,
+    .counted = counted,
+    .unite = unite,
+    .renamed = renamed,
     .tick = tick,
     .settle = settle,
     .save = save,

@@ -7,7 +7,7 @@
 
 #include "internal.h"
 
-static const char magic[4] = "PKE8";
+static const char magic[4] = "PKE9";
 
 static void put_interned(struct pk_bytes *out, const struct names *names)
 {
@@ -42,8 +42,8 @@ pk_err pk_engine_save(const struct pk_engine *engine, struct pk_bytes *out)
     }
     pk_bytes_put(out, magic, sizeof magic);
     state_put_time(out, engine->now_us);
-    const uint64_t counters[] = {
-        stats->rows, stats->trials, stats->findings, stats->revisions, stats->ignored_rows};
+    const uint64_t counters[] = {stats->rows, stats->trials, stats->findings, stats->revisions,
+        stats->ignored_rows, stats->client_rows};
     for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
         pk_bytes_put_varint(out, counters[i]);
     }
@@ -72,8 +72,8 @@ static void load(struct pk_engine *fresh, struct pk_reader *in)
     }
     fresh->now_us = state_get_time(in);
     struct pk_engine_stats *stats = &fresh->stats;
-    uint64_t *counters[] = {
-        &stats->rows, &stats->trials, &stats->findings, &stats->revisions, &stats->ignored_rows};
+    uint64_t *counters[] = {&stats->rows, &stats->trials, &stats->findings, &stats->revisions,
+        &stats->ignored_rows, &stats->client_rows};
     for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
         *counters[i] = pk_reader_varint(in);
     }

@@ -6,6 +6,24 @@
 
 #include "pg_internal.h"
 
+static void read_pseudonym(const PGresult *r, int i, int c, struct pk_client *out)
+{
+    struct pk_slice pseudonym = get_bytes(r, i, c);
+    if (pseudonym.len == sizeof out->pseudonym) {
+        memcpy(out->pseudonym, pseudonym.data, pseudonym.len);
+    }
+}
+
+/* Four columns from c on; returns the next. */
+static int read_client(const PGresult *r, int i, int c, struct pk_client *out)
+{
+    out->kind = (enum pk_client_kind)get_int(r, i, c++);
+    (void)get_addr(r, i, c++, &out->addr, NULL); /* null: none */
+    read_pseudonym(r, i, c++, out);
+    (void)get_addr(r, i, c++, &out->prefix.addr, &out->prefix.len);
+    return c;
+}
+
 static void read_row(const PGresult *r, int i, struct pk_store_activity *out)
 {
     int c = 0;
@@ -16,13 +34,7 @@ static void read_row(const PGresult *r, int i, struct pk_store_activity *out)
     out->row_no = (uint32_t)get_int(r, i, c++);
     out->site.v = (uint32_t)get_int(r, i, c++);
     out->sensor.v = (uint32_t)get_int(r, i, c++);
-    row->client.kind = (enum pk_client_kind)get_int(r, i, c++);
-    (void)get_addr(r, i, c++, &row->client.addr, NULL); /* null: none */
-    struct pk_slice pseudonym = get_bytes(r, i, c++);
-    if (pseudonym.len == sizeof row->client.pseudonym) {
-        memcpy(row->client.pseudonym, pseudonym.data, pseudonym.len);
-    }
-    (void)get_addr(r, i, c++, &row->client.prefix.addr, &row->client.prefix.len);
+    c = read_client(r, i, c, &row->client);
     row->name = get_bytes(r, i, c++);
     s->qtype = (uint16_t)get_int(r, i, c++);
     s->qclass = (uint16_t)get_int(r, i, c++);
@@ -49,41 +61,115 @@ static void read_row(const PGresult *r, int i, struct pk_store_activity *out)
     row->case_mixed = (uint8_t)get_int(r, i, c++);
 }
 
+static void read_count_row(
+    const PGresult *r, int i, struct pk_client_count *row, struct pk_store_activity *out)
+{
+    int c = 0;
+    memset(out, 0, sizeof *out);
+    memset(row, 0, sizeof *row);
+    out->client = row;
+    out->ingest_seq = (uint64_t)get_int(r, i, c++);
+    out->row_no = (uint32_t)get_int(r, i, c++);
+    out->site.v = (uint32_t)get_int(r, i, c++);
+    out->sensor.v = (uint32_t)get_int(r, i, c++);
+    c = read_client(r, i, c, &row->client);
+    if (!PQgetisnull(r, i, c)) {
+        row->former.kind = PK_CLIENT_PSEUDONYM;
+        read_pseudonym(r, i, c, &row->former);
+    }
+    c++;
+    row->zone = get_bytes(r, i, c++);
+    row->reason = (uint8_t)get_int(r, i, c++);
+    row->count = (uint32_t)get_int(r, i, c++);
+    row->negative = (uint32_t)get_int(r, i, c++);
+    row->unanswered = (uint32_t)get_int(r, i, c++);
+    row->ptr = (uint32_t)get_int(r, i, c++);
+    row->first_us = get_int(r, i, c++);
+    row->span_us = (uint32_t)get_int(r, i, c++);
+    struct pk_slice sketch = get_bytes(r, i, c++);
+    (void)pk_sketch_unpack(sketch.data, sketch.len, &row->names); /* as we packed it */
+}
+
+/* A cursor, and the page of it in hand. */
+struct stream {
+    const char *fetch;
+    PGresult *page; /* owned */
+    int at, n;
+    bool is_over;
+};
+
+static pk_err fill(struct pk_store *store, struct stream *stream)
+{
+    if (stream->at < stream->n || stream->is_over) {
+        return PK_OK;
+    }
+    PQclear(stream->page);
+    stream->page = NULL;
+    pk_err err = pg_query(store, "read activity", stream->fetch, NULL, true, &stream->page);
+    stream->at = 0;
+    stream->n = err == PK_OK ? PQntuples(stream->page) : 0;
+    stream->is_over = stream->n == 0;
+    return err;
+}
+
+static uint64_t next_seq(const struct stream *stream)
+{
+    return stream->is_over ? UINT64_MAX : (uint64_t)get_int(stream->page, stream->at, 0);
+}
+
+/* A batch is of one kind, so the sequence numbers of the two tables never meet. */
 static pk_err fetch_all(struct pk_store *store,
     bool (*row)(void *arg, const struct pk_store_activity *activity), void *arg)
 {
-    for (;;) {
-        PGresult *result;
-        pk_err err = pg_query(
-            store, "read activity", "fetch 5000 from picket_activity", NULL, true, &result);
-        int n = err == PK_OK ? PQntuples(result) : 0;
-        bool goes_on = err == PK_OK && n > 0;
-        for (int i = 0; i < n && goes_on; i++) {
-            struct pk_store_activity activity;
-            read_row(result, i, &activity);
-            goes_on = row(arg, &activity);
+    struct stream rows = {.fetch = "fetch 5000 from picket_activity"},
+                  counts = {.fetch = "fetch 1000 from picket_client_count"};
+    pk_err err = PK_OK;
+    for (bool goes_on = true; goes_on && err == PK_OK;) {
+        struct pk_store_activity activity;
+        struct pk_client_count count;
+        err = fill(store, &rows);
+        err = err == PK_OK ? fill(store, &counts) : err;
+        if (err != PK_OK || (rows.is_over && counts.is_over)) {
+            break;
         }
-        PQclear(result);
-        if (err != PK_OK || !goes_on) {
-            return err;
+        if (next_seq(&rows) < next_seq(&counts)) {
+            read_row(rows.page, rows.at++, &activity);
+        } else {
+            read_count_row(counts.page, counts.at++, &count, &activity);
         }
+        goes_on = row(arg, &activity);
     }
+    PQclear(rows.page);
+    PQclear(counts.page);
+    return err;
 }
 
+/* Counts out of scope say nothing to the engine (engine.h). */
+#define DECLARE_COUNTS                                                                                                                                       \
+    "declare picket_client_count no scroll cursor for select ingest_seq, row_no, site_id, sensor_id, client_kind, client, pseudonym, client_prefix, former," \
+    " zone, reason, count, negative, unanswered, ptr, first_us, span_us, sketch from client_count where reason <> 0 and tenant_id = $1::int"
+#define AFTER " and ingest_seq > $2::bigint order by ingest_seq, row_no"
+#define BETWEEN                                                                                                                           \
+    " and first_us >= $2::bigint and first_us < $3::bigint and day >= date '1970-01-01' + $4::int and day <= date '1970-01-01' + $5::int" \
+    " order by ingest_seq, row_no"
 #define DECLARE                                                                                                                                               \
     "declare picket_activity no scroll cursor for select ingest_seq, row_no, site_id, sensor_id, client_kind, client, pseudonym, client_prefix, name, qtype," \
     " qclass, server, server_port, transport, vantage, opcode, answer, rcode, flags, edns_udp_size, first_us, span_us, count, latency_min_us,"                \
     " latency_max_us, response_bytes_max, answer_digest, min_ttl_s, retransmissions, transfer_records, transfer_soas, case_mixed"                             \
     " from activity where tenant_id = $1::int"
 
-static pk_err read_activity(struct pk_store *store, const char *sql, const struct params *params,
-    bool (*row)(void *arg, const struct pk_store_activity *activity), void *arg)
+static pk_err read_activity(struct pk_store *store, const char *sql, const char *counts_sql,
+    const struct params *params, bool (*row)(void *arg, const struct pk_store_activity *activity),
+    void *arg)
 {
     pk_err err = pg_begin(store);
     if (err != PK_OK) {
         return err;
     }
     err = pg_exec(store, "read activity", sql, params);
+    if (err == PK_OK) {
+        err = pg_exec(store, "read client counts", counts_sql, params);
+    }
     return pg_end(store, err == PK_OK ? fetch_all(store, row, arg) : err);
 }
 
@@ -93,8 +179,7 @@ pk_err pk_store_read_activity(struct pk_store *store, struct pk_tenant_id tenant
     struct params params = {0};
     param_int(&params, tenant.v);
     param_int(&params, (int64_t)after);
-    return read_activity(store, DECLARE " and ingest_seq > $2::bigint order by ingest_seq, row_no",
-        &params, row, arg);
+    return read_activity(store, DECLARE AFTER, DECLARE_COUNTS AFTER, &params, row, arg);
 }
 
 pk_err pk_store_read_activity_between(struct pk_store *store, struct pk_tenant_id tenant,
@@ -107,11 +192,7 @@ pk_err pk_store_read_activity_between(struct pk_store *store, struct pk_tenant_i
     param_int(&params, to_us);
     param_int(&params, from_us / PK_US_PER_DAY - 1); /* whole days, for the partitions */
     param_int(&params, to_us / PK_US_PER_DAY + 1);
-    return read_activity(store,
-        DECLARE
-        " and first_us >= $2::bigint and first_us < $3::bigint and day >= date '1970-01-01' + $4::int and day <= date '1970-01-01' + $5::int"
-        " order by ingest_seq, row_no",
-        &params, row, arg);
+    return read_activity(store, DECLARE BETWEEN, DECLARE_COUNTS BETWEEN, &params, row, arg);
 }
 
 /* --- coverage --- */

@@ -313,6 +313,7 @@ static pk_err put_client_batch(
         struct pk_client_count row;
         uint8_t sketch[PK_SKETCH_PACKED_SIZE];
         pk_batch_client_count(batch->batch, i, &row);
+        row.first_us = pk_store_hold_time(row.first_us, batch->received_us);
         size_t sketch_len = pk_sketch_pack(&row.names, sketch);
         copy_row(out, 21);
         copy_int4(out, (int32_t)batch->tenant.v);

@@ -196,13 +196,14 @@ pk_err pk_store_newest_seq(struct pk_store *store, struct pk_tenant_id tenant,
     struct pk_sensor_id sensor, uint64_t epoch, uint64_t *out_seq);
 
 /* --- detection: what the engine reads and leaves (pg_detect.c) --- */
-/* Activity rows with ingest_seq > after, in (ingest_seq, row) order; `row` returns false to stop. Fixed memory (cursor). */
+/* Activity rows, and client rows that say something to the engine, with ingest_seq > after, in (ingest_seq, row) order; `row` returns false to stop. Fixed memory (cursor). */
 struct pk_store_activity {
     uint64_t ingest_seq;
     uint32_t row_no;
     struct pk_site_id site;
     struct pk_sensor_id sensor;
     struct pk_activity activity;
+    const struct pk_client_count *client; /* the row is this one; NULL: it is activity */
 };
 pk_err pk_store_read_activity(struct pk_store *store, struct pk_tenant_id tenant, uint64_t after,
     bool (*row)(void *arg, const struct pk_store_activity *activity), void *arg);

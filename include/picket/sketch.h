@@ -3,6 +3,7 @@
 #ifndef PICKET_SKETCH_H
 #define PICKET_SKETCH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,5 +30,7 @@ void pk_sketch_unite(struct pk_sketch *into, const struct pk_sketch *other);
 double pk_sketch_estimate(const struct pk_sketch *sketch);
 /* The form of docs/PROTOCOL.md 4.1, 0 bytes for an empty one; returns how many. */
 size_t pk_sketch_pack(const struct pk_sketch *sketch, uint8_t out[PK_SKETCH_PACKED_SIZE]);
+/* And back, from bytes that were checked before (batch.h): those of the store. False when they are no such form; out is then empty. */
+bool pk_sketch_unpack(const uint8_t *packed, size_t len, struct pk_sketch *out);
 
 #endif

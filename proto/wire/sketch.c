@@ -43,3 +43,24 @@ size_t pk_sketch_pack(const struct pk_sketch *sketch, uint8_t out[PK_SKETCH_PACK
     out[0] = (uint8_t)n;
     return n > 0 ? 1 + 2 * n : 0;
 }
+
+bool pk_sketch_unpack(const uint8_t *packed, size_t len, struct pk_sketch *out)
+{
+    memset(out, 0, sizeof *out);
+    if (len == 0) {
+        return true;
+    }
+    size_t n = packed[0];
+    if (len != (n ? 1 + 2 * n : (size_t)PK_SKETCH_PACKED_SIZE) || n > PK_SKETCH_MAX_SPARSE) {
+        return false;
+    }
+    for (size_t i = 0; i < (n ? n : PK_SKETCH_REGISTERS); i++) {
+        uint8_t rank = packed[n ? 2 + 2 * i : 1 + i];
+        if (rank > PK_SKETCH_MAX_RANK) {
+            memset(out, 0, sizeof *out);
+            return false;
+        }
+        out->registers[n ? packed[1 + 2 * i] : i] = rank;
+    }
+    return true;
+}

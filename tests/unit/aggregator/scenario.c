@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "picket/dnsmsg.h"
+#include "picket/hash.h"
 #include "picket/rdata.h"
 
 enum {
@@ -320,6 +321,46 @@ static void repeat_row(struct reading *in, char *const *words, size_t n)
     }
 }
 
+/* alias SITE NEW OLD; counted SITE CLIENT ZONE [key=value]... */
+static void add_count(struct reading *in, char *const *words, size_t n)
+{
+    bool is_alias = strcmp(words[0], "alias") == 0;
+    if (n < 4 || (is_alias && n > 4)) {
+        wrong(in, "alias SITE NEW OLD, or counted SITE CLIENT ZONE ...", words[0]);
+    }
+    struct scenario_row *row = next_row(in);
+    struct pk_client_count *count = &row->count;
+    row->is_count = true;
+    snprintf(row->site, sizeof row->site, "%.64s", words[1]);
+    count->first_us = in->now_us;
+    count->reason = is_alias ? PK_CLIENT_ALIAS : PK_CLIENT_OVERFLOW;
+    set_client(in, words[2], &count->client);
+    if (is_alias) {
+        set_client(in, words[3], &count->former);
+        row->name.len = 1;
+    } else if (pk_name_from_text(words[3], &row->name) != PK_OK) {
+        wrong(in, "not a zone", words[3]);
+    }
+    for (size_t i = 4; i < n; i++) {
+        uint32_t v =
+            (uint32_t)strtoul(strchr(words[i], '=') ? strchr(words[i], '=') + 1 : "", NULL, 10);
+        if (strncmp(words[i], "names=", 6) == 0) {
+            for (uint64_t k = 0; k < v; k++) {
+                pk_sketch_add(&count->names, pk_hash_fixed(&k, sizeof k));
+            }
+        } else if (strncmp(words[i], "count=", 6) == 0) {
+            count->count = v;
+        } else if (strncmp(words[i], "negative=", 9) == 0) {
+            count->negative = v;
+        } else if (strncmp(words[i], "unanswered=", 11) == 0) {
+            count->unanswered = v;
+        } else {
+            wrong(in, "not of a counted row", words[i]);
+        }
+    }
+    in->now_us += in->step_us;
+}
+
 /* --- the other commands --- */
 
 static void add_site(struct reading *in, char *const *words, size_t n)
@@ -408,6 +449,8 @@ static void take_line(struct reading *in, char *line)
         add_row(in, filled, n - 1);
     } else if (strcmp(command, "for") == 0) {
         repeat_row(in, words, n);
+    } else if (strcmp(command, "alias") == 0 || strcmp(command, "counted") == 0) {
+        add_count(in, words, n);
     } else if (strcmp(command, "at") == 0 && n == 2) {
         in->now_us = instant(in, words[1]);
     } else if (strcmp(command, "step") == 0 && n == 2) {
@@ -546,7 +589,13 @@ void scenario_play(
         struct pk_engine_origin origin = {.site = row->site, .sensor = row->site};
         activity.name = (struct pk_slice){row->name.wire, row->name.len};
         out_result->rows++;
-        assert_int_equal(pk_engine_observe(engine, &origin, &activity), PK_OK);
+        if (row->is_count) {
+            struct pk_client_count count = row->count;
+            count.zone = activity.name;
+            assert_int_equal(pk_engine_observe_client(engine, &origin, &count), PK_OK);
+        } else {
+            assert_int_equal(pk_engine_observe(engine, &origin, &activity), PK_OK);
+        }
     }
     assert_int_equal(pk_engine_flush(engine), PK_OK);
     assert_int_equal(pk_engine_save(engine, &out_result->state), PK_OK);

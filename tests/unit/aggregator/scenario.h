@@ -19,6 +19,9 @@ struct scenario_row {
     char site[65];
     struct pk_activity activity; /* slices point into name */
     struct pk_name name;
+    struct pk_client_count
+        count; /* is_count: a client row in place of activity; its zone in name */
+    bool is_count;
     bool is_mark, is_flush; /* no row but a command */
 };
 

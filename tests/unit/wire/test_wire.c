@@ -550,6 +550,11 @@ static void sketches_count_within_15_percent_and_unite(void **state)
         assert_true(estimate > 0.85 * n && estimate < 1.15 * n);
         pk_sketch_unite(&left, &right);
         assert_memory_equal(&left, &whole, sizeof whole);
+        uint8_t packed[PK_SKETCH_PACKED_SIZE];
+        size_t len = pk_sketch_pack(&whole, packed);
+        assert_true(pk_sketch_unpack(packed, len, &left));
+        assert_memory_equal(&left, &whole, sizeof whole);
+        assert_false(pk_sketch_unpack(packed, len - 1, &left));
     }
     assert_true(pk_sketch_estimate(&(struct pk_sketch){{0}}) == 0);
 }
