@@ -514,6 +514,55 @@ static void refuse_hello(struct pk_pipeline *pipeline, const struct pk_link_hell
     } /* else it goes on along its list when nobody answers */
 }
 
+/* The first HELLO under a new key retires the one before. False: not sure yet, the sensor asks again. */
+static bool settle_key(struct pk_pipeline *pipeline, const struct pk_link_hello *hello)
+{
+    const struct pk_store_sensor *key = pk_registry_key(&pipeline->registry, hello->pubkey);
+    if (!key || !key->is_successor) {
+        return true;
+    }
+    if (!store_ready(pipeline)) {
+        return false;
+    }
+    char fingerprint[PK_FINGERPRINT_SIZE];
+    pk_err err = pk_store_retire_replaced(pipeline->store, hello->pubkey);
+    if (err == PK_OK) {
+        pk_info("key", "sensor=%s changed its key fingerprint=\"%s\"", key->name,
+            pk_key_fingerprint(hello->pubkey, fingerprint));
+        err = reload(pipeline);
+    }
+    if (err != PK_OK) {
+        store_failed(pipeline, "retire a key");
+    }
+    return err == PK_OK;
+}
+
+/* ROTATE is answered when the key is in the table and the child has the table. Not answered: the sensor asks again. */
+static void on_rotate(struct pk_pipeline *pipeline, const uint8_t *data, size_t len)
+{
+    struct pk_link_rotate rotate;
+    if (len != sizeof rotate || !store_ready(pipeline)) {
+        return;
+    }
+    memcpy(&rotate, data, sizeof rotate);
+    bool is_taken = false, is_busy = false;
+    pk_err err = pk_store_rotate_key(pipeline->store, (struct pk_sensor_id){rotate.sensor},
+        rotate.pubkey, rotate.next, &is_taken, &is_busy);
+    if (err == PK_OK && is_taken) {
+        err = reload(pipeline);
+    }
+    if (err != PK_OK) {
+        store_failed(pipeline, "add a key");
+    }
+    if (err == PK_OK && !is_busy) {
+        struct pk_link_rotated rotated = {
+            .sensor = rotate.sensor, .session = rotate.session, .is_refused = !is_taken};
+        memcpy(rotated.next, rotate.next, sizeof rotated.next);
+        (void)pk_link_send(
+            &pipeline->ingest.link, PK_LINK_ROTATED, &rotated, sizeof rotated, NULL, 0);
+    }
+}
+
 static void answer_hello(
     struct pk_pipeline *pipeline, const struct pk_link_hello *hello, bool is_fresh)
 {
@@ -525,6 +574,13 @@ static void answer_hello(
     if (!home.opened) {
         refuse_hello(pipeline, hello, &home, is_fresh);
         return;
+    }
+    if (!settle_key(pipeline, hello)) {
+        return;
+    }
+    sensor = pk_registry_sensor(&pipeline->registry, hello->sensor);
+    if (!sensor) {
+        return; /* the registry was read again */
     }
     struct pk_link_resume resume = {
         .sensor = hello->sensor, .session = hello->session, .epoch = hello->body.spool_epoch};
@@ -665,6 +721,8 @@ static void on_child(
         on_enrol(pipeline, data, len);
     } else if (type == PK_LINK_OFFENCE) {
         on_offence(pipeline, data, len);
+    } else if (type == PK_LINK_ROTATE) {
+        on_rotate(pipeline, data, len);
     } else if (type == PK_LINK_READY) {
         pk_info("ingest", "listening endpoint=%s",
             pk_log_escape((const char *)data, strnlen((const char *)data, len), text, sizeof text));

@@ -55,6 +55,17 @@ const struct pk_store_sensor *pk_registry_sensor(
                                     : NULL;
 }
 
+const struct pk_store_sensor *pk_registry_key(
+    const struct pk_registry *registry, const uint8_t pubkey[PK_KEY_BYTES])
+{
+    for (size_t i = 0; i < registry->rows.n_sensors; i++) {
+        if (memcmp(registry->rows.sensors[i].pubkey, pubkey, PK_KEY_BYTES) == 0) {
+            return &registry->rows.sensors[i];
+        }
+    }
+    return NULL;
+}
+
 const char *pk_registry_site_name(
     const struct pk_registry *registry, struct pk_tenant_id tenant, struct pk_site_id site)
 {

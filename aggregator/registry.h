@@ -21,6 +21,8 @@ void pk_registry_done(struct pk_registry *registry);
 /* NULL when there is none. Borrowed until the registry is replaced. */
 const struct pk_store_sensor *pk_registry_sensor(
     const struct pk_registry *registry, uint32_t sensor);
+const struct pk_store_sensor *pk_registry_key(
+    const struct pk_registry *registry, const uint8_t pubkey[PK_KEY_BYTES]);
 const char *pk_registry_site_name(
     const struct pk_registry *registry, struct pk_tenant_id tenant, struct pk_site_id site);
 const char *pk_registry_tenant_name(const struct pk_registry *registry, struct pk_tenant_id tenant);

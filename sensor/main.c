@@ -36,6 +36,9 @@ int main(int argc, char **argv)
         case PK_COMMAND_ENROLL:
             status = pk_run_enroll(options.token, options.config);
             break;
+        case PK_COMMAND_ROTATE_KEY:
+            status = pk_run_rotate_key(options.config);
+            break;
         case PK_COMMAND_GENKEY:
             status = pk_run_genkey(options.key_file);
             break;

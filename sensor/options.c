@@ -21,6 +21,7 @@ static const char usage[] =
     "  picket-sensor --config FILE --reread-ring [--since T]   ships what a new scope lets through of what the local ring kept, then ends\n"
     "  picket-sensor check-config FILE                      says whether FILE is good\n"
     "  picket-sensor genkey FILE                            makes a CURVE key pair, prints the public half\n"
+    "  picket-sensor rotate-key --config FILE               makes the key that is to be the next; the daemon changes to it at SIGHUP or its next start\n"
     "  picket-sensor enroll TOKEN [--config FOLDER]         makes this machine a sensor: key, scope and sensor.yaml in FOLDER (/etc/picket)\n"
     "\n"
     "  -o, --output MODE      messages, transactions, rrsets or none (JSON lines; counters on standard error)\n"
@@ -314,6 +315,17 @@ static int read_enroll(int argc, char **argv, struct pk_options *options)
     return PK_OPTIONS_RUN;
 }
 
+static int read_rotate_key(int argc, char **argv, struct pk_options *options)
+{
+    bool has_config = argc == 4 && (strcmp(argv[2], "--config") == 0 || strcmp(argv[2], "-c") == 0);
+    if (!has_config) {
+        return wrong("rotate-key", argc > 2 ? argv[2] : "", "takes --config FILE");
+    }
+    options->command = PK_COMMAND_ROTATE_KEY;
+    options->config = argv[3];
+    return PK_OPTIONS_RUN;
+}
+
 static int subcommand(int argc, char **argv, struct pk_options *options)
 {
     static const struct {
@@ -329,6 +341,9 @@ static int subcommand(int argc, char **argv, struct pk_options *options)
             options->config = options->key_file = argv[2];
             return PK_OPTIONS_RUN;
         }
+    }
+    if (strcmp(argv[1], "rotate-key") == 0) {
+        return read_rotate_key(argc, argv, options);
     }
     if (strcmp(argv[1], "enroll") == 0) {
         return read_enroll(argc, argv, options);

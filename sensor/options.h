@@ -19,7 +19,8 @@ enum pk_command {
     PK_COMMAND_REREAD,  /* --config FILE --reread-ring [--since T] */
     PK_COMMAND_CHECK_CONFIG,
     PK_COMMAND_GENKEY,
-    PK_COMMAND_ENROLL, /* enroll TOKEN [--config FOLDER] */
+    PK_COMMAND_ROTATE_KEY, /* rotate-key --config FILE */
+    PK_COMMAND_ENROLL,     /* enroll TOKEN [--config FOLDER] */
 };
 
 struct pk_options {

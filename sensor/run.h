@@ -13,6 +13,8 @@ int pk_run_ship(const char *config_path, const char *const *paths, size_t n);
 /* `check-config`. */
 int pk_run_reread(const char *config_path, int64_t since_us);
 int pk_run_check_config(const char *config_path);
+/* `rotate-key`: makes the pair that is to be the next; the daemon does the rest. */
+int pk_run_rotate_key(const char *config_path);
 /* `genkey`. */
 int pk_run_genkey(const char *path);
 

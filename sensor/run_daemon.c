@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -42,6 +43,7 @@ struct daemon {
     struct pk_spool_status spool_status; /* as last said */
     struct pk_uplink_options uplink;
     char sensor[PK_MAX_WIRE_TEXT + 1];
+    char key_file[PATH_MAX];
     struct pk_queue queue;
     struct pk_uplink_counters uplink_counters;
     pthread_t uplink_thread, sync_thread;
@@ -91,6 +93,31 @@ static void set_uplink(struct daemon *d)
     delivery->privacy = d->has_client_key ? PK_PRIVACY_PSEUDONYMS : PK_PRIVACY_NO_CLIENTS;
 }
 
+/* Looks for a pair that is to be the next (rotate-key). False: there is none, or none that is new. */
+static bool take_next_key(struct daemon *d)
+{
+    char path[PATH_MAX], error[PK_KEY_ERROR_SIZE];
+    struct pk_uplink_options *uplink = &d->uplink;
+    struct pk_keypair next;
+    const uint8_t *known =
+        uplink->delivery.has_next_key ? uplink->next_keys.pubkey : uplink->keys.pubkey;
+    if (!pk_keypair_next_path(uplink->key_file, path, sizeof path) || access(path, F_OK) != 0) {
+        return false;
+    }
+    if (pk_keypair_load(path, &next, error) != PK_OK) {
+        pk_warn("key", "%s; the present key stays", error);
+        return false;
+    }
+    bool is_new = memcmp(next.pubkey, known, PK_KEY_BYTES) != 0;
+    if (is_new) {
+        uplink->next_keys = next;
+        uplink->delivery.has_next_key = true;
+        pk_info("key", "a new key waits for the aggregator file=%s", path);
+    }
+    pk_keypair_wipe(&next);
+    return is_new;
+}
+
 /* Configuration, scope and keys: everything that must be right before anything is opened. */
 static int load(struct daemon *d, const char *path)
 {
@@ -110,6 +137,9 @@ static int load(struct daemon *d, const char *path)
     if (pk_keypair_load(config->key_file, &d->uplink.keys, key_error) != PK_OK) {
         return fail(EX_NOPERM, key_error);
     }
+    snprintf(d->key_file, sizeof d->key_file, "%s", config->key_file);
+    d->uplink.key_file = d->key_file;
+    (void)take_next_key(d);
     snprintf(d->sensor, sizeof d->sensor, "%s", config->name);
     set_uplink(d);
     d->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -239,6 +269,15 @@ static int open_core(struct daemon *d)
     return EX_OK;
 }
 
+/* What the uplink found out while it ran: the next pair is the pair now. */
+static void settle_rotation(struct daemon *d)
+{
+    if (atomic_exchange(&d->uplink_counters.has_rotated, false)) {
+        d->uplink.keys = d->uplink.next_keys;
+        d->uplink.delivery.has_next_key = false;
+    }
+}
+
 static void *uplink_main(void *arg)
 {
     struct daemon *d = arg;
@@ -314,7 +353,15 @@ static void end_reload(struct daemon *d)
 
 static void use_settings(struct daemon *d, struct pk_settings *wanted)
 {
-    bool has_new_uplink = !pk_settings_same_uplink(d->settings, wanted);
+    char path[PATH_MAX];
+    bool has_new_uplink =
+        !pk_settings_same_uplink(d->settings, wanted) ||
+        (pk_keypair_next_path(d->key_file, path, sizeof path) && access(path, F_OK) == 0);
+    if (has_new_uplink) { /* its options are ours to change once it stands still */
+        stop_uplink(d);
+        settle_rotation(d);
+        (void)take_next_key(d);
+    }
     d->retired = d->settings;
     d->settings = wanted;
     pk_log_set_level(wanted->log_level);
@@ -322,7 +369,6 @@ static void use_settings(struct daemon *d, struct pk_settings *wanted)
         pk_worker_want(d->workers[i], wanted);
     }
     if (has_new_uplink) {
-        stop_uplink(d);
         set_uplink(d);
         if (!start_uplink(d)) {
             pk_error("uplink", "cannot be started again; batches stay in the spool");
@@ -401,16 +447,22 @@ static void endpoint_ports(const struct pk_sensor_config *config, struct pk_priv
 static int confine(const struct daemon *d)
 {
     char error[PK_PRIVILEGES_ERROR_SIZE], config_path[PATH_MAX], scope_path[PATH_MAX];
+    char key_path[PATH_MAX];
     const struct pk_sensor_config *config = &d->settings->config;
     struct pk_privileges_done done;
     snprintf(config_path, sizeof config_path, "%s", d->config_path);
     snprintf(scope_path, sizeof scope_path, "%s", config->scope);
+    snprintf(key_path, sizeof key_path, "%s", d->key_file);
+    const char *key_folder = dirname(key_path);
     struct pk_privileges_rules rules = {
         .writable = {config->spool_folder},
         .n_writable = config->spool_folder != NULL,
-        .readable = {dirname(config_path), dirname(scope_path)},
-        .n_readable = 2,
+        .readable = {dirname(config_path), dirname(scope_path), key_folder},
+        .n_readable = 3,
     };
+    if (d->uplink.delivery.has_next_key) { /* to take the place of the present one */
+        rules.writable[rules.n_writable++] = key_folder;
+    }
     if (config->ring_folder) {
         rules.writable[rules.n_writable++] = config->ring_folder;
     }
@@ -636,6 +688,7 @@ static void close_daemon(struct daemon *d)
     pk_settings_free(d->settings);
     pk_settings_free(d->retired);
     pk_keypair_wipe(&d->uplink.keys);
+    pk_keypair_wipe(&d->uplink.next_keys);
     if (d->stop_fd > 0) {
         close(d->stop_fd);
     }
@@ -692,6 +745,7 @@ int pk_run_ship(const char *config_path, const char *const *paths, size_t n)
         status = pk_uplink_run(&d.uplink, &queue, &d.uplink_counters, d.stop_fd) == PK_OK
                      ? EX_OK
                      : EX_OSERR;
+        settle_rotation(&d);
         queue.info(queue.self, &info);
         uint64_t refused = pk_psp_queue_refused(file);
         pk_info("ship", "file=%s batches=%" PRIu64 " accepted=%" PRIu64 " refused=%" PRIu64,
@@ -769,4 +823,33 @@ int pk_run_genkey(const char *path)
     fprintf(stderr, "fingerprint %s\n", pk_key_fingerprint(pair.pubkey, fingerprint));
     pk_keypair_wipe(&pair);
     return EX_OK;
+}
+
+int pk_run_rotate_key(const char *config_path)
+{
+    char error[PK_CONF_ERROR_SIZE], key_error[PK_KEY_ERROR_SIZE], path[PATH_MAX];
+    char text[PK_KEY_TEXT_SIZE];
+    struct pk_settings *settings = NULL;
+    struct pk_keypair pair = {.pubkey = {0}};
+    struct stat owner;
+    if (pk_settings_load(config_path, &settings, error) != PK_OK) {
+        return fail(EX_CONFIG, error);
+    }
+    const char *key_file = settings->config.key_file;
+    int status = EX_OK;
+    if (stat(key_file, &owner) != 0 || !pk_keypair_next_path(key_file, path, sizeof path)) {
+        status = fail(EX_NOINPUT, "there is no key to change; enroll, or genkey, makes one");
+    } else if (pk_keypair_generate(&pair) != PK_OK) {
+        status = fail(EX_OSERR, "the system gives no random numbers");
+    } else if (pk_keypair_save(path, &pair, false, key_error) != PK_OK) {
+        status = fail(EX_CANTCREAT, key_error);
+    } else if (geteuid() == 0 && chown(path, owner.st_uid, owner.st_gid) != 0) {
+        status = fail(EX_CANTCREAT, "the new key cannot be given to the owner of the old one");
+    } else {
+        printf("%s\n", pk_key_text(pair.pubkey, text));
+        fprintf(stderr, "%s is made; SIGHUP or a restart of the sensor begins the change\n", path);
+    }
+    pk_keypair_wipe(&pair);
+    pk_settings_free(settings);
+    return status;
 }

@@ -233,12 +233,21 @@ static void on_moved(struct child *child, const struct pk_link_moved *moved)
     pk_sessions_close(&child->sessions, session);
 }
 
+static void on_rotated(struct child *child, const struct pk_link_rotated *rotated)
+{
+    struct pk_session *session = pk_sessions_find(&child->sessions, rotated->sensor);
+    if (session && session->id == rotated->session) {
+        pk_talk_rotated(child, session, rotated);
+    }
+}
+
 /* Sessions of keys that are gone hear why and end; their later frames are dropped by pk_zap_tenant. */
 static void drop_revoked(struct child *child)
 {
     for (size_t i = child->sessions.n; i-- > 0;) {
         struct pk_session *session = &child->sessions.slots[i];
-        if (pk_zap_tenant(child->zap, session->sensor) != session->tenant) {
+        if (pk_zap_tenant(child->zap, session->sensor) != session->tenant ||
+            !pk_zap_has_key(child->zap, session->sensor, session->pubkey)) {
             pk_talk_bye(child, session, PK_BYE_REVOKED, 600);
             pk_peer_cut_soon(child, session->fd, session->peer);
             pk_sessions_close(&child->sessions, session);
@@ -286,6 +295,10 @@ static void on_core(struct child *child, enum pk_link_type type, const uint8_t *
         memcpy(&moved, data, sizeof moved);
         moved.elsewhere.address[sizeof moved.elsewhere.address - 1] = '\0';
         on_moved(child, &moved);
+    } else if (type == PK_LINK_ROTATED && len == sizeof(struct pk_link_rotated)) {
+        struct pk_link_rotated rotated;
+        memcpy(&rotated, data, sizeof rotated);
+        on_rotated(child, &rotated);
     } else if (type == PK_LINK_STOP) {
         child->is_stopping = true;
     }

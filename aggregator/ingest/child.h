@@ -73,6 +73,9 @@ void pk_talk_credit(struct child *child, struct pk_session *session, enum pk_cre
 void pk_talk_bye(struct child *child, const struct pk_session *session, enum pk_bye_reason reason,
     uint32_t retry_after_s);
 
+void pk_talk_rotated(
+    struct child *child, struct pk_session *session, const struct pk_link_rotated *rotated);
+
 /* peer.c: deals with one message from a sensor, or from whoever holds a key */
 void pk_peer_frame(struct child *child, struct incoming *in);
 /* A batch is not taken; the session may be gone afterwards. */

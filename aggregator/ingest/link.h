@@ -28,6 +28,7 @@ enum pk_link_type {
     PK_LINK_ENROLLED,  /* struct pk_link_enrolled, then the body of the answer */
     PK_LINK_STOP,      /* say BYE to everybody and end */
     PK_LINK_MOVED,     /* struct pk_link_moved: the sensor's home is elsewhere, end its session */
+    PK_LINK_ROTATED,   /* struct pk_link_rotated: answer to ROTATE, after the keys */
     /* child to core */
     PK_LINK_READY = 32, /* text: the endpoint that was bound */
     PK_LINK_FAILED,     /* text: why the child cannot start */
@@ -37,6 +38,7 @@ enum pk_link_type {
     PK_LINK_STATS,      /* struct pk_link_stats, each second */
     PK_LINK_ENROL,      /* struct pk_link_enrol: somebody asks to be let in */
     PK_LINK_OFFENCE,    /* struct pk_link_offence: a sensor broke the protocol */
+    PK_LINK_ROTATE,     /* struct pk_link_rotate: a sensor wants another key */
 };
 
 enum {
@@ -76,6 +78,7 @@ struct pk_link_enrolled {
 };
 struct pk_link_hello {
     uint32_t sensor;
+    uint8_t pubkey[PK_KEY_BYTES]; /* by which it came in */
     uint64_t session;
     struct pk_hello_body body;
     char address[64]; /* Peer-Address as libzmq gives it */
@@ -115,6 +118,17 @@ struct pk_link_offence {
     enum pk_offence_kind kind;
     bool is_out; /* its key is refused for ten minutes */
     char address[64];
+};
+struct pk_link_rotate {
+    uint32_t sensor;
+    uint64_t session;
+    uint8_t pubkey[PK_KEY_BYTES], next[PK_KEY_BYTES];
+};
+struct pk_link_rotated {
+    uint32_t sensor;
+    uint64_t session;
+    uint8_t next[PK_KEY_BYTES];
+    bool is_refused;
 };
 struct pk_link_moved {
     uint32_t sensor;

@@ -98,10 +98,11 @@ void pk_peer_offence(struct child *child, uint32_t sensor, uint32_t tenant, cons
         0); /* a full link: the counters have it */
 }
 
-static uint32_t sensor_of(zmq_msg_t *payload)
+static uint32_t sensor_of(zmq_msg_t *payload, uint8_t out_pubkey[PK_KEY_BYTES])
 {
     const char *user_id = zmq_msg_gets(payload, "User-Id");
-    return user_id ? (uint32_t)strtoul(user_id, NULL, 10) : 0;
+    uint32_t sensor;
+    return user_id && pk_zap_read_user(user_id, &sensor, out_pubkey) ? sensor : 0;
 }
 
 /* The connection a session speaks on, so that it can be cut later. */
@@ -113,17 +114,19 @@ static void note_connection(struct pk_session *session, zmq_msg_t *payload)
     }
 }
 
-static void on_hello(struct child *child, uint32_t sensor, uint32_t tenant, const uint8_t *routing,
+/* stranger: who says it, by which key and on which connection; no session yet. */
+static void on_hello(struct child *child, const struct pk_session *stranger, uint32_t tenant,
     const struct pk_frame *frame, struct incoming *in)
 {
+    uint32_t sensor = stranger->sensor;
+    const uint8_t *routing = stranger->routing;
     struct pk_link_hello hello = {.sensor = sensor};
-    struct pk_session stranger = {.sensor = sensor};
     int64_t now_ms = pk_clock_mono_ms();
-    memcpy(stranger.routing, routing, PK_ROUTING_ID_BYTES);
+    memcpy(hello.pubkey, stranger->pubkey, PK_KEY_BYTES);
     if (!in->has_body || pk_hello_body_decode(zmq_msg_data(&in->body), zmq_msg_size(&in->body),
                              &hello.body) != PK_OK) {
         child->stats.refused_frames++;
-        (void)pk_talk_error(child, &stranger, PK_FRAME_ERR_FRAMING, NULL, "HELLO body");
+        (void)pk_talk_error(child, stranger, PK_FRAME_ERR_FRAMING, NULL, "HELLO body");
         cut(child, &in->header);
         pk_peer_offence(child, sensor, tenant, address_of(&in->header), PK_OFFENCE_FRAMING, false);
         return;
@@ -137,7 +140,7 @@ static void on_hello(struct child *child, uint32_t sensor, uint32_t tenant, cons
     if (!is_same && pk_offence_flip(&child->offences, sensor, frame->u.hello.boot_id, now_ms) &&
         old) {
         (void)pk_talk_error(
-            child, &stranger, PK_FRAME_ERR_CLONE, NULL, "this key is in use on another machine");
+            child, stranger, PK_FRAME_ERR_CLONE, NULL, "this key is in use on another machine");
         cut(child, &in->header);
         pk_peer_offence(child, sensor, tenant, address_of(&in->header), PK_OFFENCE_CLONE, false);
         return;
@@ -156,8 +159,13 @@ static void on_hello(struct child *child, uint32_t sensor, uint32_t tenant, cons
     }
     if (replaced.id != 0 && !is_same) {
         pk_talk_bye(child, &replaced, PK_BYE_MOVED, 30);
+        if (memcmp(replaced.pubkey, stranger->pubkey, PK_KEY_BYTES) != 0) {
+            pk_peer_cut_soon(child, replaced.fd, replaced.peer); /* of another key */
+        }
     }
     session->last_frame_ms = session->hello_ms = now_ms;
+    session->rotate_ms = now_ms - HELLO_EVERY_MS;
+    memcpy(session->pubkey, stranger->pubkey, PK_KEY_BYTES);
     session->queued =
         hello.body.spool_newest_seq >= hello.body.spool_oldest_seq && hello.body.spool_bytes > 0;
     note_connection(session, &in->header);
@@ -315,6 +323,28 @@ static void on_heartbeat(
     (void)pk_talk_frame(child, session, &echo, NULL); /* asked again */
 }
 
+/* The core makes the key sure and answers; one that asks all the time is heard once a second. */
+static void on_rotate(struct child *child, struct pk_session *session, struct incoming *in)
+{
+    struct pk_link_rotate rotate = {.sensor = session->sensor, .session = session->id};
+    if (!in->has_body || pk_rotate_body_decode(zmq_msg_data(&in->body), zmq_msg_size(&in->body),
+                             rotate.next) != PK_OK) {
+        child->stats.refused_frames++;
+        (void)pk_talk_error(child, session, PK_FRAME_ERR_FRAMING, NULL, "ROTATE body");
+        cut(child, &in->header);
+        pk_peer_offence(child, session->sensor, session->tenant, address_of(&in->header),
+            PK_OFFENCE_FRAMING, false);
+        return;
+    }
+    if (session->last_frame_ms - session->rotate_ms < HELLO_EVERY_MS) {
+        return;
+    }
+    session->rotate_ms = session->last_frame_ms;
+    memcpy(rotate.pubkey, session->pubkey, PK_KEY_BYTES);
+    (void)pk_link_send(
+        &child->link, PK_LINK_ROTATE, &rotate, sizeof rotate, NULL, 0); /* full: it asks again */
+}
+
 /* Not a frame of this protocol. */
 static void refuse_frame(struct child *child, uint32_t sensor, uint32_t tenant,
     const struct pk_session *to, pk_err err, struct incoming *in)
@@ -336,7 +366,8 @@ static void refuse_frame(struct child *child, uint32_t sensor, uint32_t tenant,
 void pk_peer_frame(struct child *child, struct incoming *in)
 {
     const uint8_t *routing = zmq_msg_data(&in->routing);
-    uint32_t sensor = in->n_frames > 0 ? sensor_of(&in->header) : 0;
+    uint8_t pubkey[PK_KEY_BYTES];
+    uint32_t sensor = in->n_frames > 0 ? sensor_of(&in->header, pubkey) : 0;
     uint32_t tenant = sensor ? pk_zap_tenant(child->zap, sensor) : 0;
     if (tenant == 0 || zmq_msg_size(&in->routing) != PK_ROUTING_ID_BYTES || routing[0] != 0) {
         child->stats.refused_frames++;
@@ -361,8 +392,14 @@ void pk_peer_frame(struct child *child, struct incoming *in)
         refuse_frame(child, sensor, tenant, &stranger, err, in);
         return;
     }
+    if (frame.type == PK_FRAME_HELLO && !pk_zap_has_key(child->zap, sensor, pubkey)) {
+        child->stats.refused_frames++; /* of a connection older than the key's retirement */
+        cut(child, &in->header);
+        return;
+    }
     if (frame.type == PK_FRAME_HELLO) {
-        on_hello(child, sensor, tenant, routing, &frame, in);
+        memcpy(stranger.pubkey, pubkey, PK_KEY_BYTES);
+        on_hello(child, &stranger, tenant, &frame, in);
         return;
     }
     if (!session || session->id != frame.session ||
@@ -377,6 +414,8 @@ void pk_peer_frame(struct child *child, struct incoming *in)
         on_batch(child, session, &frame, in);
     } else if (frame.type == PK_FRAME_HEARTBEAT) {
         on_heartbeat(child, session, &frame);
+    } else if (frame.type == PK_FRAME_ROTATE) {
+        on_rotate(child, session, in);
     } else if (frame.type == PK_FRAME_BYE) {
         pk_sessions_close(&child->sessions, session);
     } else {

@@ -58,7 +58,7 @@ void pk_talk_welcome(
         .sensor_id = session->sensor,
         .max_body_bytes = PK_MAX_BODY_BYTES,
         .max_unpacked_bytes = PK_MAX_BODY_BYTES,
-        .capabilities = PK_CAP_ZSTD,
+        .capabilities = PK_CAP_ZSTD | PK_CAP_ROTATE,
         .credit_batches = (uint16_t)window.batches,
         .credit_bytes = window.bytes,
         .ack_timeout_ms = PK_CHILD_ACK_TIMEOUT_MS,
@@ -117,4 +117,21 @@ void pk_talk_bye(struct child *child, const struct pk_session *session, enum pk_
         .session = session->id,
         .u.bye = {.reason = (uint8_t)reason, .retry_after_s = retry_after_s}};
     (void)pk_talk_frame(child, session, &bye, NULL); /* a courtesy */
+}
+
+void pk_talk_rotated(
+    struct child *child, struct pk_session *session, const struct pk_link_rotated *rotated)
+{
+    if (rotated->is_refused) {
+        (void)pk_talk_error(
+            child, session, PK_FRAME_ERR_UNSUPPORTED, NULL, "this key cannot be the next");
+        return;
+    }
+    struct pk_frame frame = {.type = PK_FRAME_ROTATE, .session = session->id};
+    struct pk_bytes body;
+    pk_bytes_init(&body, PK_MAX_WIRE_TEXT);
+    if (pk_rotate_body_encode(rotated->next, &body) == PK_OK) {
+        (void)pk_talk_frame(child, session, &frame, &body); /* lost: asked again */
+    }
+    pk_bytes_done(&body);
 }

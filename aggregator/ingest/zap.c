@@ -1,6 +1,6 @@
 /* ZAP handler thread.
  *
- * The user id of an accepted peer is its sensor id in decimal: it travels with every payload frame, so a frame names its sender by what the key table
+ * The user id of an accepted peer is its sensor id in decimal, a space, and its key in Z85: it travels with every payload frame, so a frame names its sender by what the key table
  * says and by nothing the sender says. An unknown key gets 400 (libzmq then gives up on that socket; the sensor's monitor rebuilds it after its
  * back-off), anything malformed 500. */
 #include "zap.h"
@@ -23,7 +23,7 @@
 enum {
     MAX_PARTS = 8,
     PART_SIZE = 256,
-    USER_ID_SIZE = PK_KEY_TEXT_SIZE,
+    USER_ID_SIZE = 11 + PK_KEY_TEXT_SIZE,
     MAX_KNOCKERS = 1024,
     KNOCKS_A_MINUTE = 600,  /* in all */
     KNOCKS_AN_ADDRESS = 30, /* a fleet behind one address enrols within minutes */
@@ -219,7 +219,9 @@ static const char *judge(
         } else if (found && !may_come(found, &parts[3])) {
             status = "400";
         } else if (found) {
-            snprintf(user_id, USER_ID_SIZE, "%u", found->sensor);
+            char key[PK_KEY_TEXT_SIZE];
+            snprintf(
+                user_id, USER_ID_SIZE, "%u %s", found->sensor, pk_key_text(wanted.pubkey, key));
         }
     }
     pthread_mutex_unlock(&zap->mutex);
@@ -370,4 +372,25 @@ uint32_t pk_zap_tenant(struct pk_zap *zap, uint32_t sensor)
 uint64_t pk_zap_refused(struct pk_zap *zap)
 {
     return atomic_load(&zap->refused);
+}
+
+bool pk_zap_has_key(struct pk_zap *zap, uint32_t sensor, const uint8_t pubkey[PK_KEY_BYTES])
+{
+    struct pk_link_key wanted = {.sensor = sensor};
+    memcpy(wanted.pubkey, pubkey, PK_KEY_BYTES);
+    pthread_mutex_lock(&zap->mutex);
+    const struct pk_link_key *found =
+        zap->table.n ? bsearch(&wanted, zap->table.keys, zap->table.n, sizeof wanted, compare_keys)
+                     : NULL;
+    bool has_key = found && found->sensor == sensor;
+    pthread_mutex_unlock(&zap->mutex);
+    return has_key;
+}
+
+bool pk_zap_read_user(const char *user_id, uint32_t *out_sensor, uint8_t out_pubkey[PK_KEY_BYTES])
+{
+    char *end;
+    unsigned long sensor = strtoul(user_id, &end, 10);
+    *out_sensor = (uint32_t)sensor;
+    return *end == ' ' && pk_key_parse(end + 1, out_pubkey);
 }

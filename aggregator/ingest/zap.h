@@ -24,6 +24,10 @@ void pk_zap_stop(struct pk_zap *zap);
 pk_err pk_zap_set_keys(struct pk_zap *zap, const struct pk_link_key *keys, size_t n);
 /* The tenant of a sensor in the present table; 0 when it is not there: frames of a revoked key are dropped on arrival. */
 uint32_t pk_zap_tenant(struct pk_zap *zap, uint32_t sensor);
+/* Whether this key is the sensor's in the present table. */
+bool pk_zap_has_key(struct pk_zap *zap, uint32_t sensor, const uint8_t pubkey[PK_KEY_BYTES]);
+/* The user id of an accepted peer: sensor and key. False: not one of ours. */
+bool pk_zap_read_user(const char *user_id, uint32_t *out_sensor, uint8_t out_pubkey[PK_KEY_BYTES]);
 /* Enrolment: any key may come while the door is open, but only so many handshakes a minute, from an address and in all. */
 void pk_zap_set_door(struct pk_zap *zap, bool is_open);
 /* Answers 300 to this sensor's keys until then (monotonic clock): it may try again later, libzmq does by itself. */

@@ -268,7 +268,8 @@ static pk_err load_sensors(struct pk_store *store, struct pk_store_registry *reg
 {
     PGresult *result;
     pk_err err = pg_query(store, "load sensors",
-        "select k.tenant_id, k.sensor_id, k.pubkey, (k.is_active and s.is_active)::int, s.name, s.is_pending::int, s.allowed_from"
+        "select k.tenant_id, k.sensor_id, k.pubkey, (k.is_active and s.is_active)::int, s.name, s.is_pending::int, s.allowed_from,"
+        " (k.is_active and exists (select from sensor_key o where o.pubkey = k.replaces and o.is_active))::int"
         " from sensor_key k join sensor s on s.tenant_id = k.tenant_id and s.sensor_id = k.sensor_id order by 2",
         NULL, true, &result);
     registry->sensors =
@@ -283,6 +284,7 @@ static pk_err load_sensors(struct pk_store *store, struct pk_store_registry *reg
         copy_text(result, (int)i, 4, sensor->name);
         sensor->is_pending = get_int(result, (int)i, 5) != 0;
         read_allowed(result, (int)i, sensor);
+        sensor->is_successor = get_int(result, (int)i, 7) != 0;
     }
     PQclear(result);
     return err != PK_OK ? err : registry->sensors ? PK_OK : PK_ERR_NOMEM;

@@ -63,6 +63,7 @@ struct pk_store_sensor {
     struct pk_sensor_id sensor;
     uint8_t pubkey[PK_KEY_BYTES];
     bool is_active, is_pending;
+    bool is_successor; /* the key it replaces still works */
     struct pk_prefix allowed_from[PK_STORE_MAX_ALLOWED];
     size_t n_allowed_from; /* 0: from anywhere */
     char name[65];
@@ -162,6 +163,14 @@ pk_err pk_store_change_sensor(struct pk_store *store, const char *tenant, const 
 /* "10.0.0.0/8,2001:db8::1": false when one of them is none, or there are more than max. */
 bool pk_store_parse_prefixes(
     const char *text, struct pk_prefix *out_prefixes, size_t max, size_t *out_n);
+
+/* Takes `next` as a second key of the sensor that came in by `pubkey`, or finds that it is there. Not taken: another sensor's, retired, or the sensor changed its key less than a
+ * minute ago (*out_is_busy). A successor that was never used gives its place to the newer one. */
+pk_err pk_store_rotate_key(struct pk_store *store, struct pk_sensor_id sensor,
+    const uint8_t pubkey[PK_KEY_BYTES], const uint8_t next[PK_KEY_BYTES], bool *out_is_taken,
+    bool *out_is_busy);
+/* The successor was used: the key it replaces is refused from now on. */
+pk_err pk_store_retire_replaced(struct pk_store *store, const uint8_t pubkey[PK_KEY_BYTES]);
 
 /* --- ingest (pg_ingest.c) --- */
 /* A checked batch with who sent it. The site valid at the batch's window start is in `site`. */

@@ -141,7 +141,8 @@ struct pk_hello_body {
 };
 enum {
     PK_CAP_ZSTD = 1 << 0,
-    PK_CAP_SPOOL = 1 << 1 /* survives a restart */
+    PK_CAP_SPOOL = 1 << 1,  /* survives a restart */
+    PK_CAP_ROTATE = 1 << 2, /* of WELCOME: ROTATE is understood */
 };
 struct pk_welcome_body {
     uint32_t sensor_id;
@@ -165,5 +166,9 @@ pk_err pk_welcome_body_decode(const uint8_t *data, size_t len, struct pk_welcome
 /* Body of BYE, optional: where to go instead. Both keys or neither. */
 pk_err pk_bye_body_encode(const struct pk_endpoint *elsewhere, struct pk_bytes *out);
 pk_err pk_bye_body_decode(const uint8_t *data, size_t len, struct pk_endpoint *out_elsewhere);
+
+/* Body of ROTATE: the public key that is to be the sensor's next. */
+pk_err pk_rotate_body_encode(const uint8_t pubkey[PK_KEY_BYTES], struct pk_bytes *out);
+pk_err pk_rotate_body_decode(const uint8_t *data, size_t len, uint8_t out_pubkey[PK_KEY_BYTES]);
 
 #endif

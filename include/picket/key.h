@@ -38,6 +38,10 @@ pk_err pk_keypair_load(
 /* Refuses to replace an existing file unless replace. */
 pk_err pk_keypair_save(const char *path, const struct pk_keypair *pair, bool replace,
     char out_error[PK_KEY_ERROR_SIZE]);
+/* The file beside it that holds the next pair while the key is changed: path and ".next". False: too long. */
+bool pk_keypair_next_path(const char *path, char *out_path, size_t size);
+/* The next pair takes the place of the present one, durably. Done already (there is none): PK_OK. PK_ERR_IO. */
+pk_err pk_keypair_promote(const char *path, char out_error[PK_KEY_ERROR_SIZE]);
 /* The tenant's client key, 32 bytes as `picket-client-key-1 <64 hex digits>`, same rules for the file. */
 pk_err pk_client_key_load(
     const char *path, uint8_t out_key[PK_KEY_BYTES], char out_error[PK_KEY_ERROR_SIZE]);

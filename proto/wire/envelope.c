@@ -530,3 +530,37 @@ pk_err pk_bye_body_decode(const uint8_t *data, size_t len, struct pk_endpoint *o
     }
     return in.err;
 }
+
+pk_err pk_rotate_body_encode(const uint8_t pubkey[PK_KEY_BYTES], struct pk_bytes *out)
+{
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, out, write_bytes);
+    msgpack_pack_map(&packer, 1);
+    msgpack_pack_uint64(&packer, 1);
+    put_blob(&packer, pubkey, PK_KEY_BYTES);
+    return out->err;
+}
+
+pk_err pk_rotate_body_decode(const uint8_t *data, size_t len, uint8_t out_pubkey[PK_KEY_BYTES])
+{
+    uint8_t pubkey[PK_KEY_BYTES];
+    struct pk_reader in;
+    bool has_key = false;
+    pk_reader_init(&in, data, len);
+    uint32_t left = mp_map(&in, PK_MAX_MAP_ENTRIES);
+    for (unsigned key = next_key(&in, &left, 0); key; key = next_key(&in, &left, key)) {
+        if (key == 1) {
+            get_blob(&in, pubkey, PK_KEY_BYTES);
+            has_key = true;
+        } else {
+            mp_skip(&in);
+        }
+    }
+    if (in.err == PK_OK && (!pk_reader_at_end(&in) || !has_key)) {
+        return PK_ERR_MALFORMED;
+    }
+    if (in.err == PK_OK) {
+        memcpy(out_pubkey, pubkey, PK_KEY_BYTES);
+    }
+    return in.err;
+}

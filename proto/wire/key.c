@@ -170,6 +170,42 @@ pk_err pk_keypair_load(
     return err;
 }
 
+/* A name that was made or changed is there after a power cut. */
+static bool sync_folder(const char *path)
+{
+    char folder[4096];
+    const char *slash = strrchr(path, '/');
+    size_t len = slash == path ? 1 : slash ? (size_t)(slash - path) : 0;
+    if (len >= sizeof folder) {
+        return false;
+    }
+    memcpy(folder, path, len);
+    folder[len] = '\0';
+    int fd = open(len ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool is_sure = fd >= 0 && fsync(fd) == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return is_sure;
+}
+
+bool pk_keypair_next_path(const char *path, char *out_path, size_t size)
+{
+    return (size_t)snprintf(out_path, size, "%s.next", path) < size;
+}
+
+pk_err pk_keypair_promote(const char *path, char out_error[PK_KEY_ERROR_SIZE])
+{
+    char next[4096];
+    bool is_done = pk_keypair_next_path(path, next, sizeof next) &&
+                   (rename(next, path) == 0 || errno == ENOENT) && sync_folder(path);
+    if (!is_done) {
+        snprintf(out_error, PK_KEY_ERROR_SIZE, "%s.next cannot take the place of %s: %s", path,
+            path, strerror(errno));
+    }
+    return is_done ? PK_OK : PK_ERR_IO;
+}
+
 static pk_err write_secret(
     const char *path, const char *text, bool replace, char out_error[PK_KEY_ERROR_SIZE])
 {
@@ -188,7 +224,7 @@ static pk_err write_secret(
     if (fd >= 0) {
         is_written = close(fd) == 0 && is_written;
     }
-    if (!is_written || rename(temporary, path) != 0) {
+    if (!is_written || rename(temporary, path) != 0 || !sync_folder(path)) {
         snprintf(out_error, PK_KEY_ERROR_SIZE, "%s: cannot be written: %s", path, strerror(errno));
         if (fd >= 0) {
             (void)unlink(temporary);

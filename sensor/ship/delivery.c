@@ -44,8 +44,10 @@ struct pk_delivery {
     int64_t progress_ms; /* when the last ACK came, or the first batch after none left */
     int64_t next_heartbeat_ms;
     int64_t backoff_ms;
-    bool was_refused; /* said once */
-    bool is_open;     /* CONNECTING: the handshake is done, HELLO waits for the pipe */
+    bool was_refused;                   /* said once */
+    bool uses_next_key, has_tried_both; /* both keys were refused in a row */
+    int64_t next_rotate_ms;
+    bool is_open; /* CONNECTING: the handshake is done, HELLO waits for the pipe */
     uint64_t session;
     struct pk_queue_at sent, furthest; /* last sent in this session, and ever */
     struct pk_welcome_body welcome;
@@ -198,6 +200,14 @@ static void say_hello(struct pk_delivery *d, struct pk_delivery_time now)
 
 static void on_refused(struct pk_delivery *d, int64_t now_ms)
 {
+    if (d->options.has_next_key) { /* which of the two is known may have changed since */
+        d->uses_next_key = !d->uses_next_key;
+        d->has_tried_both = !d->has_tried_both;
+        if (d->has_tried_both) {
+            go_down(d, PK_DELIVERY_BACKOFF_FIRST_MS, now_ms, "refused");
+            return;
+        }
+    }
     if (!d->was_refused) {
         tell(d, PK_LOG_WARNING,
             "endpoint=%s the aggregator does not know this key yet; add it there: %s",
@@ -356,6 +366,8 @@ static void on_welcome(struct pk_delivery *d, const struct pk_frame *frame, cons
     d->state = PK_DELIVERY_READY;
     d->backoff_ms = 0;
     d->was_refused = false;
+    d->has_tried_both = false;
+    d->next_rotate_ms = now_ms;
     d->progress_ms = d->next_heartbeat_ms = now_ms;
     d->return_ms = now_ms + PK_DELIVERY_RETURN_MS +
                    (int64_t)d->link.random(d->link.arg, PK_DELIVERY_RETURN_MS / 2);
@@ -363,6 +375,13 @@ static void on_welcome(struct pk_delivery *d, const struct pk_frame *frame, cons
     tell(d, PK_LOG_INFO,
         "connected endpoint=%s sensor_id=%u resume_seq=%" PRIu64 " queued=%" PRIu64,
         endpoint_of(d)->address, welcome.sensor_id, welcome.resume_seq, info.n_batches);
+    if (d->uses_next_key) {
+        d->uses_next_key = d->options.has_next_key = false;
+        tell(d, PK_LOG_INFO, "the new key is in use, the old one is retired");
+        if (d->link.rotated) {
+            d->link.rotated(d->link.arg);
+        }
+    }
 }
 
 /* Covers what was sent in this session, never more: what lies in the aggregator under the same number may be other content (a restored copy of the queue). */
@@ -404,6 +423,14 @@ static void on_error(struct pk_delivery *d, const struct pk_frame *frame, const 
 {
     char text[PK_MAX_WIRE_TEXT * 4 + 1];
     pk_log_escape((const char *)body, body ? len : 0, text, sizeof text);
+    bool is_about_key = frame->u.error.code == PK_FRAME_ERR_UNSUPPORTED &&
+                        frame->u.error.seq == 0 && d->options.has_next_key;
+    if (is_about_key && d->state == PK_DELIVERY_READY) {
+        d->next_rotate_ms = INT64_MAX; /* in this session; everything else goes on */
+        tell(d, PK_LOG_ERROR, "endpoint=%s does not take the new key reason=\"%s\"",
+            endpoint_of(d)->address, text);
+        return;
+    }
     switch (frame->u.error.code) {
     case PK_FRAME_ERR_NO_SESSION:
         if (d->state == PK_DELIVERY_READY) {
@@ -462,6 +489,17 @@ static void on_bye(struct pk_delivery *d, const struct pk_frame *frame, const ui
     d->is_redirected = false;
 }
 
+/* The aggregator has the next key. The old one works until the new one was used. */
+static void on_rotate(struct pk_delivery *d, const uint8_t *body, size_t len, int64_t now_ms)
+{
+    uint8_t pubkey[PK_KEY_BYTES];
+    if (body && d->options.has_next_key && pk_rotate_body_decode(body, len, pubkey) == PK_OK &&
+        memcmp(pubkey, d->options.next_pubkey, sizeof pubkey) == 0) {
+        d->uses_next_key = true;
+        go_down(d, PK_DELIVERY_BACKOFF_FIRST_MS, now_ms, "the key changes");
+    }
+}
+
 /* NTP's exchange (RFC 5905 s8), symmetric delay assumed; the sample with the least round trip is the truest. */
 static void on_heartbeat(
     struct pk_delivery *d, const struct pk_frame *frame, struct pk_delivery_time now)
@@ -507,6 +545,8 @@ void pk_delivery_on_message(struct pk_delivery *d, const uint8_t *header, size_t
         on_heartbeat(d, &frame, now);
     } else if (frame.type == PK_FRAME_BYE) {
         on_bye(d, &frame, body, body_len, now.mono_ms);
+    } else if (frame.type == PK_FRAME_ROTATE) {
+        on_rotate(d, body, body_len, now.mono_ms);
     }
 }
 
@@ -531,6 +571,22 @@ static void heartbeat(struct pk_delivery *d, struct pk_delivery_time now)
                                                                   : PK_DELIVERY_HEARTBEAT_MS);
 }
 
+static void ask_for_next_key(struct pk_delivery *d, int64_t now_ms)
+{
+    if (!d->options.has_next_key || !(d->welcome.capabilities & PK_CAP_ROTATE) ||
+        now_ms < d->next_rotate_ms) {
+        return;
+    }
+    struct pk_frame frame = {.type = PK_FRAME_ROTATE, .session = d->session};
+    struct pk_bytes body;
+    pk_bytes_init(&body, PK_MAX_WIRE_TEXT);
+    if (pk_rotate_body_encode(d->options.next_pubkey, &body) == PK_OK &&
+        d->link.send(d->link.arg, &frame, body.data, body.len)) {
+        d->next_rotate_ms = now_ms + PK_DELIVERY_ROTATE_AGAIN_MS;
+    }
+    pk_bytes_done(&body);
+}
+
 static void tick_ready(struct pk_delivery *d, struct pk_delivery_time now)
 {
     int64_t ack_ms = d->welcome.ack_timeout_ms ? d->welcome.ack_timeout_ms : PK_DELIVERY_ACK_MS;
@@ -545,6 +601,7 @@ static void tick_ready(struct pk_delivery *d, struct pk_delivery_time now)
         return;
     }
     heartbeat(d, now);
+    ask_for_next_key(d, now.mono_ms);
     send_batches(d, now.mono_ms);
 }
 
@@ -588,6 +645,11 @@ void pk_delivery_stop(struct pk_delivery *d)
         d->state = PK_DELIVERY_DOWN;
     }
     d->until_ms = INT64_MAX;
+}
+
+bool pk_delivery_uses_next_key(const struct pk_delivery *d)
+{
+    return d->uses_next_key;
 }
 
 enum pk_delivery_state pk_delivery_state(const struct pk_delivery *d)

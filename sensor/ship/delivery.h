@@ -8,6 +8,8 @@
  *   - A refused key, a silent server, a broken connection all lead to DOWN; the wait doubles up to a minute, jittered between its half and its whole, so that a fleet does not come
  *     back in step. A refused key waits longer; it is asked again for ever, since it may be added tomorrow.
  *   - Endpoints are tried in order. A sensor that had to leave the first one goes back to it after PK_DELIVERY_RETURN_MS of quiet.
+ *   - A sensor with a next key asks for it with ROTATE; when the aggregator has it, the next session is under that key. While there are two, a refusal of one is followed by the
+ *     other: whatever was cut short, one of them is known.
  *   - BYE may name another endpoint (the tenant's home): it is tried next, once. */
 #ifndef SENSOR_DELIVERY_H
 #define SENSOR_DELIVERY_H
@@ -30,6 +32,7 @@ enum {
     PK_DELIVERY_CONNECT_MS = 15000,        /* from connect to the end of the handshake */
     PK_DELIVERY_HELLO_AGAIN_MS = 5000,
     PK_DELIVERY_HELLO_LIMIT_MS = 30000,
+    PK_DELIVERY_ROTATE_AGAIN_MS = 5000,
     PK_DELIVERY_RETURN_MS = 3600000,  /* and up to half as much again, at random */
     PK_DELIVERY_HEARTBEAT_MS = 15000, /* when WELCOME does not say */
     PK_DELIVERY_ACK_MS = 15000,       /* the same; twice this without progress ends the session */
@@ -46,6 +49,8 @@ struct pk_delivery_link {
     uint32_t (*random)(void *arg, uint32_t below); /* uniform in [0, below), below >= 1 */
     /* Something a person should know: level as in log.h, one sentence. May be NULL. */
     void (*tell)(void *arg, int level, const char *text);
+    /* A session under the next key was opened: from now on it is the only one. May be NULL. */
+    void (*rotated)(void *arg);
 };
 
 struct pk_delivery_options {
@@ -56,6 +61,8 @@ struct pk_delivery_options {
     const char *pubkey_text; /* shown when the key is refused; borrowed */
     bool is_durable;         /* the queue survives a restart */
     uint8_t vantage, privacy;
+    bool has_next_key; /* the key is to be changed to this one */
+    uint8_t next_pubkey[PK_KEY_BYTES];
     uint8_t boot_id[PK_BOOT_ID_BYTES];
 };
 
@@ -102,6 +109,8 @@ void pk_delivery_tick(struct pk_delivery *delivery, struct pk_delivery_time now)
 /* Takes leave and goes down for good. */
 void pk_delivery_stop(struct pk_delivery *delivery);
 
+/* Whether the connection is to be made under the next key; for link->connect. */
+bool pk_delivery_uses_next_key(const struct pk_delivery *delivery);
 enum pk_delivery_state pk_delivery_state(const struct pk_delivery *delivery);
 /* How long nothing will be due unless something happens; at most 1000. */
 int64_t pk_delivery_wait_ms(const struct pk_delivery *delivery, int64_t mono_ms);

@@ -25,6 +25,9 @@ struct uplink {
     struct pk_delivery *delivery;
     void *context, *socket, *monitor;
     unsigned n_sockets;
+    bool has_rotated;
+    struct pk_uplink_counters *counters;
+    char pubkey_text[PK_KEY_TEXT_SIZE];
 };
 
 static struct pk_delivery_time now(void)
@@ -56,7 +59,8 @@ static bool set_options(struct uplink *up, const struct pk_endpoint *endpoint)
         {ZMQ_RECONNECT_IVL_MAX, 60000},
         {ZMQ_IPV6, 1},
     };
-    const struct pk_keypair *keys = &up->options->keys;
+    bool is_next = up->has_rotated || pk_delivery_uses_next_key(up->delivery);
+    const struct pk_keypair *keys = is_next ? &up->options->next_keys : &up->options->keys;
     int64_t max_frame = 64 << 10;
     bool is_good = zmq_setsockopt(up->socket, ZMQ_MAXMSGSIZE, &max_frame, sizeof max_frame) == 0;
     for (size_t i = 0; i < sizeof ints / sizeof *ints; i++) {
@@ -131,6 +135,19 @@ static void on_tell(void *arg, int level, const char *text)
 {
     (void)arg;
     pk_log((enum pk_log_level)level, "uplink", "%s", text);
+}
+
+/* The old pair is worth nothing any more. When the file cannot be changed, both stay, and the next start finds out again which is known. */
+static void on_rotated(void *arg)
+{
+    struct uplink *up = arg;
+    char error[PK_KEY_ERROR_SIZE];
+    up->has_rotated = true;
+    (void)pk_key_text(up->options->next_keys.pubkey, up->pubkey_text);
+    atomic_store(&up->counters->has_rotated, true);
+    if (pk_keypair_promote(up->options->key_file, error) != PK_OK) {
+        pk_warn("uplink", "%s; move it there, or leave both: each start tries both", error);
+    }
 }
 
 /* --- what happens on the socket --- */
@@ -247,18 +264,19 @@ static pk_err run(struct uplink *up, const struct pk_queue *queue,
 pk_err pk_uplink_run(const struct pk_uplink_options *options, const struct pk_queue *queue,
     struct pk_uplink_counters *counters, int stop_fd)
 {
-    struct uplink up = {.options = options};
+    struct uplink up = {.options = options, .counters = counters};
     struct pk_delivery_link link = {.arg = &up,
         .connect = on_connect,
         .disconnect = on_disconnect,
         .send = on_send,
         .random = on_random,
-        .tell = on_tell};
+        .tell = on_tell,
+        .rotated = on_rotated};
     struct pk_delivery_options delivery = options->delivery;
     randombytes_buf(delivery.boot_id, sizeof delivery.boot_id);
     delivery.software = "picket-sensor " PICKET_VERSION;
-    char pubkey_text[PK_KEY_TEXT_SIZE];
-    delivery.pubkey_text = pk_key_text(options->keys.pubkey, pubkey_text);
+    memcpy(delivery.next_pubkey, options->next_keys.pubkey, PK_KEY_BYTES);
+    delivery.pubkey_text = pk_key_text(options->keys.pubkey, up.pubkey_text);
     up.context = zmq_ctx_new();
     pk_err err = up.context ? pk_delivery_new(&delivery, queue, &link, &up.delivery) : PK_ERR_NOMEM;
     if (err == PK_OK) {

@@ -12,7 +12,9 @@
 struct pk_uplink_options {
     struct pk_delivery_options delivery; /* boot_id is filled here */
     struct pk_keypair keys;
-    bool ends_when_empty; /* return when everything is acknowledged */
+    struct pk_keypair next_keys; /* with delivery.has_next_key */
+    const char *key_file;        /* where the pair lives, the next beside it; borrowed */
+    bool ends_when_empty;        /* return when everything is acknowledged */
 };
 
 /* Written by the uplink's thread, read by others. */
@@ -20,6 +22,7 @@ struct pk_uplink_counters {
     atomic_uint_fast64_t sent, resent, acked, refused, reconnects;
     atomic_int_fast64_t clock_offset_us;
     atomic_bool is_connected;
+    atomic_bool has_rotated; /* the next pair is the pair now */
 };
 
 /* Runs until stop_fd is readable (or the queue is empty, see options). PK_ERR_NOMEM, PK_ERR_IO when ZeroMQ itself fails; connection trouble never ends it. */

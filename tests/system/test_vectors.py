@@ -251,7 +251,16 @@ def test_frames_have_the_bytes_of_the_protocol(probe, vector):
     assert shown["again"] == vector["hex"] and shown["type"] == fields[1] and shown["session"] == fields[2]
 
 
-@pytest.mark.parametrize("kind,vector", [("batch", v) for v in VECTORS["bad_batches"]] + [("frame", v) for v in VECTORS["bad_frames"]], ids=lambda v: v if isinstance(v, str) else v["name"])
+@pytest.mark.parametrize("vector", VECTORS["rotates"], ids=lambda v: v["name"])
+def test_rotate_bodies(probe, vector):
+    data = bytes.fromhex(vector["hex"])
+    body = unpack(data)
+    assert body[1].hex() == vector["pubkey"]
+    key, again = subprocess.run([probe, "rotate", vector["hex"]], capture_output=True, text=True, check=True).stdout.split()
+    assert key == vector["pubkey"] and again == msgpack.packb({1: body[1]}).hex()
+
+
+@pytest.mark.parametrize("kind,vector", [("batch", v) for v in VECTORS["bad_batches"]] + [("frame", v) for v in VECTORS["bad_frames"]] + [("rotate", v) for v in VECTORS["bad_rotates"]], ids=lambda v: v if isinstance(v, str) else v["name"])
 def test_bad_bytes_are_refused_whole_with_a_reason(probe, kind, vector):
     done = subprocess.run([probe, kind, vector["hex"]], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stdout.startswith("refused: ")

@@ -91,6 +91,8 @@ struct world {
     struct pipe_model up, down;
     /* aggregator: what a crash loses, then what is durable */
     bool is_reachable, knows_key;
+    bool knows_old, knows_next;            /* durable: which of the sensor's keys work */
+    bool has_next, is_promoted, uses_next; /* the sensor's files; the connection's key */
     uint64_t session;
     struct mark received[MAX_PIPE]; /* waiting for the commit, in order */
     size_t n_received;
@@ -410,6 +412,7 @@ static bool l_connect(void *arg, const struct pk_endpoint *endpoint)
     struct world *w = arg;
     cut(w);
     w->is_connecting = true;
+    w->uses_next = w->is_promoted || pk_delivery_uses_next_key(w->delivery);
     w->endpoint = (size_t)(endpoint->address[0] - 'a');
     return true;
 }
@@ -435,7 +438,27 @@ static uint32_t l_random(void *arg, uint32_t below)
     return roll(arg, below);
 }
 
+static void l_rotated(void *arg)
+{
+    struct world *w = arg;
+    assert_true(w->has_next && w->knows_next && !w->knows_old);
+    w->is_promoted = true;
+}
+
 /* --- the aggregator --- */
+
+static void a_rotate(struct world *w, const struct pipe_message *message)
+{
+    uint8_t pubkey[PK_KEY_BYTES];
+    struct pk_bytes body;
+    struct pk_frame frame = {.type = PK_FRAME_ROTATE, .session = w->session};
+    assert_int_equal(pk_rotate_body_decode(message->body, message->body_len, pubkey), PK_OK);
+    w->knows_next = true;
+    pk_bytes_init(&body, 64);
+    assert_int_equal(pk_rotate_body_encode(pubkey, &body), PK_OK);
+    put(&w->down, &frame, body.data, body.len);
+    pk_bytes_done(&body);
+}
 
 static void a_hello(struct world *w, const struct pipe_message *message)
 {
@@ -443,12 +466,14 @@ static void a_hello(struct world *w, const struct pipe_message *message)
     struct pk_bytes body;
     assert_int_equal(pk_hello_body_decode(message->body, message->body_len, &hello), PK_OK);
     w->session = 1 + roll(w, 1u << 30);
+    w->knows_old = w->knows_old && !w->uses_next; /* its first use retires the other */
     struct pk_welcome_body welcome = {.sensor_id = 1,
         .max_body_bytes = PK_MAX_BODY_BYTES,
         .credit_batches = CREDIT_BATCHES,
         .credit_bytes = 1 << 20,
         .ack_timeout_ms = 15000,
-        .heartbeat_ms = 15000};
+        .heartbeat_ms = 15000,
+        .capabilities = PK_CAP_ROTATE};
     welcome.resume_epoch = hello.spool_epoch;
     for (size_t i = 0; i < w->n_store; i++) {
         if (w->store[i].at.epoch == hello.spool_epoch && w->store[i].at.seq > welcome.resume_seq) {
@@ -476,6 +501,8 @@ static void a_receive(struct world *w)
         struct pk_frame error = {
             .type = PK_FRAME_ERROR, .u.error = {.code = PK_FRAME_ERR_NO_SESSION}};
         put(&w->down, &error, NULL, 0);
+    } else if (frame.type == PK_FRAME_ROTATE) {
+        a_rotate(w, message);
     } else if (frame.type == PK_FRAME_BATCH && w->n_received < MAX_PIPE) {
         uint32_t content = (uint32_t)message->body[0] << 24 | (uint32_t)message->body[1] << 16 |
                            (uint32_t)message->body[2] << 8 | message->body[3];
@@ -551,7 +578,10 @@ static void start_sensor(struct world *w)
         .connect = l_connect,
         .disconnect = l_disconnect,
         .send = l_send,
-        .random = l_random};
+        .random = l_random,
+        .rotated = l_rotated};
+    options.has_next_key = w->has_next && !w->is_promoted;
+    memset(options.next_pubkey, 0x42, sizeof options.next_pubkey);
     strcpy(options.endpoints[0].address, "a");
     strcpy(options.endpoints[1].address, "b");
     assert_int_equal(pk_delivery_new(&options, &w->handle, &link, &w->delivery), PK_OK);
@@ -572,9 +602,9 @@ static void handshake(struct world *w)
         return;
     }
     w->is_connecting = false;
-    w->is_connected = w->knows_key;
+    w->is_connected = w->knows_key && (w->uses_next ? w->knows_next : w->knows_old);
     pk_delivery_on_event(
-        w->delivery, w->knows_key ? PK_DELIVERY_CONNECTED : PK_DELIVERY_REFUSED, w->now);
+        w->delivery, w->is_connected ? PK_DELIVERY_CONNECTED : PK_DELIVERY_REFUSED, w->now);
 }
 
 static void s_receive(struct world *w)
@@ -641,23 +671,33 @@ static void step(struct world *w)
     }
 }
 
+/* All is delivered, and a change of key that was begun is over. */
+static bool is_settled(const struct world *w)
+{
+    return pk_delivery_is_done(w->delivery) && (!w->has_next || w->is_promoted);
+}
+
 /* No more faults: everything must arrive. */
 static bool settle(struct world *w)
 {
     w->is_reachable = w->knows_key = true;
-    for (unsigned i = 0; i < 20000 && !pk_delivery_is_done(w->delivery); i++) {
+    for (unsigned i = 0; i < 20000 && !is_settled(w); i++) {
         handshake(w);
         a_receive(w);
         a_commit(w);
         s_receive(w);
         advance(w, 250);
     }
-    return pk_delivery_is_done(w->delivery);
+    return is_settled(w);
 }
 
 static void new_world(struct world *w, uint64_t seed)
 {
-    *w = (struct world){.random = seed * 2654435761u + 1, .is_reachable = true, .knows_key = true};
+    *w = (struct world){.random = seed * 2654435761u + 1,
+        .is_reachable = true,
+        .knows_key = true,
+        .knows_old = true,
+        .has_next = seed % 2 == 0};
     w->now = (struct pk_delivery_time){.mono_ms = 1000, .wall_us = INT64_C(1700000000000000)};
     w->queue.epoch = 7;
     w->queue.next_seq = 1;

@@ -3,6 +3,7 @@
  *   wire_probe make          the sample batches and frames as lines "name hex"
  *   wire_probe batch HEX     the decoded rows as JSON, or "refused: <code> key <n>: <what>" with exit status 1
  *   wire_probe pseudonym MASTER PERIOD ADDRESS    hex and number to the pseudonym in hex, and the sketch key of tenant "acme" in that period
+ *   wire_probe rotate HEX    the key in the body of ROTATE, in hex, or "refused: <code>"
  *   wire_probe frame HEX     the decoded header as JSON, or "refused: <code>" */
 #include <inttypes.h>
 #include <stdio.h>
@@ -379,6 +380,25 @@ static int show_pseudonym(const char *master_hex, const char *period, const char
     return 0;
 }
 
+static int show_rotate(const uint8_t *bytes, size_t len)
+{
+    uint8_t pubkey[PK_KEY_BYTES];
+    struct pk_bytes again;
+    pk_err err = pk_rotate_body_decode(bytes, len, pubkey);
+    if (err != PK_OK) {
+        printf("refused: %s\n", pk_err_str(err));
+        return 1;
+    }
+    pk_bytes_init(&again, PK_MAX_HEADER_BYTES);
+    (void)pk_rotate_body_encode(pubkey, &again);
+    put_hex(pubkey, sizeof pubkey);
+    putchar(' ');
+    put_hex(again.data, again.len);
+    putchar('\n');
+    pk_bytes_done(&again);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     if (pk_hash_start() != PK_OK) {
@@ -394,11 +414,13 @@ int main(int argc, char **argv)
     uint8_t *bytes = malloc(len + 1);
     if (argc != 3 || !bytes ||
         sodium_hex2bin(bytes, len + 1, argv[2], strlen(argv[2]), NULL, &len, NULL) != 0) {
-        fputs("wire_probe make | batch HEX | frame HEX\n", stderr);
+        fputs("wire_probe make | batch HEX | rotate HEX | frame HEX\n", stderr);
         free(bytes);
         return 2;
     }
-    int status = strcmp(argv[1], "batch") == 0 ? show_batch(bytes, len) : show_frame(bytes, len);
+    int status = strcmp(argv[1], "batch") == 0    ? show_batch(bytes, len)
+                 : strcmp(argv[1], "rotate") == 0 ? show_rotate(bytes, len)
+                                                  : show_frame(bytes, len);
     free(bytes);
     return status;
 }
