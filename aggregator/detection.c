@@ -48,6 +48,7 @@ struct tenant {
 struct pk_detection {
     struct tenant **tenants;
     size_t n_tenants;
+    uint64_t early_rows;
     size_t next_walk; /* the tenant whose history is looked at next */
 };
 
@@ -338,7 +339,9 @@ pk_err pk_detection_observe(struct pk_detection *detection, const struct pk_regi
             count.first_us = pk_store_hold_time(count.first_us, batch->received_us);
         } else {
             pk_batch_activity(batch->batch, i, &row);
-            row.first_us = pk_store_hold_time(row.first_us, batch->received_us); /* as stored */
+            int64_t held_us = pk_store_hold_time(row.first_us, batch->received_us);
+            detection->early_rows += held_us != row.first_us;
+            row.first_us = held_us; /* as stored */
         }
         pk_err err = observe(tenant, registry, batch->site, batch->sensor, &row,
             kind == PK_BATCH_CLIENT ? &count : NULL);
@@ -444,7 +447,7 @@ bool pk_detection_has_findings(const struct pk_detection *detection)
 void pk_detection_totals(
     const struct pk_detection *detection, struct pk_detection_totals *out_totals)
 {
-    *out_totals = (struct pk_detection_totals){0};
+    *out_totals = (struct pk_detection_totals){.early_rows = detection->early_rows};
     for (size_t i = 0; i < detection->n_tenants; i++) {
         struct pk_engine_stats stats;
         pk_engine_stats(detection->tenants[i]->engine, &stats);

@@ -41,6 +41,8 @@ bool pk_detection_has_findings(const struct pk_detection *detection);
 
 struct pk_detection_totals {
     uint64_t rows, trials, findings;
+    uint64_t
+        early_rows; /* held to the time they came: the sensor's clock is ahead (pk_store_hold_time) */
     uint64_t retired_names, retired_refused; /* retired.h */
 };
 void pk_detection_totals(

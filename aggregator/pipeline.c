@@ -481,6 +481,7 @@ static void save_state(struct pk_pipeline *pipeline, int64_t now_ms)
     atomic_store(&pipeline->counters.trials, totals.trials);
     atomic_store(&pipeline->counters.findings, totals.findings);
     atomic_store(&pipeline->counters.retired_names, totals.retired_names);
+    atomic_store(&pipeline->counters.early_rows, totals.early_rows);
     atomic_store(&pipeline->counters.retired_refused, totals.retired_refused);
 }
 

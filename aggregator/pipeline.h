@@ -19,7 +19,7 @@ struct pk_pipeline_counters {
     atomic_uint_fast64_t batches_committed, batches_duplicate, batches_conflict,
         batches_quarantined, rows_committed;
     atomic_uint_fast64_t commits, commit_us, store_failures, child_restarts, findings;
-    atomic_uint_fast64_t retired_names, retired_refused;
+    atomic_uint_fast64_t retired_names, retired_refused, early_rows;
     atomic_uint_fast64_t trials, engine_rows, queue_batches, queue_bytes;
     atomic_uint_fast64_t sessions, ingest_bytes, refused_keys, refused_frames, refused_batches,
         refused_credit;

@@ -1,6 +1,7 @@
 """A sensor whose clock steps by an hour, and by a month: nothing is lost, and no time in the store lies in the future."""
 import struct
 import time
+import urllib.request
 
 from pg_support import CAPTURES, wait_until
 
@@ -49,6 +50,11 @@ def test_a_clock_that_steps_by_an_hour_or_a_month_loses_nothing_and_poisons_noth
     activity, negative, told = counted(one)
     assert activity + negative == told == 71, "as many as the capture holds, known from test_records"
     assert one.table("select * from quarantine") == []
+
+    def early():
+        text = urllib.request.urlopen(f"http://127.0.0.1:{one.metrics_port}/metrics", timeout=30).read().decode()
+        return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("picket_detection_early_rows_total "))
+    wait_until(lambda: early() > 0, 60, "the rows held")
     assert latest(one) <= time.time() * 1e6 + AHEAD_US + 60_000_000
     # A time that is right goes unchanged: the first tenth of the packets is from before now.
     assert one.table("select count(*) > 0 from activity where first_us < (extract(epoch from now()) * 1000000)::bigint - 1000000") == [(True,)]
