@@ -87,7 +87,11 @@ void baseline_done(struct baseline *baseline)
 
 enum pk_source_class baseline_class(const struct observation *seen)
 {
-    const struct actor *actor = seen->actor;
+    return baseline_class_of(seen->actor);
+}
+
+enum pk_source_class baseline_class_of(const struct actor *actor)
+{
     float n = actor->own[0] + actor->own[1] + actor->own[2] + actor->own[3];
     if (actor->key.kind == ACTOR_INSIDE || actor->key.kind == ACTOR_PSEUDONYM) {
         return PK_SOURCE_INSIDE;
@@ -188,6 +192,12 @@ static void turn_day(struct baseline *baseline, int64_t day)
 pk_err baseline_p0(
     struct pk_engine *engine, const struct observation *seen, double out_p0[N_OUTCOMES])
 {
+    return baseline_p0_of(engine, seen, seen->actor, out_p0);
+}
+
+pk_err baseline_p0_of(struct pk_engine *engine, const struct observation *seen,
+    const struct actor *actor, double out_p0[N_OUTCOMES])
+{
     struct baseline *baseline = &engine->baseline;
     struct baseline_site *site = at(baseline, (size_t)seen->site + 1);
     if (!site) {
@@ -202,8 +212,8 @@ pk_err baseline_p0(
     if (day > baseline->day) {
         turn_day(baseline, day);
     }
-    enum pk_source_class class = baseline_class(seen);
-    const float *own = seen->actor->own;
+    enum pk_source_class class = baseline_class_of(actor);
+    const float *own = actor->own;
     double n = (double)(own[0] + own[1] + own[2] + own[3]);
     bool has_own = n >= OWN_TRIALS;
     for (unsigned y = 0; y < N_OUTCOMES; y++) {
@@ -246,6 +256,20 @@ static bool may_teach(
     return true;
 }
 
+void baseline_own(struct actor *actor, enum outcome outcome)
+{
+    if (actor->is_suspected) {
+        return;
+    }
+    actor->own[outcome]++;
+    if (actor->own[0] + actor->own[1] + actor->own[2] + actor->own[3] > OWN_MEMORY) {
+        for (unsigned y = 0; y < N_OUTCOMES; y++) {
+            actor->own[y] /= 2;
+        }
+        actor->repeats /= 2;
+    }
+}
+
 void baseline_learn(struct pk_engine *engine, const struct observation *seen)
 {
     struct actor *actor = seen->actor;
@@ -266,13 +290,7 @@ void baseline_learn(struct pk_engine *engine, const struct observation *seen)
         baseline->sites[seen->site + 1].cells[class].today[outcome]++;
         baseline->sites[0].cells[class].today[outcome]++;
     }
-    actor->own[outcome]++;
-    if (actor->own[0] + actor->own[1] + actor->own[2] + actor->own[3] > OWN_MEMORY) {
-        for (unsigned y = 0; y < N_OUTCOMES; y++) {
-            actor->own[y] /= 2;
-        }
-        actor->repeats /= 2;
-    }
+    baseline_own(actor, outcome);
 }
 
 double baseline_trials_a_day(const struct pk_engine *engine)

@@ -44,9 +44,15 @@ pk_err baseline_init(struct baseline *baseline, const struct pk_priors *priors);
 void baseline_done(struct baseline *baseline);
 
 enum pk_source_class baseline_class(const struct observation *seen);
+enum pk_source_class baseline_class_of(const struct actor *actor);
 /* Share of each outcome expected of this source if it is benign: its class's here, with twenty trials' weight, and its own history when it has that much. */
 pk_err baseline_p0(
     struct pk_engine *engine, const struct observation *seen, double out_p0[N_OUTCOMES]);
+/* The same of another actor that the row stands for: its network. */
+pk_err baseline_p0_of(struct pk_engine *engine, const struct observation *seen,
+    const struct actor *actor, double out_p0[N_OUTCOMES]);
+/* A trial joins an actor's own history, unless it is suspected. */
+void baseline_own(struct actor *actor, enum outcome outcome);
 /* Share of this source's questions that it asked before, at least the prior's: the names that exist run out within a day, and then a benign source's first contacts are misses;
  * that it goes on asking what it knows is what tells it from a list. */
 double baseline_repeats(const struct pk_engine *engine, const struct actor *actor);

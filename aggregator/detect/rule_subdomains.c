@@ -31,6 +31,8 @@ enum {
     MIN_UNKNOWN = 12,
     MIN_EVENTS = 12,
     MIN_ADDRESSES = 3,
+    MAX_OTHERS =
+        2, /* networks that ask for the same label before it is everybody's, not a list's */
     MANY_HITS = 5,
     MANY_MISSES = 24, /* names that need no company */
     FAST_S = 600,     /* in which a fast wealth as high as the threshold is gone */
@@ -115,7 +117,7 @@ static void count(struct guesses *guesses, const struct observation *seen)
     guesses->rand += outcome == OUTCOME_RAND;
     guesses->other += outcome == OUTCOME_OTHER;
     if (outcome != OUTCOME_HIT) {
-        guesses->known += seen->trial.miss.is_suspect;
+        guesses->known += seen->trial.miss.is_suspect && seen->trial.miss.n_others <= MAX_OTHERS;
         guesses->zones |= UINT64_C(1) << seen->zone->hash % 64;
         remember(guesses, seen->trial.miss.key, outcome);
     }
@@ -393,8 +395,9 @@ static void start(
     if (guesses->last_us == 0) {
         guesses->first_us = seen->row->first_us;
     }
-    if (!guesses->is_poisson && actor == seen->actor && baseline_class(seen) == PK_SOURCE_SHARED &&
-        !actor->is_suspected) {
+    if (!guesses->is_poisson && !actor->is_suspected &&
+        (actor == seen->actor ? baseline_class(seen) : baseline_class_of(actor)) ==
+            PK_SOURCE_SHARED) {
         guesses->is_poisson = true;
         guesses->usual = actor->own[OUTCOME_DICT] + actor->own[OUTCOME_OTHER];
         guesses->usual_us = actor->first_us;
@@ -460,6 +463,23 @@ static pk_err weigh(struct pk_engine *engine, const struct observation *seen, st
                : err;
 }
 
+/* A question asked again, by the source or by another of its addresses. */
+static void add_repeat(const struct pk_engine *engine, struct actor *actor)
+{
+    struct guesses *guesses = actor_ledger_find(actor, RULE_SUBDOMAINS);
+    double repeats = guesses ? baseline_repeats(engine, actor) : 0;
+    if (guesses && !guesses->is_poisson && repeats > engine->baseline.priors->repeat) {
+        struct guess_wealth gains;
+        guess_repeat_gains(repeats, &gains);
+        (void)guess_add(&guesses->wealth[FAST], &gains, 0);
+        (void)guess_add(&guesses->wealth[SLOW], &gains, 0);
+    }
+    if (actor->key.kind == ACTOR_NETWORK) {
+        actor
+            ->repeats++; /* also of a suspected one: a list's share of them is known, so it gains nothing by it */
+    }
+}
+
 /* No new trial, but the same question at another site is worth telling; and that a source asks what it knows is evidence too. */
 static void again(struct pk_engine *engine, const struct observation *seen)
 {
@@ -468,12 +488,12 @@ static void again(struct pk_engine *engine, const struct observation *seen)
     if (dossier_is_open(dossier)) {
         dossier_add_site(dossier, seen);
     }
-    double repeats = guesses ? baseline_repeats(engine, seen->actor) : 0;
-    if (guesses && !guesses->is_poisson && repeats > engine->baseline.priors->repeat) {
-        struct guess_wealth gains;
-        guess_repeat_gains(repeats, &gains);
-        (void)guess_add(&guesses->wealth[FAST], &gains, 0);
-        (void)guess_add(&guesses->wealth[SLOW], &gains, 0);
+    add_repeat(engine, seen->actor);
+    struct actor_key key = actor_network_key(seen->actor);
+    struct actor *network =
+        seen->actor->key.kind == ACTOR_ADDRESS ? actor_find(engine, &key) : NULL;
+    if (network) {
+        add_repeat(engine, network);
     }
 }
 
@@ -500,10 +520,20 @@ static pk_err weigh_network(struct pk_engine *engine, const struct observation *
     uint64_t contact[2] = {actor_hash(&key), seen->name_hash};
     network->last_us =
         seen->row->first_us > network->last_us ? seen->row->first_us : network->last_us;
-    return pk_contacts_add(
-               &engine->contacts, pk_hash_fixed(contact, sizeof contact), seen->row->first_us)
-               ? weigh(engine, seen, network)
-               : PK_OK;
+    if (!pk_contacts_add(
+            &engine->contacts, pk_hash_fixed(contact, sizeof contact), seen->row->first_us)) {
+        add_repeat(engine, network); /* another of its addresses asked it */
+        return PK_OK;
+    }
+    struct observation of_network = *seen;
+    pk_err err = baseline_class_of(network) == PK_SOURCE_NEW
+                     ? PK_OK
+                     : baseline_p0_of(engine, seen, network, of_network.p0);
+    if (err == PK_OK) {
+        err = weigh(engine, &of_network, network);
+    }
+    baseline_own(network, seen->trial.outcome);
+    return err;
 }
 
 static pk_err observe(struct pk_engine *engine, const struct observation *seen)
@@ -774,7 +804,7 @@ static void load_held(void *ledger, struct pk_reader *in)
 const struct rule rule_subdomains = {
     .id = "D2",
     .family = "subdomains",
-    .version = "2",
+    .version = "3",
     .budget_share = 0.3, /* D2 and D3 */
     .ledger_bytes = sizeof(struct guesses),
     .max_ledgers = 200000,
