@@ -2,7 +2,8 @@
  *
  * Distinct addresses of one /24 (IPv6: one /120) that one source asked the PTR of within an hour, over all sites: sixteen in one block, or three in each of eight blocks
  * within a day. The score is the Poisson log-likelihood ratio of D against what the source usually asks in an hour (at least one; a log analyser or a mail gateway has its own), plus
- * ln(.8/.02) for each step to a neighbouring address, capped: order makes it surer, it does not lower the minimum.
+ * ln(.8/.02) for each further step in the same direction to a neighbouring address (a few hosts side by side, asked as they come, make single steps), capped: order makes it surer, it does
+ * not lower the minimum. An address of the block asked again, but the one just before, takes ln(.3/.03) away: a sweep asks once, a mail gateway or a log analyser comes back.
  *
  * IPv6 ranges are too wide to count through: tools go down the nibble tree and prune where the answer is NXDOMAIN (RFC 7707 s5.1.4, RFC 8020). They ask PTR of names that stand for no
  * address, which nothing else does: minimising resolvers ask A or NS of them (RFC 9156). Twelve distinct ones, of which most are siblings, are a descent.
@@ -31,15 +32,18 @@ enum {
 };
 
 static const double budget_share = 0.05, nats_step = 3.689 /* ln(.8/.02) */,
+                    nats_again =
+                        2.3 /* ln(.3/.03): a sweep asks once, a log or a gateway comes back */,
                     nats_partial = 1.5 /* a name of no address, PTR */,
                     nats_sibling = 0.7 /* another child of the same node: ln(.9/.45) */;
 
 struct block {
     struct pk_addr addr; /* last byte zero */
     int64_t first_us, last_us;
-    uint64_t seen[4]; /* bitmap of last bytes */
-    uint16_t n, ordered;
+    uint64_t seen[4];           /* bitmap of last bytes */
+    uint16_t n, ordered, again; /* again: addresses asked before, but the one just before */
     uint8_t last;
+    int8_t step; /* the latest, when it was to a neighbour: 1, -1 */
 };
 
 struct sweep {
@@ -117,11 +121,15 @@ static bool touch(struct block *block, uint8_t last, int64_t now_us)
     }
     bool is_new = !(block->seen[last / 64] >> last % 64 & 1);
     if (is_new) {
-        block->ordered =
-            (uint16_t)(block->ordered + (block->n > 0 && abs(last - block->last) == 1));
+        int step = block->n > 0 ? last - block->last : 0;
+        step = step == 1 || step == -1 ? step : 0;
+        block->ordered = (uint16_t)(block->ordered + (step != 0 && step == block->step));
+        block->step = (int8_t)step;
         block->seen[last / 64] |= UINT64_C(1) << last % 64;
         block->n++;
         block->last = last;
+    } else if (last != block->last) {
+        block->again = (uint16_t)(block->again + (block->again < UINT16_MAX));
     }
     block->last_us = now_us > block->last_us ? now_us : block->last_us;
     return is_new;
@@ -177,7 +185,9 @@ static struct verdict judge(const struct pk_engine *engine, const struct sweep *
         double usual = an_hour * (hours > 1 ? hours : 1);
         verdict.addresses += block->n;
         verdict.ordered += block->ordered;
-        verdict.nats_addresses += n > usual ? n * log(n / usual) - (n - usual) : 0;
+        double nats = n > usual ? n * log(n / usual) - (n - usual) : 0;
+        nats -= nats_again * block->again;
+        verdict.nats_addresses += nats > 0 ? nats : 0;
         verdict.blocks_spread += block->n >= MIN_SPREAD;
         has_full = has_full || block->n >= MIN_IN_BLOCK;
     }
@@ -349,6 +359,8 @@ static void save(const void *ledger, struct pk_bytes *out)
         pk_bytes_put_be16(out, block->n);
         pk_bytes_put_be16(out, block->ordered);
         pk_bytes_put_u8(out, block->last);
+        pk_bytes_put_u8(out, (uint8_t)(block->step + 1));
+        pk_bytes_put_be16(out, block->again);
     }
     state_put_float(out, sweep->usual);
     state_put_time(out, sweep->usual_us);
@@ -377,6 +389,8 @@ static void load(void *ledger, struct pk_reader *in)
         block->n = pk_reader_be16(in);
         block->ordered = pk_reader_be16(in);
         block->last = pk_reader_u8(in);
+        block->step = (int8_t)(state_get_index(in, 3) - 1);
+        block->again = pk_reader_be16(in);
     }
     sweep->usual = state_get_float(in);
     sweep->usual_us = state_get_time(in);
@@ -393,7 +407,7 @@ static void load(void *ledger, struct pk_reader *in)
 const struct rule rule_sweep = {
     .id = "D6",
     .family = "sweep",
-    .version = "2",
+    .version = "3",
     .budget_share = 0.05,
     .ledger_bytes = sizeof(struct sweep),
     .max_ledgers = 50000,
