@@ -3,7 +3,7 @@
  * A walker asks for the name right after each name it was told of (RFC 4034 s6.1 order), so what it asks has shapes nobody else asks for: a zero byte in a label
  * (ldns-walk: `\000.name`, `name\000`), a name asked before with `0.` in front, with `-` behind its first label or with the last character doubled (dnsrecon -z), types NSEC and
  * NSEC3 as questions. Each distinct shape weighs ln(p(walker)/p(others)); each that comes after the previous one in canonical order ln(.98/.5), one that does not takes 1
- * away. Four steps and nine nats fire; 3, and 4 from 32 steps on. NSEC3: asking random names and hashing the answers looks like any random name (limit); what is seen is a
+ * away. Four steps and ln(1000/(.05 budget)) = 9.9 nats fire; 3, and 4 from 32 steps on. NSEC3: asking random names and hashing the answers looks like any random name (limit); what is seen is a
  * source that asks one directly with recursion desired and DNSSEC OK, thirty random names and next to nothing else within an hour. */
 #include <math.h>
 #include <stdio.h>
@@ -25,8 +25,8 @@ enum {
 };
 
 static const double nats_zero = 3.8, nats_type = 2.5, nats_derived = 3.0,
-                    nats_order = 0.673 /* ln(.98/.5) */, nats_disorder = 1.0, nats_random = 0.4,
-                    threshold = 9.0;
+                    nats_order = 0.673 /* ln(.98/.5) */, nats_disorder = 1.0, nats_random = 0.4;
+static const double trials_a_day = 1000; /* questions of such a shape from everybody else */
 
 struct walk {
     int64_t last_us;
@@ -40,6 +40,11 @@ struct walk {
     uint8_t
         last[PK_NAME_MAX + 1]; /* length byte and wire form of the latest step; length 0: none */
 };
+
+static double threshold(const struct pk_engine *engine)
+{
+    return rule_threshold(engine, rule_walk.budget_share, trials_a_day);
+}
 
 static bool has_zero(const struct pk_name *name, unsigned left)
 {
@@ -73,6 +78,9 @@ static bool asked_before(const struct pk_engine *engine, const struct observatio
         if (walk->latest[i] == hash) {
             return true;
         }
+    }
+    if (walk) {
+        return false; /* a walker is told of a name right before; a busy resolver asked it some time of the day */
     }
     uint64_t contact[2] = {seen->source_hash, hash};
     return pk_contacts_has(&engine->contacts, pk_hash_fixed(contact, sizeof contact));
@@ -160,7 +168,7 @@ static pk_err report(struct pk_engine *engine, const struct observation *seen, s
     contribute(finding, "random names asked directly, DNSSEC OK", nats_random * walk->random);
     finding->trials = n;
     finding->rand = walk->random;
-    report_finding(engine, threshold);
+    report_finding(engine, threshold(engine));
     return PK_OK;
 }
 
@@ -205,8 +213,10 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
     }
     bool is_hit = seen->row->signature.answer == PK_ANSWER_DATA;
     pk_err err = dossier_note(dossier, seen, is_hit ? NOTE_LEARNED : NOTE_SAMPLE, true);
-    bool is_walk = walk->steps >= MIN_STEPS && (double)(walk->shape + walk->order) > threshold;
-    bool is_probing = walk->random >= MIN_RANDOM && walk->others <= walk->random / 10;
+    bool is_walk =
+        walk->steps >= MIN_STEPS && (double)(walk->shape + walk->order) > threshold(engine);
+    bool is_probing = walk->random >= MIN_RANDOM && walk->others <= walk->random / 10 &&
+                      nats_random * walk->random > threshold(engine);
     return err == PK_OK && (is_walk || is_probing) ? report(engine, seen, walk, dossier) : err;
 }
 
@@ -256,8 +266,8 @@ static void load(void *ledger, struct pk_reader *in)
 const struct rule rule_walk = {
     .id = "D7",
     .family = "walk",
-    .version = "1",
-    .budget_share = 0.02,
+    .version = "2",
+    .budget_share = 0.05,
     .ledger_bytes = sizeof(struct walk),
     .max_ledgers = 10000,
     .observe = observe,
