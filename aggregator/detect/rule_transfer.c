@@ -1,9 +1,14 @@
 /* D1: somebody asks for a whole zone (T1590.002).
  *
  * Event, not statistic: AXFR or IXFR of one of the tenant's zones from a peer that is not listed; or of any zone by an inside client. An attempt is severity 2, two servers or two
- * zones within ten minutes 3 (every tool tries all name servers), success 5; each doubling of zones in a day adds one. */
+ * zones within ten minutes 3 (every tool tries all name servers), success 5; each doubling of zones in a day adds one.
+ *
+ * Sources of one /24 or /48 are one finding, under the first one's name. A peer is learned for one zone when it behaves like a secondary: three transfers that succeeded, each after a question for
+ * the zone's SOA within the hour (RFC 1034 s4.3.5), the first and the last a week apart. The first ones are reported all the same; afterwards its transfers of that zone are
+ * silent as long as it comes once a month. Whether a transfer was signed (TSIG) or the peer stands in NS cannot be seen in an observation. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "picket/dnsmsg.h"
 #include "picket/hash.h"
@@ -14,7 +19,13 @@ enum {
     MAX_TARGETS = 16,
     TOGETHER_US = 600 * 1000000,
     DAY_S = 86400,
-    SUCCESS_RECORDS = 50
+    SUCCESS_RECORDS = 50,
+    MAX_PEERS =
+        8, /* (address, zone) pairs of a network that are watched; the longest silent goes */
+    LEARN_TRANSFERS = 3,
+    LEARN_DAYS = 7,
+    FORGET_DAYS = 31,
+    POLL_S = 3600 /* SOA before a transfer */
 };
 
 struct target {
@@ -23,7 +34,18 @@ struct target {
     int64_t last_us;
 };
 
+/* Somebody who may turn out to be a secondary. */
+struct peer {
+    uint64_t zone_hash;
+    struct pk_addr addr;
+    int64_t soa_us, first_us, last_us; /* last question for the SOA; transfers after one */
+    uint8_t n;                         /* of these, saturating */
+};
+
 struct transfer {
+    struct pk_addr first; /* whose name the finding has; family 0: not an outside address */
+    struct peer peers[MAX_PEERS];
+    uint8_t n_peers;
     struct target targets[MAX_TARGETS]; /* (zone, server) pairs; the longest untouched goes */
     uint8_t n_targets;
     uint8_t targets_in_window; /* most servers or zones within ten minutes so far */
@@ -84,6 +106,57 @@ static unsigned note_target(struct transfer *transfer, const struct observation 
     return together;
 }
 
+/* --- peers --- */
+
+static struct peer *peer_of(struct transfer *transfer, const struct observation *seen, bool makes)
+{
+    struct actor_key key = actor_first_key(seen->actor);
+    uint64_t zone = pk_hash_fixed(seen->name.wire, seen->name.len);
+    unsigned oldest = 0;
+    for (unsigned i = 0; i < transfer->n_peers; i++) {
+        struct peer *peer = &transfer->peers[i];
+        if (peer->zone_hash == zone && pk_addr_equal(&peer->addr, &key.addr)) {
+            return peer;
+        }
+        oldest = peer->soa_us < transfer->peers[oldest].soa_us ? i : oldest;
+    }
+    if (!makes) {
+        return NULL;
+    }
+    struct peer *peer =
+        &transfer->peers[transfer->n_peers < MAX_PEERS ? transfer->n_peers++ : oldest];
+    *peer = (struct peer){.zone_hash = zone, .addr = key.addr};
+    return peer;
+}
+
+static bool is_learned(const struct peer *peer, int64_t now_us)
+{
+    const int64_t day_us = INT64_C(86400000000);
+    return peer && peer->n >= LEARN_TRANSFERS &&
+           peer->last_us - peer->first_us >= LEARN_DAYS * day_us &&
+           now_us - peer->last_us <= FORGET_DAYS * day_us;
+}
+
+static void note_poll(struct transfer *transfer, const struct observation *seen)
+{
+    struct peer *peer = peer_of(transfer, seen, true);
+    peer->soa_us = seen->row->first_us > peer->soa_us ? seen->row->first_us : peer->soa_us;
+}
+
+/* Counts a transfer that succeeded, if the SOA was asked for before. */
+static void learn(struct peer *peer, int64_t now_us)
+{
+    if (!peer || now_us - peer->soa_us > (int64_t)POLL_S * 1000000) {
+        return;
+    }
+    if (now_us - peer->last_us > INT64_C(86400000000) * FORGET_DAYS) {
+        peer->n = 0;
+    }
+    peer->first_us = peer->n == 0 ? now_us : peer->first_us;
+    peer->last_us = now_us;
+    peer->n = (uint8_t)(peer->n + (peer->n < UINT8_MAX));
+}
+
 static unsigned count_zones(const struct transfer *transfer, int64_t now_us)
 {
     unsigned n = 0;
@@ -114,6 +187,14 @@ static void report(struct pk_engine *engine, const struct observation *seen,
 {
     struct subject subject;
     subject_of_actor(seen->actor, &subject);
+    if (transfer->first.family != 0) {
+        struct actor_key key;
+        memset(&key, 0, sizeof key);
+        key.addr = transfer->first; /* ACTOR_ADDRESS */
+        subject.addr = transfer->first;
+        subject.actor = actor_find(engine, &key);
+        actor_text(&key, subject.key);
+    }
     struct pk_finding *finding =
         dossier_begin(engine, RULE_TRANSFER, dossier, &subject, transfer->attempts, severity);
     snprintf(finding->title, sizeof finding->title,
@@ -133,13 +214,57 @@ static void report(struct pk_engine *engine, const struct observation *seen,
     report_finding(engine, threshold);
 }
 
+/* Whose ledger it is: the network's, as far as it is there or makes. */
+static struct actor *owner_of(struct pk_engine *engine, const struct observation *seen, bool makes)
+{
+    if (seen->actor->key.kind != ACTOR_ADDRESS) {
+        return seen->actor;
+    }
+    struct actor_key key = actor_network_key(seen->actor);
+    struct actor *network =
+        makes ? actor_get(engine, &key, seen->row->first_us) : actor_find(engine, &key);
+    if (network && seen->row->first_us > network->last_us) {
+        network->last_us = seen->row->first_us;
+    }
+    return network;
+}
+
+/* A new case: what was before belongs to a closed one, but for the peers. */
+static void begin_case(struct transfer *transfer, const struct observation *seen)
+{
+    bool is_outside = seen->actor->key.kind == ACTOR_ADDRESS;
+    transfer->first = is_outside ? seen->actor->key.addr : (struct pk_addr){.family = 0};
+    transfer->n_targets = transfer->targets_in_window = 0;
+    transfer->attempts = transfer->successes = transfer->records = 0;
+}
+
 static pk_err observe(struct pk_engine *engine, const struct observation *seen)
 {
+    if (seen->row->signature.qtype == PK_TYPE_SOA) {
+        struct actor *polling = owner_of(engine, seen, false);
+        struct transfer *known = polling ? actor_ledger_find(polling, RULE_TRANSFER) : NULL;
+        if (known) {
+            note_poll(known, seen);
+        }
+        return PK_OK;
+    }
     if (!is_relevant(engine, seen)) {
         return PK_OK;
     }
-    struct transfer *transfer = actor_ledger(engine, seen->actor, RULE_TRANSFER);
-    struct dossier *dossier = transfer ? ledger_dossier(transfer) : NULL;
+    struct actor *owner = owner_of(engine, seen, true);
+    struct transfer *transfer = actor_ledger(engine, owner, RULE_TRANSFER);
+    if (!transfer) {
+        return PK_ERR_NOMEM;
+    }
+    struct peer *peer = peer_of(transfer, seen, false);
+    bool is_peer = is_learned(peer, seen->row->first_us);
+    if (is_success(seen->row)) {
+        learn(peer, seen->row->first_us);
+    }
+    if (is_peer) {
+        return PK_OK;
+    }
+    struct dossier *dossier = ledger_dossier(transfer);
     if (!dossier) {
         return PK_ERR_NOMEM;
     }
@@ -150,8 +275,11 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
     if (err != PK_OK) {
         return err;
     }
-    if (dossier->observations == 1) { /* a new case: what was before belongs to a closed one */
-        *transfer = (struct transfer){.n_targets = 0};
+    if (dossier->observations == 1) {
+        begin_case(transfer, seen);
+    } else if (transfer->first.family != 0 &&
+               !pk_addr_equal(&transfer->first, &seen->actor->key.addr)) {
+        dossier_add_address(dossier, &seen->actor->key.addr);
     }
     unsigned together = note_target(transfer, seen);
     transfer->targets_in_window =
@@ -171,6 +299,16 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
 static void save(const void *ledger, struct pk_bytes *out)
 {
     const struct transfer *transfer = ledger;
+    state_put_addr(out, &transfer->first);
+    pk_bytes_put_u8(out, transfer->n_peers);
+    for (uint8_t i = 0; i < transfer->n_peers; i++) {
+        pk_bytes_put_be64(out, transfer->peers[i].zone_hash);
+        state_put_addr(out, &transfer->peers[i].addr);
+        state_put_time(out, transfer->peers[i].soa_us);
+        state_put_time(out, transfer->peers[i].first_us);
+        state_put_time(out, transfer->peers[i].last_us);
+        pk_bytes_put_u8(out, transfer->peers[i].n);
+    }
     pk_bytes_put_u8(out, transfer->n_targets);
     for (uint8_t i = 0; i < transfer->n_targets; i++) {
         pk_bytes_put_be64(out, transfer->targets[i].zone_hash);
@@ -186,6 +324,16 @@ static void save(const void *ledger, struct pk_bytes *out)
 static void load(void *ledger, struct pk_reader *in)
 {
     struct transfer *transfer = ledger;
+    state_get_addr(in, &transfer->first);
+    transfer->n_peers = state_get_count(in, MAX_PEERS);
+    for (uint8_t i = 0; i < transfer->n_peers; i++) {
+        transfer->peers[i].zone_hash = pk_reader_be64(in);
+        state_get_addr(in, &transfer->peers[i].addr);
+        transfer->peers[i].soa_us = state_get_time(in);
+        transfer->peers[i].first_us = state_get_time(in);
+        transfer->peers[i].last_us = state_get_time(in);
+        transfer->peers[i].n = pk_reader_u8(in);
+    }
     transfer->n_targets = state_get_count(in, MAX_TARGETS);
     for (uint8_t i = 0; i < transfer->n_targets; i++) {
         transfer->targets[i].zone_hash = pk_reader_be64(in);
@@ -201,7 +349,7 @@ static void load(void *ledger, struct pk_reader *in)
 const struct rule rule_transfer = {
     .id = "D1",
     .family = "transfer",
-    .version = "1",
+    .version = "2",
     .budget_share = 0.05,
     .ledger_bytes = sizeof(struct transfer),
     .max_ledgers = 20000,
