@@ -24,6 +24,7 @@
 #include "detect/engine.h"
 #include "detect/finding.h"
 #include "hunt.h"
+#include "standing.h"
 
 enum {
     MAX_FILE = 1 << 30,
@@ -55,8 +56,9 @@ struct replay {
     size_t n_files;
     struct item *items; /* batches of activity and of clients */
     size_t n_items, cap_items, n_activity;
-    struct pk_engine **engines; /* one for each tenant of the scope, NULL until needed */
-    uint64_t rows, other_batches, findings, revisions;
+    struct pk_engine **engines;    /* one for each tenant of the scope, NULL until needed */
+    struct pk_standing **standing; /* the same */
+    uint64_t rows, other_batches, findings, revisions, exposures;
     bool is_closed; /* standard output is gone */
 };
 
@@ -123,6 +125,17 @@ static pk_err decode(struct replay *replay, uint8_t codec, const uint8_t *body, 
     return err == PK_OK ? pk_batch_decode(body, len, out_batch, out_fault) : err;
 }
 
+static int note_standing(
+    struct replay *replay, const struct file *file, const struct pk_batch *batch)
+{
+    struct pk_standing **standing = &replay->standing[file->tenant - replay->scope->tenants];
+    pk_err err = *standing ? PK_OK : pk_standing_new(file->tenant, standing);
+    if (err == PK_OK) {
+        err = pk_standing_batch(*standing, batch);
+    }
+    return err == PK_OK ? EX_OK : fail(EX_OSERR, "out of memory");
+}
+
 /* One record: checked to the last column, remembered when it is activity. */
 static int take_record(struct replay *replay, size_t index, const struct pk_segment_record *record,
     size_t offset, size_t place)
@@ -158,6 +171,9 @@ static int take_record(struct replay *replay, size_t index, const struct pk_segm
         replay->other_batches += info->kind != PK_BATCH_ACTIVITY;
     } else {
         replay->other_batches++;
+    }
+    if (status == EX_OK && file->tenant) {
+        status = note_standing(replay, file, batch);
     }
     pk_batch_free(batch);
     return status;
@@ -204,15 +220,27 @@ static int compare_items(const void *a, const void *b)
     return x->place < y->place ? -1 : x->place > y->place;
 }
 
-static void on_finding(void *arg, const struct pk_finding *finding)
+static void print_finding(struct replay *replay, const struct pk_finding *finding)
 {
-    struct replay *replay = arg;
     struct pk_bytes json;
     pk_bytes_init(&json, MAX_FINDING_BYTES);
     if (pk_finding_json(finding, &json) == PK_OK) {
         replay->is_closed = replay->is_closed || printf("%s\n", pk_bytes_text(&json)) < 0;
     }
     pk_bytes_done(&json);
+}
+
+static void on_standing(void *arg, const struct pk_finding *finding)
+{
+    struct replay *replay = arg;
+    print_finding(replay, finding);
+    replay->exposures++;
+}
+
+static void on_finding(void *arg, const struct pk_finding *finding)
+{
+    struct replay *replay = arg;
+    print_finding(replay, finding);
     replay->revisions++;
     replay->findings += finding->revision == 1;
 }
@@ -284,10 +312,10 @@ static void print_summary(const struct replay *replay)
         "{\"files\":%zu,\"activity_batches\":%zu,\"other_batches\":%" PRIu64 ",\"rows\":%" PRIu64
         ",\"ignored_rows\":%" PRIu64 ",\"client_rows\":%" PRIu64 ",\"trials\":%" PRIu64
         ",\"actors\":%zu,\"evicted_actors\":%" PRIu64 ",\"findings\":%" PRIu64
-        ",\"revisions\":%" PRIu64 "}\n",
+        ",\"revisions\":%" PRIu64 ",\"exposures\":%" PRIu64 "}\n",
         replay->n_files, replay->n_activity, replay->other_batches, replay->rows, sum.ignored_rows,
         sum.client_rows, sum.trials, sum.actors, sum.evicted_actors, replay->findings,
-        replay->revisions);
+        replay->revisions, replay->exposures);
 }
 
 static int run(struct replay *replay)
@@ -308,6 +336,12 @@ static int run(struct replay *replay)
     for (size_t i = 0; i < replay->scope->n_tenants && status == EX_OK && !replay->is_closed; i++) {
         if (replay->engines[i] && (pk_engine_flush(replay->engines[i]) != PK_OK ||
                                       pk_engine_finish(replay->engines[i]) != PK_OK)) {
+            status = fail(EX_OSERR, "out of memory");
+        }
+    }
+    for (size_t i = 0; i < replay->scope->n_tenants && status == EX_OK && !replay->is_closed; i++) {
+        if (replay->standing[i] &&
+            pk_standing_report(replay->standing[i], on_standing, replay) != PK_OK) {
             status = fail(EX_OSERR, "out of memory");
         }
     }
@@ -405,7 +439,9 @@ int pk_replay_main(int argc, char **argv)
     replay.n_files = (size_t)(argc - optind);
     replay.files = calloc(replay.n_files, sizeof *replay.files);
     replay.engines = calloc(replay.scope->n_tenants + 1, sizeof(struct pk_engine *));
-    status = replay.files && replay.engines ? EX_OK : fail(EX_OSERR, "out of memory");
+    replay.standing = calloc(replay.scope->n_tenants + 1, sizeof(struct pk_standing *));
+    status =
+        replay.files && replay.engines && replay.standing ? EX_OK : fail(EX_OSERR, "out of memory");
     for (size_t i = 0; i < replay.n_files && status == EX_OK; i++) {
         replay.files[i].path = argv[optind + (int)i];
     }
@@ -418,7 +454,11 @@ int pk_replay_main(int argc, char **argv)
     for (size_t i = 0; replay.engines && i < replay.scope->n_tenants; i++) {
         pk_engine_free(replay.engines[i]);
     }
+    for (size_t i = 0; replay.standing && i < replay.scope->n_tenants; i++) {
+        pk_standing_free(replay.standing[i]);
+    }
     pk_bytes_done(&replay.unpacked);
+    free(replay.standing);
     free(replay.files);
     free(replay.engines);
     free(replay.items);

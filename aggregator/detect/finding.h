@@ -38,7 +38,7 @@ struct pk_evidence {
 struct pk_finding {
     char id[PK_FINDING_ID_SIZE];
     uint32_t revision;    /* from 1 */
-    const char *state;    /* "open"; "ended": its source fell silent */
+    const char *state;    /* "open"; "ended": its source fell silent; "standing": D14 in a replay */
     const char *detector; /* "D1" */
     const char *version;  /* of the detector's settings */
     char title[160];
