@@ -14,13 +14,15 @@
 
 #include "detect/engine.h"
 #include "detect/finding.h"
+#include "detect/mesh.h"
 #include "retired.h"
 
 enum {
     QUIET_SAVES = 6, /* and what waits in the engine for company has waited long enough */
     MAX_STATE_BYTES = 1 << 30,
     MAX_FINDING_BYTES = 256 << 10,
-    FIRST_WALKS = 4 /* over history, before the first row: a small one is known at once */
+    MAX_SHARED = 1 << 16, /* reports of addresses between tenants: 1.8 MB */
+    FIRST_WALKS = 4       /* over history, before the first row: a small one is known at once */
 };
 
 struct waiting {
@@ -42,20 +44,28 @@ struct tenant {
     unsigned n_quiet;           /* saves of the state without rows before them */
     struct waiting *waiting;
     size_t n_waiting, cap_waiting;
-    pk_err err; /* of a callback */
+    pk_err err;             /* of a callback */
+    struct pk_mesh *mesh;   /* of the detection; NULL: the tenant does not share actors */
+    struct pk_finding told; /* a finding with what the mesh adds: too big for the stack */
 };
 
 struct pk_detection {
     struct tenant **tenants;
     size_t n_tenants;
     uint64_t early_rows;
-    size_t next_walk; /* the tenant whose history is looked at next */
+    struct pk_mesh *mesh; /* D13: between the tenants that have their home here */
+    size_t next_walk;     /* the tenant whose history is looked at next */
 };
 
 pk_err pk_detection_new(struct pk_detection **out_detection)
 {
-    *out_detection = calloc(1, sizeof **out_detection);
-    return *out_detection ? PK_OK : PK_ERR_NOMEM;
+    struct pk_detection *detection = calloc(1, sizeof *detection);
+    if (!detection || pk_mesh_new(MAX_SHARED, &detection->mesh) != PK_OK) {
+        free(detection);
+        return PK_ERR_NOMEM;
+    }
+    *out_detection = detection;
+    return PK_OK;
 }
 
 static void drop_waiting(struct tenant *tenant)
@@ -84,6 +94,7 @@ void pk_detection_free(struct pk_detection *detection)
     }
     if (detection) {
         free(detection->tenants);
+        pk_mesh_free(detection->mesh);
     }
     free(detection);
 }
@@ -121,9 +132,52 @@ static pk_err keep(struct tenant *tenant, const struct pk_finding *finding)
     return PK_OK;
 }
 
+/* D13: the class of other tenants, and one severity more. Times are those of the rows, to the hour. */
+static const struct pk_finding *ask_mesh(struct tenant *tenant, const struct pk_finding *finding)
+{
+    if (!tenant->mesh || strcmp(finding->actor_kind, "address") != 0 || finding->n_addresses == 0) {
+        return finding;
+    }
+    const struct pk_addr *addr = &finding->addresses[0];
+    pk_mesh_report(tenant->mesh, tenant->id, addr, 1, 1, finding->last_us); /* it alarmed */
+    enum pk_mesh_class class = pk_mesh_ask(tenant->mesh, tenant->id, addr, finding->last_us);
+    if (class == PK_MESH_NONE) {
+        return finding;
+    }
+    tenant->told = *finding;
+    tenant->told.elsewhere = pk_mesh_class_str(class);
+    tenant->told.severity = (uint8_t)(finding->severity + (finding->severity < 5));
+    return &tenant->told;
+}
+
+static void on_suspect(
+    void *arg, const struct pk_addr *addr, double wealth, double threshold, int64_t last_us)
+{
+    const struct tenant *tenant = arg;
+    pk_mesh_report(tenant->mesh, tenant->id, addr, wealth, threshold, last_us);
+}
+
+/* Into the mesh or out of it, as the scope in force says. Out: what it reported goes at once. */
+static pk_err share(struct pk_detection *detection, struct tenant *tenant, bool shares)
+{
+    if (tenant->mesh && !shares) {
+        pk_mesh_opt_out(tenant->mesh, tenant->id);
+        tenant->mesh = NULL;
+    } else if (!tenant->mesh && shares) {
+        pk_err err = pk_mesh_opt_in(detection->mesh, tenant->id);
+        if (err != PK_OK) {
+            pk_warn("detect", "tenant=%u cannot share actors: %s", tenant->id.v, pk_err_str(err));
+            return err == PK_ERR_LIMIT ? PK_OK : err;
+        }
+        tenant->mesh = detection->mesh;
+    }
+    return PK_OK;
+}
+
 static void on_finding(void *arg, const struct pk_finding *finding)
 {
     struct tenant *tenant = arg;
+    finding = ask_mesh(tenant, finding);
     pk_err err = keep(tenant, finding);
     if (err != PK_OK && tenant->err == PK_OK) {
         tenant->err = err;
@@ -270,8 +324,10 @@ static pk_err add_tenant(struct pk_detection *detection, struct pk_tenant_id id,
     }
     tenant->id = id;
     tenant->generation = homes->generation(homes->arg, id);
-    pk_err err = start_engine(tenant, scope, registry, homes, store);
+    pk_err err = share(detection, tenant, scope->share_actors);
+    err = err != PK_OK ? err : start_engine(tenant, scope, registry, homes, store);
     if (err != PK_OK) {
+        (void)share(detection, tenant, false);
         tenant_free(tenant);
         return err;
     }
@@ -281,6 +337,7 @@ static pk_err add_tenant(struct pk_detection *detection, struct pk_tenant_id id,
 
 static void drop_at(struct pk_detection *detection, size_t i)
 {
+    (void)share(detection, detection->tenants[i], false);
     tenant_free(detection->tenants[i]);
     detection->tenants[i] = detection->tenants[--detection->n_tenants];
 }
@@ -311,6 +368,10 @@ pk_err pk_detection_sync(struct pk_detection *detection, const struct pk_registr
         struct tenant *tenant = find(detection, id);
         if (tenant) {
             pk_engine_set_scope(tenant->engine, scope);
+            pk_err err = share(detection, tenant, scope && scope->share_actors);
+            if (err != PK_OK) {
+                return err;
+            }
         } else if (scope && homes->generation(homes->arg, id) != 0) {
             pk_err err = add_tenant(detection, id, scope, registry, homes, store);
             if (err != PK_OK) {
@@ -410,6 +471,9 @@ pk_err pk_detection_save(struct pk_detection *detection, struct pk_store *store,
     for (size_t i = detection->n_tenants; i-- > 0;) {
         struct tenant *tenant = detection->tenants[i];
         bool saves_state;
+        if (tenant->mesh && with_state && tenant->is_dirty) {
+            pk_engine_suspects(tenant->engine, on_suspect, tenant);
+        }
         pk_err err = prepare_save(tenant, with_state, &saves_state);
         if (err == PK_OK && (tenant->n_waiting > 0 || saves_state)) {
             err = save_tenant(tenant, store, saves_state);

@@ -96,6 +96,10 @@ static void print_finding(const json_t *finding)
     }
     printf("\nseverity    %lld of 5, confidence %.2f\n", number(finding, "severity"),
         json_number_value(json_object_get(finding, "confidence")));
+    if (*ctl_text(finding, "elsewhere")) {
+        printf("elsewhere   suspected at %s other tenants too: one severity more\n",
+            ctl_text(finding, "elsewhere"));
+    }
     printf("rule        %s version %s  %s\n", ctl_text(finding, "detector"),
         ctl_text(finding, "version"), technique);
     printf("actor       %s %s\n", ctl_text(actor, "kind"), ctl_text(actor, "key"));

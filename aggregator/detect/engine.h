@@ -72,6 +72,12 @@ pk_err pk_engine_flush(struct pk_engine *engine);
 /* The input ends for good: tells the open findings whose sources have not been told silent yet with their final numbers, state "ended". After flush. */
 pk_err pk_engine_finish(struct pk_engine *engine);
 
+/* Outside addresses that are suspected, with what guessing brought them (D2, D3) and what an alarm needs, in nats. */
+void pk_engine_suspects(const struct pk_engine *engine,
+    void (*suspect)(
+        void *arg, const struct pk_addr *addr, double wealth, double threshold, int64_t last_us),
+    void *arg);
+
 /* The whole state as bytes, canonical: equal states give equal bytes. Load replaces the state; PK_ERR_VERSION when it is of another version (the
  * caller then replays stored activity from the start), PK_ERR_MALFORMED. */
 pk_err pk_engine_save(const struct pk_engine *engine, struct pk_bytes *out);

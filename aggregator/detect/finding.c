@@ -111,6 +111,9 @@ pk_err pk_finding_json(const struct pk_finding *finding, struct pk_bytes *out)
     set(root, "actor", actor_json(finding));
     set(root, "campaign",
         finding->campaign[0] ? json_string_nocheck(finding->campaign) : json_null());
+    if (finding->elsewhere) {
+        set(root, "elsewhere", json_string_nocheck(finding->elsewhere));
+    }
     set(root, "severity", json_integer(finding->severity));
     set(root, "confidence", json_real(finding->confidence));
     set(root, "score_nats", nats_json(finding->score_nats));

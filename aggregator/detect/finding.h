@@ -55,7 +55,9 @@ struct pk_finding {
     size_t n_addresses;
     char
         campaign[PK_FINDING_ID_SIZE]; /* id of the finding about the campaign this is part of; "" */
-    uint8_t severity;                 /* 1 info .. 5 critical */
+    const char *
+        elsewhere; /* at how many other tenants it is suspected, as a class (mesh.h); NULL: not told */
+    uint8_t severity; /* 1 info .. 5 critical */
     double confidence;
     double score_nats;
     struct pk_contribution contributions[PK_FINDING_MAX_CONTRIBUTIONS];

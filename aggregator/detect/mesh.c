@@ -131,7 +131,7 @@ enum pk_mesh_class pk_mesh_ask(const struct pk_mesh *mesh, struct pk_tenant_id t
     for (unsigned i = 0; i < WAYS; i++) {
         const struct report *report = &bucket[i];
         bool is_recent = report->addr.family != 0 && pk_addr_equal(&report->addr, addr) &&
-                         now - report->hour <= PK_MESH_DAY_HOURS;
+                         llabs((int64_t)now - report->hour) <= PK_MESH_DAY_HOURS;
         is_own = is_own || (is_recent && report->tenant == tenant.v);
         n += is_recent && report->tenant != tenant.v;
     }

@@ -701,6 +701,23 @@ static pk_err tick(struct pk_engine *engine, int64_t now_us)
     return err;
 }
 
+void pk_engine_suspects(const struct pk_engine *engine,
+    void (*suspect)(
+        void *arg, const struct pk_addr *addr, double wealth, double threshold, int64_t last_us),
+    void *arg)
+{
+    for (const struct guesses *guesses = ledger_oldest(engine, RULE_SUBDOMAINS); guesses;
+         guesses = ledger_newer(guesses)) {
+        const struct actor *actor = &engine->actors.v[ledger_owner(guesses)];
+        if (actor->key.kind == ACTOR_ADDRESS && actor->is_suspected) {
+            suspect(arg, &actor->key.addr, score_of(guesses, FAST), threshold(engine, false),
+                guesses->last_us);
+            suspect(arg, &actor->key.addr, score_of(guesses, SLOW), threshold(engine, true),
+                guesses->last_us);
+        }
+    }
+}
+
 /* --- state --- */
 
 static void save(const void *ledger, struct pk_bytes *out)

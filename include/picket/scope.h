@@ -55,6 +55,7 @@ struct pk_scope_tenant {
     uint32_t pseudonym_days;      /* how long pseudonyms stay the same; default 90 */
     uint32_t activity_days;       /* default 30 */
     uint32_t history_days;        /* default 3650 */
+    bool share_actors;            /* takes part in D13; default no */
     double budget;                /* false alerts a day over all detectors; default 1 */
     struct pk_scope_index *index; /* zones, reverse zones and watched names by hash; private */
 };

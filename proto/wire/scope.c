@@ -270,6 +270,7 @@ static void read_tenant(struct pk_conf *conf, const struct pk_conf_node *node, v
     pk_conf_int(
         conf, pk_conf_get(conf, node, "pseudonym_days"), 1, PK_PSEUDONYM_MAX_DAYS, &pseudonym_days);
     tenant->pseudonym_days = (uint32_t)pseudonym_days;
+    pk_conf_bool(conf, pk_conf_get(conf, node, "share_actors"), &tenant->share_actors);
     tenant->budget = 1;
     pk_conf_double(conf, pk_conf_get(conf, node, "budget"), 0.001, 1000, &tenant->budget);
     pk_conf_finish_map(conf, node);
