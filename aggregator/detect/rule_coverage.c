@@ -24,6 +24,7 @@ enum {
     SHARES = 5,
     MAX_MEMBERS = 64, /* networks; the longest silent goes */
     PER_NETWORK = 4,  /* new labels a network brings in a day */
+    LESSONS = 40,     /* new labels of a network in a day that teach what is usual */
     MIN_NETWORKS = 3,
     MIN_WORDS = 12,
     MIN_LABELS = 16,
@@ -46,7 +47,7 @@ struct member {
     struct actor_key network;
     struct pk_addr addr;     /* one of its addresses; family 0 for a pseudonym */
     int64_t last_us, day_us; /* latest new label; when the count began */
-    uint8_t n;               /* new labels since day_us, saturating at PER_NETWORK */
+    uint8_t n;               /* new labels since day_us, saturating above LESSONS */
 };
 
 struct alarm {
@@ -82,7 +83,7 @@ static double threshold(const struct pk_engine *engine)
 static void turn_day(struct coverage *coverage, int64_t day)
 {
     float total = coverage->today[0] + coverage->today[1] + coverage->today[2];
-    if (total >= MIN_DAY_TRIALS && coverage->words + coverage->others < MIN_WORDS) {
+    if (total >= MIN_DAY_TRIALS && !dossier_is_open(ledger_dossier_find(coverage))) {
         memcpy(coverage->days[coverage->n_days % DAYS], coverage->today, sizeof coverage->today);
         coverage->n_days++; /* a day on which somebody went through a list is no lesson */
     }
@@ -90,11 +91,17 @@ static void turn_day(struct coverage *coverage, int64_t day)
     coverage->day = day;
 }
 
+/* In its first day, and until a day has taught something. */
+static bool young(const struct pk_engine *engine, const struct coverage *coverage)
+{
+    return coverage->n_days == 0 || engine->now_us - coverage->start_us < (int64_t)DAY_S * 1000000;
+}
+
 /* The mean of the days, with the prior's weight, never below a tenth of it; twice the prior on the first day, when every label is new once. */
 static void usual(
     const struct pk_engine *engine, const struct coverage *coverage, double out_p0[N_EVENTS])
 {
-    bool is_young = engine->now_us - coverage->start_us < (int64_t)DAY_S * 1000000;
+    bool is_young = young(engine, coverage);
     double word = engine->baseline.priors->novel_dict * (is_young ? 2 : 1),
            other = engine->baseline.priors->novel_other * (is_young ? 2 : 1);
     const double prior[N_EVENTS] = {word, other, 1 - word - other};
@@ -154,8 +161,8 @@ static unsigned active_members(const struct coverage *coverage, int64_t now_us)
     return n;
 }
 
-/* Whether this network may bring one more new label today. */
-static bool may_bring(struct coverage *coverage, const struct observation *seen)
+/* How many new labels this network brought today, with this one. */
+static uint8_t bring(struct coverage *coverage, const struct observation *seen)
 {
     struct actor_key network = actor_network_key(seen->actor);
     int64_t now_us = seen->row->first_us;
@@ -168,11 +175,8 @@ static bool may_bring(struct coverage *coverage, const struct observation *seen)
     if (seen->actor->key.kind != ACTOR_PSEUDONYM) {
         member->addr = seen->actor->key.addr;
     }
-    if (member->n >= PER_NETWORK) {
-        return false;
-    }
-    member->n++;
-    return true;
+    member->n = (uint8_t)(member->n + (member->n <= LESSONS));
+    return member->n;
 }
 
 /* --- reporting --- */
@@ -339,7 +343,7 @@ pk_err coverage_take(struct pk_engine *engine, const struct observation *seen,
 
 static void refresh(const struct pk_engine *engine, struct coverage *coverage)
 {
-    bool is_young = engine->now_us - coverage->start_us < (int64_t)DAY_S * 1000000;
+    bool is_young = young(engine, coverage);
     uint32_t wanted = 2 * (coverage->n_days + 1) + is_young;
     double p0[N_EVENTS];
     if (coverage->gains_of == wanted) {
@@ -372,7 +376,7 @@ static void add(struct coverage *coverage, unsigned event, float leak)
     }
 }
 
-static unsigned event_of(const struct observation *seen, struct coverage *coverage)
+static unsigned event_of(const struct observation *seen)
 {
     const struct trial *trial = &seen->trial;
     bool is_flooded = seen->row->first_us - seen->zone->flood_us < (int64_t)600 * 1000000;
@@ -383,9 +387,7 @@ static unsigned event_of(const struct observation *seen, struct coverage *covera
     if (!is_new) {
         return REST;
     }
-    return !may_bring(coverage, seen)       ? N_EVENTS
-           : trial->outcome == OUTCOME_DICT ? NEW_WORD
-                                            : NEW_OTHER;
+    return trial->outcome == OUTCOME_DICT ? NEW_WORD : NEW_OTHER;
 }
 
 static pk_err note(struct pk_engine *engine, const struct observation *seen,
@@ -416,13 +418,14 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
     if (day > coverage->day) {
         turn_day(coverage, day);
     }
-    unsigned event = event_of(seen, coverage);
-    if (event == N_EVENTS) {
-        return PK_OK; /* more of the same network: neither for nor against */
+    unsigned event = event_of(seen);
+    uint8_t n_brought = event == REST ? 0 : bring(coverage, seen);
+    coverage->today[event] += n_brought <= LESSONS;
+    if (n_brought > PER_NETWORK) {
+        return PK_OK; /* more of the same network: neither for nor against, but what is usual */
     }
     double h = threshold(engine);
     int64_t dt_us = coverage->last_us ? now_us - coverage->last_us : 0;
-    coverage->today[event]++;
     refresh(engine, coverage);
     add(coverage, event, (float)(dt_us > 0 ? h * (double)dt_us / ((double)DAY_S * 1e6) : 0));
     coverage->last_us = now_us > coverage->last_us ? now_us : coverage->last_us;
@@ -503,7 +506,7 @@ static void load(void *ledger, struct pk_reader *in)
         state_get_addr(in, &member->addr);
         member->last_us = state_get_time(in);
         member->day_us = state_get_time(in);
-        member->n = state_get_count(in, PER_NETWORK);
+        member->n = state_get_count(in, LESSONS + 1);
     }
     coverage->day = state_get_time(in);
     coverage->n_days = state_get_u32(in);
@@ -518,7 +521,7 @@ static void load(void *ledger, struct pk_reader *in)
 const struct rule rule_coverage = {
     .id = "D4",
     .family = "campaign",
-    .version = "1",
+    .version = "2",
     .budget_share = 0.25, /* D4 and D5 */
     .ledger_bytes = sizeof(struct coverage),
     .max_ledgers = 10000,

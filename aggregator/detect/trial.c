@@ -32,16 +32,30 @@ static bool is_one_of(const uint8_t *label, uint8_t len, const char *const *list
     return false;
 }
 
+/* What stands before the zone is a whole name of the tenant's own: `www.example.com.branch.example.net`. */
+static bool is_own_name(
+    const struct pk_engine *engine, const struct observation *seen, unsigned left)
+{
+    struct pk_name before, zone;
+    size_t len = (size_t)(seen->name.len - seen->zone_name.len);
+    memcpy(before.wire, seen->name.wire, len);
+    before.wire[len] = 0;
+    before.len = (uint8_t)(len + 1);
+    before.n_labels = (uint8_t)left;
+    return pk_scope_match(engine->tenant, &before, seen->row->signature.qtype,
+               seen->row->signature.qclass, &zone) == PK_SCOPE_ZONE;
+}
+
 /* Whether the `left` labels before the zone are an outside name, or (left 1) the end of one, asked by a resolver that minimises and stops there. Nobody calls a host `com`; of two labels
  * `t.co` or `a.dev` may be hosts of one's own unless the suffix is known; of three the end must be no sub-domain that exists (`db1.prod.de`). */
-static bool is_search(struct observation *seen, unsigned left)
+static bool is_search(const struct pk_engine *engine, struct observation *seen, unsigned left)
 {
     uint8_t len;
     const uint8_t *end = pk_name_label(&seen->name, left - 1, &len);
     bool is_clear = is_one_of(end, len, clear_ends, sizeof clear_ends / sizeof *clear_ends);
     bool is_vague = (len == 2 && !zone_has_end(seen->zone, end, len)) ||
                     is_one_of(end, len, vague_ends, sizeof vague_ends / sizeof *vague_ends);
-    if (is_clear || (is_vague && left >= 3)) {
+    if (is_clear || (is_vague && left >= 3) || is_own_name(engine, seen, left)) {
         seen->zone->n_search = (uint8_t)(seen->zone->n_search + (seen->zone->n_search < UINT8_MAX));
         return true;
     }
@@ -108,7 +122,6 @@ static enum no_trial why_not(const struct pk_engine *engine, struct observation 
 {
     const struct pk_signature *signature = &seen->row->signature;
     uint8_t len;
-    (void)engine;
     if (seen->reason != PK_SCOPE_ZONE || !seen->zone || signature->opcode != PK_OPCODE_QUERY ||
         signature->qclass != PK_CLASS_IN || seen->name.n_labels <= seen->zone_name.n_labels) {
         return NO_TRIAL_KIND;
@@ -131,9 +144,9 @@ static enum no_trial why_not(const struct pk_engine *engine, struct observation 
            : seen->is_upstream     ? NO_TRIAL_UPSTREAM
            : signature->answer == PK_ANSWER_NXDOMAIN && is_list_lookup(&seen->name, left)
                ? NO_TRIAL_LIST
-           : is_nowhere && is_search(seen, left) ? NO_TRIAL_SEARCH
-           : is_same_resolution(seen, left)      ? NO_TRIAL_MINIMISED
-                                                 : TRIAL_YES;
+           : is_nowhere && is_search(engine, seen, left) ? NO_TRIAL_SEARCH
+           : is_same_resolution(seen, left)              ? NO_TRIAL_MINIMISED
+                                                         : TRIAL_YES;
 }
 
 /* The first label; of several, whether they look generated together: short random labels alone are too short to tell. */
