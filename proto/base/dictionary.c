@@ -68,11 +68,16 @@ void pk_dictionary_done(struct pk_dictionary *dictionary)
     *dictionary = (struct pk_dictionary){0};
 }
 
+/* What fills it next is mostly of the same size: growing anew, with all entries put in again at each doubling, cost more than clearing. */
 void pk_dictionary_clear(struct pk_dictionary *dictionary)
 {
+    uint32_t n_slots = dictionary->mask + 1;
+    while (n_slots > FIRST_SLOTS && n_slots > 4 * (uint64_t)dictionary->n) {
+        n_slots /= 2;
+    }
     pk_bytes_clear(&dictionary->blob);
     dictionary->n = 0;
-    use_slots(dictionary, FIRST_SLOTS);
+    use_slots(dictionary, n_slots);
 }
 
 struct pk_slice pk_dictionary_at(const struct pk_dictionary *dictionary, uint32_t index)

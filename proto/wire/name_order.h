@@ -1,6 +1,6 @@
 /* The names of a batch in canonical order (RFC 4034 s6.1). Private to proto/wire.
  *
- * By radix on the first sixteen bytes of each name's sort key (from the second on when all keys begin alike, and so on); what is equal there is compared. */
+ * By radix on the first characters of each name's sort key, as many as eight bytes hold (from the second on when all keys begin alike, and so on); what is equal there is compared. */
 #ifndef WIRE_NAME_ORDER_H
 #define WIRE_NAME_ORDER_H
 
