@@ -113,6 +113,19 @@ static void pair(struct pk_pipeline *pipeline, struct pk_message *message)
     pipeline->stats->copies += !is_claimed;
 }
 
+/* What the window and history keep is far away: asked for here, it comes while the message is paired. */
+static void look_ahead(struct pk_pipeline *pipeline, struct pk_message *message)
+{
+    message->name_hash = 0;
+    if (pipeline->options.merge) {
+        pk_history_ahead(pipeline->history, message);
+        if (message->dns.is_response && message->dns.has_question) {
+            message->name_hash =
+                pk_merge_ahead(pipeline->options.merge, &message->dns.question.name);
+        }
+    }
+}
+
 /* The message in hand, parsed: counted, printed, paired. */
 static void settle(struct pk_pipeline *pipeline, bool is_printed)
 {
@@ -129,6 +142,7 @@ static void settle(struct pk_pipeline *pipeline, bool is_printed)
     } else if (!is_paired(message->dns.opcode)) {
         stats->ignored++;
     } else {
+        look_ahead(pipeline, message);
         pair(pipeline, message);
     }
 }

@@ -26,6 +26,7 @@ pk_err pk_dictionary_intern(
     struct pk_dictionary *dictionary, const void *data, size_t len, uint32_t *out_index);
 /* The same in two steps, so that other work can be done while memory answers: the hash of the bytes, which also asks for the slot; then the rest. */
 uint64_t pk_dictionary_ahead(const struct pk_dictionary *dictionary, const void *data, size_t len);
+void pk_dictionary_prefetch(const struct pk_dictionary *dictionary, uint64_t hash);
 pk_err pk_dictionary_intern_hashed(struct pk_dictionary *dictionary, const void *data, size_t len,
     uint64_t hash, uint32_t *out_index);
 /* Adds bytes that the caller knows to be new, without hashing them: _intern does not find them, so a dictionary is filled by the one or the other. Errors as there. */

@@ -147,8 +147,13 @@ void pk_dictionary_truncate(struct pk_dictionary *dictionary, uint32_t n)
 uint64_t pk_dictionary_ahead(const struct pk_dictionary *dictionary, const void *data, size_t len)
 {
     uint64_t hash = pk_hash_quick(data, len);
-    __builtin_prefetch(&dictionary->slots[(uint32_t)hash & dictionary->mask]);
+    pk_dictionary_prefetch(dictionary, hash);
     return hash;
+}
+
+void pk_dictionary_prefetch(const struct pk_dictionary *dictionary, uint64_t hash)
+{
+    __builtin_prefetch(&dictionary->slots[(uint32_t)hash & dictionary->mask]);
 }
 
 bool pk_dictionary_find(

@@ -481,6 +481,13 @@ static struct pk_answer answer_of(
     return answer;
 }
 
+void pk_history_ahead(struct pk_history *history, const struct pk_message *message)
+{
+    if (history->repeats) {
+        pk_repeats_ahead(history->repeats, message->dns.is_response ? &message->dns : NULL);
+    }
+}
+
 void pk_history_transaction(struct pk_history *history, const struct pk_transaction *transaction,
     struct pk_answer *out_answer)
 {

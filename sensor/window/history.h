@@ -50,6 +50,8 @@ struct pk_answer {
 pk_err pk_history_new(
     struct pk_stats *stats, const struct pk_history_sink *sink, struct pk_history **out_history);
 void pk_history_free(struct pk_history *history);
+/* The same for the message in hand, before it is paired: what may be remembered of it is asked for. Every message is to be told of, or none. */
+void pk_history_ahead(struct pk_history *history, const struct pk_message *message);
 /* Reports the RRsets. */
 void pk_history_transaction(struct pk_history *history, const struct pk_transaction *transaction,
     struct pk_answer *out_answer);

@@ -16,7 +16,18 @@
 #include "window/window.h"
 
 enum {
-    ALIAS_BITS = 1 << 16
+    ALIAS_BITS = 1 << 16,
+    MAX_WAITING = 8, /* as many transactions later memory has answered */
+};
+
+/* What a transaction adds to its activity row. */
+struct addition {
+    struct activity_key key;
+    uint64_t hash; /* of the key */
+    int64_t ts_us;
+    uint32_t latency_us, response_bytes, min_ttl_s, retransmissions, transfer_records;
+    uint16_t transfer_soas;
+    bool is_case_mixed;
 };
 
 /* Rows of this window in the parts that are out already. */
@@ -40,6 +51,8 @@ struct pk_merge {
     bool is_open;
     uint32_t part; /* counts what has been given out: the rows' numbers are good within one */
     struct window window;
+    struct addition waiting[MAX_WAITING]; /* for their rows; a ring, counted in in_scope already */
+    uint32_t first_waiting, n_waiting;
     struct pk_vantages *vantages;
 };
 
@@ -140,6 +153,8 @@ static void give_aliases(struct pk_merge *merge)
     }
 }
 
+static void settle_all(struct pk_merge *merge);
+
 /* Gives the rows out and forgets them. A window whose bounds are reached goes on after this: a flood costs bytes, never sight. */
 static void give_part(struct pk_merge *merge, bool is_last)
 {
@@ -151,6 +166,7 @@ static void give_part(struct pk_merge *merge, bool is_last)
                                                : PK_PRIVACY_NO_CLIENTS,
         .key_period = merge->rules.period,
     };
+    settle_all(merge);
     merge->sink.window(merge->sink.arg, &info);
     window_give(&merge->window, &merge->sink);
     give_aliases(merge);
@@ -342,66 +358,117 @@ static uint32_t max32(uint32_t a, uint32_t b)
     return a > b ? a : b;
 }
 
-static void add_activity(struct activity_value *value, bool is_new,
-    const struct pk_transaction *transaction, uint32_t min_ttl_s)
+static void add_activity(
+    struct activity_value *value, bool is_new, const struct addition *addition)
 {
-    const struct pk_query *query = &transaction->query;
-    uint32_t latency_us =
-        transaction->response_ts_us ? clamp32(transaction->response_ts_us - query->ts_us) : 0;
     if (is_new) {
-        *value = (struct activity_value){.first_us = query->ts_us,
+        *value = (struct activity_value){.first_us = addition->ts_us,
             .count = 1,
-            .latency_min_us = latency_us,
-            .latency_max_us = latency_us,
-            .min_ttl_s = min_ttl_s};
+            .latency_min_us = addition->latency_us,
+            .latency_max_us = addition->latency_us,
+            .min_ttl_s = addition->min_ttl_s};
     } else {
         int64_t last_us = value->first_us + value->span_us;
-        last_us = query->ts_us > last_us ? query->ts_us : last_us;
-        value->first_us = query->ts_us < value->first_us ? query->ts_us : value->first_us;
+        last_us = addition->ts_us > last_us ? addition->ts_us : last_us;
+        value->first_us = addition->ts_us < value->first_us ? addition->ts_us : value->first_us;
         value->span_us = clamp32(last_us - value->first_us);
         value->count++;
-        value->latency_min_us = min32(value->latency_min_us, latency_us);
-        value->latency_max_us = max32(value->latency_max_us, latency_us);
-        value->min_ttl_s = min32(value->min_ttl_s, min_ttl_s);
+        value->latency_min_us = min32(value->latency_min_us, addition->latency_us);
+        value->latency_max_us = max32(value->latency_max_us, addition->latency_us);
+        value->min_ttl_s = min32(value->min_ttl_s, addition->min_ttl_s);
     }
-    value->response_bytes_max = max32(value->response_bytes_max, transaction->response_bytes);
-    value->retransmissions += query->retransmissions;
-    value->transfer_records += transaction->transfer_records;
+    value->response_bytes_max = max32(value->response_bytes_max, addition->response_bytes);
+    value->retransmissions += addition->retransmissions;
+    value->transfer_records += addition->transfer_records;
     value->transfer_soas =
-        (uint16_t)min32((uint32_t)value->transfer_soas + transaction->transfer_soas, UINT16_MAX);
+        (uint16_t)min32((uint32_t)value->transfer_soas + addition->transfer_soas, UINT16_MAX);
     value->case_mixed =
-        (uint8_t)(value->case_mixed + (query->is_case_mixed && value->case_mixed < UINT8_MAX));
+        (uint8_t)(value->case_mixed + (addition->is_case_mixed && value->case_mixed < UINT8_MAX));
+}
+
+/* Finds the row of an addition, or makes it. PK_ERR_LIMIT: there is no room for a new one. */
+static pk_err put_addition(struct window *window, const struct addition *addition)
+{
+    uint32_t row, n = window->activity.n;
+    pk_err err = pk_dictionary_intern_hashed(
+        &window->activity, &addition->key, sizeof addition->key, addition->hash, &row);
+    if (err == PK_OK) {
+        add_activity(&window->activity_values[row], row == n, addition);
+    }
+    return err;
+}
+
+/* The one that waits longest. There is room for its row. */
+static void settle_one(struct pk_merge *merge)
+{
+    pk_err err = put_addition(&merge->window, &merge->waiting[merge->first_waiting]);
+    merge->first_waiting = (merge->first_waiting + 1) % MAX_WAITING;
+    merge->n_waiting--;
+    merge->stats->in_scope -= err != PK_OK;
+    merge->stats->merge_shed += err != PK_OK;
+}
+
+static void settle_all(struct pk_merge *merge)
+{
+    while (merge->n_waiting > 0) {
+        settle_one(merge);
+    }
+}
+
+/* Most rows are new, and where a row's place in the index is depends on all that is in its key: so it waits until memory has answered. Only while the table has room for
+ * all that wait: who is last to fit, or the first who does not, is settled at once. */
+static pk_err merge_addition(struct pk_merge *merge, struct addition *addition)
+{
+    struct window *window = &merge->window;
+    addition->hash = pk_dictionary_ahead(&window->activity, &addition->key, sizeof addition->key);
+    if (window->activity.n + merge->n_waiting >= PK_MERGE_MAX_ROWS) {
+        settle_all(merge);
+        pk_err err = put_addition(window, addition);
+        merge->stats->in_scope += err == PK_OK;
+        return err;
+    }
+    if (merge->n_waiting == MAX_WAITING) {
+        settle_one(merge);
+    }
+    merge->waiting[(merge->first_waiting + merge->n_waiting++) % MAX_WAITING] = *addition;
+    merge->stats->in_scope++;
+    return PK_OK;
 }
 
 static pk_err merge_activity(struct pk_merge *merge, const struct pk_transaction *transaction,
-    const struct pk_name *name, const struct pk_answer *answer)
+    const struct pk_name *name, uint64_t name_hash, const struct pk_answer *answer)
 {
     struct window *window = &merge->window;
+    const struct pk_query *query = &transaction->query;
     struct pk_signature signature;
-    struct activity_key key = {.answer_digest = answer->digest};
+    struct addition addition = {
+        .key = {.answer_digest = answer->digest},
+        .ts_us = query->ts_us,
+        .latency_us =
+            transaction->response_ts_us ? clamp32(transaction->response_ts_us - query->ts_us) : 0,
+        .response_bytes = transaction->response_bytes,
+        .min_ttl_s = answer->min_ttl_s,
+        .retransmissions = query->retransmissions,
+        .transfer_records = transaction->transfer_records,
+        .transfer_soas = transaction->transfer_soas,
+        .is_case_mixed = query->is_case_mixed,
+    };
+    struct activity_key *key = &addition.key;
     fill_signature(merge, transaction, answer->kind, &signature);
     uint32_t n_addresses = window->addresses.n;
-    pk_err err = pk_dictionary_intern(&window->names, name->wire, name->len, &key.name);
+    pk_err err = pk_dictionary_intern_hashed(
+        &window->names, name->wire, name->len, name_hash, &key->name);
     if (err == PK_OK) {
-        err = window_client(window, &merge->rules, &transaction->query.client, &key.client);
+        err = window_client(window, &merge->rules, &query->client, &key->client);
     }
     if (err == PK_OK && window->addresses.n != n_addresses) {
-        pk_share_note(
-            merge->share, &transaction->query.client, merge->given.activity + window->activity.n);
+        pk_share_note(merge->share, &query->client, merge->given.activity + window->activity.n);
     }
     if (err == PK_OK) {
-        err =
-            pk_dictionary_intern(&window->signatures, &signature, sizeof signature, &key.signature);
+        err = pk_dictionary_intern(
+            &window->signatures, &signature, sizeof signature, &key->signature);
     }
-    uint32_t row, n = window->activity.n;
-    if (err == PK_OK) {
-        err = pk_dictionary_intern(&window->activity, &key, sizeof key, &row);
-    }
-    if (err == PK_OK) {
-        merge->stats->in_scope++;
-        add_activity(&window->activity_values[row], row == n, transaction, answer->min_ttl_s);
-    }
-    return err;
+    return err == PK_OK ? merge_addition(merge, &addition) : err;
 }
 
 static pk_err merge_negative(
@@ -460,17 +527,37 @@ static void cut_reverse(struct pk_name *name)
     }
 }
 
+uint64_t pk_merge_ahead(const struct pk_merge *merge, const struct pk_name *name)
+{
+    uint64_t hash = pk_name_hash(name);
+    pk_dictionary_prefetch(&merge->window.names, hash);
+    return hash;
+}
+
+/* Of the question's name in lower case. Reckoned already when the response has the question too: then it is the same, or the two had not met. */
+static uint64_t name_hash(const struct pk_transaction *transaction, const struct pk_name *name)
+{
+    const struct pk_message *response = transaction->response;
+    bool is_told = response && response->name_hash != 0 && response->dns.has_question &&
+                   transaction->query.has_question;
+    return is_told ? response->name_hash : pk_hash_quick(name->wire, name->len);
+}
+
 /* Two tries: a table that is full is given out and is empty then. */
 static pk_err merge_in_scope(struct pk_merge *merge, const struct pk_transaction *transaction,
     const struct pk_name *name, const struct pk_answer *answer, bool has_data)
 {
+    if (merge->given.activity + merge->window.activity.n + merge->n_waiting >= merge->watch_from) {
+        settle_all(merge); /* from here on it matters how many there are */
+    }
     uint64_t n_rows = merge->given.activity + merge->window.activity.n;
     bool is_scarce = n_rows >= merge->watch_from && !has_row(merge, transaction, name, answer);
     if (!is_scarce || pk_share_allows(merge->share, &transaction->query.client, n_rows)) {
-        pk_err err = merge_activity(merge, transaction, name, answer);
+        uint64_t hash = name_hash(transaction, name);
+        pk_err err = merge_activity(merge, transaction, name, hash, answer);
         if (err == PK_ERR_LIMIT) {
             give_part(merge, false);
-            err = merge_activity(merge, transaction, name, answer);
+            err = merge_activity(merge, transaction, name, hash, answer);
         }
         return err;
     }

@@ -22,6 +22,9 @@ struct pk_repeats {
     uint32_t *made_at;     /* by number, offset; NOT_KEPT */
     uint32_t epoch, asked; /* asked: the number find did not know; NOT_KEPT: none */
     uint8_t asked_records;
+    const uint8_t *ahead; /* bytes of the response whose key is made; NULL: none is */
+    size_t key_len;       /* 0: it cannot be remembered */
+    uint64_t key_hash;
     uint8_t key[PK_REPEAT_MAX_MESSAGE + 16]; /* of the response in hand */
     uint32_t ttls_s[PK_REPEAT_MAX_RECORDS];
 };
@@ -164,20 +167,43 @@ static void unpack(const struct pk_repeats *repeats, uint32_t number, struct pk_
     memcpy(out_repeat->row_of, p + sizeof packed + 4 * (size_t)packed.n_rows, packed.n_records);
 }
 
+static void make_key(struct pk_repeats *repeats, const struct pk_dnsmsg *msg)
+{
+    repeats->key_len = write_key(repeats, msg, &repeats->asked_records);
+    repeats->key_hash =
+        repeats->key_len
+            ? pk_dictionary_ahead(&repeats->keys, repeats->key, repeats->key_len)
+            : 0;
+}
+
+void pk_repeats_ahead(struct pk_repeats *repeats, const struct pk_dnsmsg *msg)
+{
+    repeats->ahead = NULL;
+    bool is_sound = msg && (msg->fault == PK_DNS_OK || msg->fault == PK_DNS_TRAILING);
+    if (is_sound && msg->has_question) { /* as history wants it */
+        make_key(repeats, msg);
+        repeats->ahead = msg->wire;
+    }
+}
+
 bool pk_repeats_find(struct pk_repeats *repeats, uint32_t epoch, const struct pk_dnsmsg *msg,
     struct pk_repeat *out_repeat, const uint32_t **out_ttls_s)
 {
     uint32_t number;
-    size_t len = write_key(repeats, msg, &repeats->asked_records);
+    if (repeats->ahead != msg->wire) {
+        make_key(repeats, msg);
+    }
+    repeats->ahead = NULL;
     repeats->asked = NOT_KEPT;
-    if (len == 0) {
+    if (repeats->key_len == 0) {
         return false;
     }
     if (repeats->epoch != epoch) {
         forget(repeats, epoch);
     }
     uint32_t n = repeats->keys.n;
-    pk_err err = pk_dictionary_intern(&repeats->keys, repeats->key, len, &number);
+    pk_err err = pk_dictionary_intern_hashed(
+        &repeats->keys, repeats->key, repeats->key_len, repeats->key_hash, &number);
     if (err != PK_OK) { /* full: the next begin anew */
         forget(repeats, epoch);
         return false;

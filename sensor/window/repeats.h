@@ -46,6 +46,8 @@ struct pk_repeats;
 
 pk_err pk_repeats_new(struct pk_repeats **out_repeats);
 void pk_repeats_free(struct pk_repeats *repeats);
+/* Begins to look for a response, so that memory answers meanwhile; what it is found by is good until the next call of this or of find. NULL: none is looked for. */
+void pk_repeats_ahead(struct pk_repeats *repeats, const struct pk_dnsmsg *msg);
 /* Whether such a response is remembered from this epoch: fills *out_repeat then. out_ttls_s: of its records, good until the next call. */
 bool pk_repeats_find(struct pk_repeats *repeats, uint32_t epoch, const struct pk_dnsmsg *msg,
     struct pk_repeat *out_repeat, const uint32_t **out_ttls_s);
