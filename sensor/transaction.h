@@ -28,11 +28,11 @@ struct pk_message {
         vantage; /* enum pk_vantage when the source knows it (dnstap), else PK_VANTAGE_UNKNOWN */
     bool is_upstream; /* a server's own question to another server: history, never activity */
     struct pk_name
-        zone;          /* the zone the asking resolver took the server to serve; len 0: not known */
-    uint64_t digest;   /* pk_hash_quick of the bytes of dns */
+        zone;        /* the zone the asking resolver took the server to serve; len 0: not known */
+    uint64_t digest; /* pk_hash_quick of the bytes of dns */
     uint64_t name_hash; /* pk_name_hash of the question's name; 0: not reckoned */
-    bool is_cut;       /* the capture cut its end off */
-    bool is_multicast; /* mDNS or LLMNR: shown, never paired */
+    bool is_cut;        /* the capture cut its end off */
+    bool is_multicast;  /* mDNS or LLMNR: shown, never paired */
     struct pk_dnsmsg dns;
 };
 

@@ -5,6 +5,16 @@
 #ifndef PICKET_ERR_H
 #define PICKET_ERR_H
 
+/* For large locals on hot paths that are written before they are read. The release build zeroes all others, which for names alone was 8 % of the sensor's time. */
+#if defined(__has_attribute)
+#if __has_attribute(uninitialized)
+#define PK_UNSET __attribute__((uninitialized))
+#endif
+#endif
+#ifndef PK_UNSET
+#define PK_UNSET
+#endif
+
 #if defined(__has_c_attribute)
 #if __has_c_attribute(nodiscard)
 #define PK_NODISCARD [[nodiscard]]

@@ -247,7 +247,7 @@ bool pk_name_equal(const struct pk_name *a, const struct pk_name *b)
 
 uint64_t pk_name_hash(const struct pk_name *name)
 {
-    uint8_t folded[PK_NAME_MAX];
+    PK_UNSET uint8_t folded[PK_NAME_MAX];
     fold_bytes(folded, name->wire, name->len);
     return pk_hash_quick(folded, name->len);
 }
@@ -325,7 +325,7 @@ bool pk_name_is_root(const struct pk_name *name)
 
 size_t pk_name_wire_sort_key(const uint8_t *wire, size_t len, uint8_t out_key[2 * PK_NAME_MAX])
 {
-    uint8_t at[PK_NAME_MAX_LABELS];
+    PK_UNSET uint8_t at[PK_NAME_MAX_LABELS];
     size_t n_labels = 0, key_len = 0, end = 0;
     if (len == 0 || len > PK_NAME_MAX) {
         return PK_NAME_NO_KEY;

@@ -144,7 +144,7 @@ static size_t expanded_len(const uint8_t *msg, const char *form, size_t pos, uin
 {
     size_t at = pos, end = pos + len, total = len;
     for (; *form && at < end; form++) {
-        struct pk_name name;
+        PK_UNSET struct pk_name name;
         size_t start = at, field = fixed_len(*form);
         if (*form == 'n' || *form == 'N') {
             if (pk_name_parse(msg, end, &at, &name) != PK_OK) {
@@ -214,7 +214,7 @@ void pk_rdata_expand(
     for (; *form && at < end; form++) {
         size_t field = fixed_len(*form);
         if (*form == 'n' || *form == 'N') {
-            struct pk_name name;
+            PK_UNSET struct pk_name name;
             if (pk_name_parse(msg->wire, end, &at, &name) != PK_OK) {
                 return; /* checked by the parser: cannot be */
             }

@@ -15,7 +15,8 @@ enum {
 };
 
 struct item {
-    uint64_t head; /* of the key, after what all keys have in common, in codes; zeros after its end */
+    uint64_t
+        head; /* of the key, after what all keys have in common, in codes; zeros after its end */
     uint32_t index, key_start;
 };
 
@@ -26,7 +27,8 @@ struct sorter {
     struct item *items, *other; /* n of each */
     uint32_t *key_ends;         /* by index */
     uint32_t n;
-    uint8_t codes[N_VALUES]; /* of a byte, in the same order; 0 stays 0, which is below all that can follow a label */
+    uint8_t codes
+        [N_VALUES]; /* of a byte, in the same order; 0 stays 0, which is below all that can follow a label */
     unsigned code_bits;
     uint32_t counts[DIGITS][N_VALUES];
 };

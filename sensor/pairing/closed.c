@@ -31,7 +31,7 @@ void pk_closed_free(struct pk_closed *closed)
 uint32_t pk_closed_question(const struct pk_question *question)
 {
     /* Folds more than letters, which is good enough to tell the questions of one id apart. */
-    uint8_t folded[PK_NAME_MAX + 1 + 4];
+    PK_UNSET uint8_t folded[PK_NAME_MAX + 1 + 4];
     uint8_t len = question->name.len;
     memcpy(folded, question->name.wire, len);
     for (size_t i = 0; i < len; i += 8) {

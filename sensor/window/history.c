@@ -85,7 +85,7 @@ bool pk_history_has_suffixes(const struct pk_history *history)
 static bool is_cut_for(
     const struct pk_dnsmsg *msg, const struct pk_rr *rr, const struct pk_name *qname)
 {
-    struct pk_name owner;
+    PK_UNSET struct pk_name owner;
     pk_rr_owner(msg, rr, &owner);
     return pk_name_is_within(qname, &owner);
 }
@@ -319,7 +319,8 @@ static bool mark_link(
 
 static void mark_chain(struct pk_history *history, size_t n, const struct pk_name *qname)
 {
-    struct pk_name link = *qname, next;
+    PK_UNSET struct pk_name link, next;
+    link = *qname;
     for (unsigned i = 0; i < MAX_CHAIN && mark_link(history, n, &link, &next); i++) {
         link = next;
     }
@@ -337,7 +338,7 @@ static void report_answer(struct pk_history *history, const struct pk_transactio
 {
     const struct pk_dnsmsg *msg = &transaction->response->dns;
     enum pk_trust trust = msg->aa ? PK_TRUST_AUTHORITATIVE : PK_TRUST_RESOLVER;
-    struct pk_name bailiwick, own;
+    PK_UNSET struct pk_name bailiwick, own;
     registrable(history, qname, &bailiwick);
     if (msg->aa && has_zone(transaction, qname)) {
         bailiwick = transaction->response->zone;
@@ -382,7 +383,7 @@ static bool is_server_of(const struct pk_history *history, size_t n, const struc
 static void report_referral(struct pk_history *history, const struct pk_transaction *transaction,
     size_t n, const struct pk_name *qname)
 {
-    struct pk_name cut, parent;
+    PK_UNSET struct pk_name cut, parent;
     bool has_cut = false;
     for (size_t i = 0; i < n; i++) {
         struct record *record = &history->records[i];

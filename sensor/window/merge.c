@@ -329,7 +329,7 @@ static pk_err merge_count(struct pk_merge *merge, const struct pk_transaction *t
 /* "*." and the last labels of the name: a name that nobody asks for stands for all that were. */
 static void fold(struct pk_name *name, unsigned n_labels)
 {
-    struct pk_name tail;
+    PK_UNSET struct pk_name tail;
     if (name->n_labels <= n_labels) {
         return;
     }
@@ -358,8 +358,7 @@ static uint32_t max32(uint32_t a, uint32_t b)
     return a > b ? a : b;
 }
 
-static void add_activity(
-    struct activity_value *value, bool is_new, const struct addition *addition)
+static void add_activity(struct activity_value *value, bool is_new, const struct addition *addition)
 {
     if (is_new) {
         *value = (struct activity_value){.first_us = addition->ts_us,
@@ -456,8 +455,8 @@ static pk_err merge_activity(struct pk_merge *merge, const struct pk_transaction
     struct activity_key *key = &addition.key;
     fill_signature(merge, transaction, answer->kind, &signature);
     uint32_t n_addresses = window->addresses.n;
-    pk_err err = pk_dictionary_intern_hashed(
-        &window->names, name->wire, name->len, name_hash, &key->name);
+    pk_err err =
+        pk_dictionary_intern_hashed(&window->names, name->wire, name->len, name_hash, &key->name);
     if (err == PK_OK) {
         err = window_client(window, &merge->rules, &query->client, &key->client);
     }
@@ -481,7 +480,7 @@ static pk_err merge_negative(
         .class = query->question.class,
         .rcode = transaction->response ? transaction->response->dns.rcode : PK_RCODE_NO_RESPONSE,
     };
-    struct pk_name folded;
+    PK_UNSET struct pk_name folded;
     uint64_t n_rows = merge->given.negatives + window->negatives.n;
     uint32_t row, n = window->negatives.n;
     bool is_folded = n_rows >= merge->limit &&
@@ -603,7 +602,7 @@ void pk_merge_transaction(struct pk_merge *merge, const struct pk_transaction *t
     if (pk_outcome_is_stray(transaction->outcome)) {
         return; /* counted; evidence rows come with the forgery detectors */
     }
-    struct pk_name name;
+    PK_UNSET struct pk_name name;
     name.len = 1;
     name.n_labels = 0;
     name.wire[0] = 0;
@@ -671,7 +670,7 @@ static pk_err intern_rrset(
 static bool is_withheld(const struct pk_merge *merge, const struct pk_rrset *rrset)
 {
     static const uint8_t arpa[] = "\4arpa";
-    struct pk_name owner;
+    PK_UNSET struct pk_name owner;
     if (!merge->options.tenant || rrset->owner.len < sizeof arpa ||
         memcmp(rrset->owner.data + rrset->owner.len - sizeof arpa, arpa, sizeof arpa) != 0 ||
         pk_name_from_wire(rrset->owner.data, rrset->owner.len, &owner) != PK_OK ||

@@ -171,9 +171,7 @@ static void make_key(struct pk_repeats *repeats, const struct pk_dnsmsg *msg)
 {
     repeats->key_len = write_key(repeats, msg, &repeats->asked_records);
     repeats->key_hash =
-        repeats->key_len
-            ? pk_dictionary_ahead(&repeats->keys, repeats->key, repeats->key_len)
-            : 0;
+        repeats->key_len ? pk_dictionary_ahead(&repeats->keys, repeats->key, repeats->key_len) : 0;
 }
 
 void pk_repeats_ahead(struct pk_repeats *repeats, const struct pk_dnsmsg *msg)

@@ -266,7 +266,7 @@ static unsigned suffix_labels(
 
 unsigned pk_suffixes_strip(const struct pk_suffixes *suffixes, const struct pk_name *name)
 {
-    uint8_t starts[PK_NAME_MAX_LABELS];
+    PK_UNSET uint8_t starts[PK_NAME_MAX_LABELS];
     unsigned n = 0, suffix = 1;
     if (suffixes) {
         for (unsigned at = 0; name->wire[at] != 0; at += name->wire[at] + 1u) {

@@ -158,8 +158,7 @@ int main(int argc, char **argv)
 {
     struct pk_bytes file;
     pk_bytes_init(&file, SIZE_MAX);
-    bool is_good =
-        argc == 2 && pk_bytes_read_file(&file, argv[1]) == PK_OK && put_file(&file);
+    bool is_good = argc == 2 && pk_bytes_read_file(&file, argv[1]) == PK_OK && put_file(&file);
     pk_bytes_done(&file);
     if (!is_good) {
         fputs("psp_rows FILE.psp: a file that can be read whole\n", stderr);
