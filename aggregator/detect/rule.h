@@ -114,5 +114,7 @@ extern const struct rule rule_transfer, rule_subdomains, rule_sweep, rule_flood,
 
 /* ln(trials a day / false alerts a day allowed to this rule): Lorden's bound for a Page test (docs/DETECTIONS.md, "Threshold"). */
 double rule_threshold(const struct pk_engine *engine, double budget_share, double trials_a_day);
+/* The same of a rule whose threshold was set by hand for a budget of 1: a tenth of the budget asks for ln 10 more; more than 1 changes nothing. */
+double rule_threshold_by_hand(const struct pk_engine *engine, double at_one);
 
 #endif

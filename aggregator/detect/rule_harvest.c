@@ -92,7 +92,8 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
     touch(harvest, pk_hash_fixed(seen->zone_name.wire, seen->zone_name.len), now_us);
     unsigned together = count(harvest, now_us, WINDOW_US),
              today = count(harvest, now_us, (int64_t)DAY_S * 1000000);
-    bool is_tool = together >= MIN_TOOL;
+    double h = rule_threshold_by_hand(engine, threshold);
+    bool is_tool = together >= MIN_TOOL && nats_service * together > h;
     uint8_t severity = is_tool && !is_routine(harvest, now_us) ? 2 : 1;
     severity =
         dossier_is_open(dossier) && dossier->severity > severity ? dossier->severity : severity;
@@ -110,7 +111,7 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
     finding->technique[finding->n_techniques++] = "T1596.001";
     contribute(finding, "distinct passive-DNS and search services", nats_service * size);
     finding->trials = size;
-    report_finding(engine, severity >= 2 ? threshold : threshold + nats_service * size);
+    report_finding(engine, severity >= 2 ? h : h + nats_service * size);
     return PK_OK;
 }
 
@@ -141,7 +142,7 @@ static void load(void *ledger, struct pk_reader *in)
 const struct rule rule_harvest = {
     .id = "D16",
     .family = "harvest",
-    .version = "1",
+    .version = "2",
     .budget_share = 0.02,
     .ledger_bytes = sizeof(struct harvest),
     .max_ledgers = 5000,

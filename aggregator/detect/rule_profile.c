@@ -35,7 +35,7 @@ enum {
     BUSY_ROWS = 300
 };
 
-static const double nats_family = 1.0, nats_guess = 0.7, nats_guess_cap = 6.0, threshold = 6.0;
+static const double nats_family = 1.0, nats_guess = 0.7, nats_guess_cap = 6.0, threshold = 5.0;
 
 struct profile {
     int64_t since_us;
@@ -137,7 +137,7 @@ struct verdict {
     bool is_alarm;
 };
 
-static struct verdict judge(const struct profile *profile)
+static struct verdict judge(const struct pk_engine *engine, const struct profile *profile)
 {
     struct verdict verdict = {.names = profile->n_names};
     for (unsigned i = 0; i < N_FAMILIES; i++) {
@@ -153,7 +153,8 @@ static struct verdict judge(const struct profile *profile)
     verdict.nats_guesses =
         verdict.nats_guesses < nats_guess_cap ? verdict.nats_guesses : nats_guess_cap;
     verdict.is_alarm =
-        verdict.families >= MIN_FAMILIES && verdict.names >= MIN_NAMES && verdict.guesses > 0;
+        verdict.families >= MIN_FAMILIES && verdict.names >= MIN_NAMES && verdict.guesses > 0 &&
+        verdict.nats_families + verdict.nats_guesses > rule_threshold_by_hand(engine, threshold);
     return verdict;
 }
 
@@ -178,7 +179,7 @@ static pk_err report(struct pk_engine *engine, const struct observation *seen,
     contribute(finding, "selectors and services guessed that do not exist", verdict->nats_guesses);
     finding->trials = verdict->names;
     finding->other = verdict->guesses;
-    report_finding(engine, threshold);
+    report_finding(engine, rule_threshold_by_hand(engine, threshold));
     return PK_OK;
 }
 
@@ -217,7 +218,7 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
     profile->n_missed[family] =
         (uint8_t)(profile->n_missed[family] + (is_miss && profile->n_missed[family] < UINT8_MAX));
     pk_err err = dossier_note(dossier, seen, is_miss ? NOTE_SAMPLE : NOTE_LEARNED, true);
-    struct verdict verdict = judge(profile);
+    struct verdict verdict = judge(engine, profile);
     if (err == PK_OK && verdict.families >= MIN_FAMILIES) {
         err = hint_leave(engine, seen->actor, HINT_PROFILE,
             1 + (verdict.nats_guesses < 2 ? verdict.nats_guesses : 2), now_us);
@@ -266,7 +267,7 @@ static void load(void *ledger, struct pk_reader *in)
 const struct rule rule_profile = {
     .id = "D10",
     .family = "profile",
-    .version = "1",
+    .version = "2",
     .budget_share = 0.03,
     .ledger_bytes = sizeof(struct profile),
     .max_ledgers = 5000,

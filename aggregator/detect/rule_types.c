@@ -113,7 +113,7 @@ static pk_err report(struct pk_engine *engine, const struct observation *seen, s
     finding->technique[finding->n_techniques++] = "T1590.002";
     contribute(finding, "rare and unusual types of one name within a minute", nats);
     finding->trials = asked->n;
-    report_finding(engine, threshold);
+    report_finding(engine, rule_threshold_by_hand(engine, threshold));
     return PK_OK;
 }
 
@@ -143,7 +143,8 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
     double nats = nats_of(asked);
     pk_err err =
         nats >= hint_least ? hint_leave(engine, seen->actor, HINT_TYPES, nats, now_us) : PK_OK;
-    bool is_sweep = asked->n >= MIN_TYPES && nats >= threshold && seen->actor->rows < BUSY_ROWS;
+    bool is_sweep = asked->n >= MIN_TYPES && nats >= rule_threshold_by_hand(engine, threshold) &&
+                    seen->actor->rows < BUSY_ROWS;
     return err == PK_OK && is_sweep ? report(engine, seen, types, asked, nats) : err;
 }
 
@@ -180,7 +181,7 @@ static void load(void *ledger, struct pk_reader *in)
 const struct rule rule_types = {
     .id = "D9",
     .family = "types",
-    .version = "1",
+    .version = "2",
     .budget_share = 0.03,
     .ledger_bytes = sizeof(struct types),
     .max_ledgers = 10000,

@@ -33,6 +33,12 @@ const uint8_t rule_order[N_RULES] = {RULE_HINTS, RULE_FINGERPRINT, RULE_TYPES, R
     RULE_COVERAGE, RULE_SUBDOMAINS, RULE_HELD, RULE_SWEEP, RULE_HARVEST, RULE_FOLLOWUP,
     RULE_LEARNED, RULE_STALE, RULE_RARITY, RULE_POPULAR};
 
+double rule_threshold_by_hand(const struct pk_engine *engine, double at_one)
+{
+    double budget = engine->tenant->budget;
+    return budget < 1 ? at_one - log(budget) : at_one;
+}
+
 double rule_threshold(const struct pk_engine *engine, double budget_share, double trials_a_day)
 {
     return log(trials_a_day / (budget_share * engine->tenant->budget));
