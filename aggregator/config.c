@@ -23,6 +23,9 @@ static const struct {
     {"ingest.budget_mb", "PICKET_INGEST_BUDGET_MB"},
     {"detection.state_interval_s", "PICKET_DETECTION_STATE_INTERVAL_S"},
     {"log_level", "PICKET_LOG_LEVEL"},
+    {"next.listen", "PICKET_NEXT_LISTEN"},
+    {"next.key_file", "PICKET_NEXT_KEY_FILE"},
+    {"next.announce", "PICKET_NEXT_ANNOUNCE"},
     {"name", "PICKET_NAME"},
     {"advertise", "PICKET_ADVERTISE"},
 };
@@ -101,6 +104,28 @@ static void read_names(struct pk_conf *file, struct pk_aggregator_config *config
     read_home(file, pk_conf_get(file, root, "home"), config);
 }
 
+/* A second port under a second key, which sensors are told of. */
+static void read_next(struct pk_conf *file, struct pk_aggregator_config *config)
+{
+    const struct pk_conf_node *next = pk_conf_get(file, pk_conf_root(file), "next");
+    if (!next) {
+        return;
+    }
+    const struct pk_conf_node *listen = pk_conf_get(file, next, "listen");
+    const struct pk_conf_node *key_file = pk_conf_get(file, next, "key_file");
+    const struct pk_conf_node *announce = pk_conf_get(file, next, "announce");
+    pk_conf_need(file, next, listen, "listen");
+    pk_conf_need(file, next, key_file, "key_file");
+    pk_conf_text(file, listen, &config->next_listen);
+    pk_conf_text(file, key_file, &config->next_key_file);
+    pk_conf_text(file, announce, &config->next_announce);
+    if (config->next_announce && (strncmp(config->next_announce, "tcp://", 6) != 0 ||
+                                     strlen(config->next_announce) >= PK_ENDPOINT_SIZE)) {
+        pk_conf_fail(file, announce, "text like tcp://host:7355, at most 127 bytes");
+    }
+    pk_conf_finish_map(file, next);
+}
+
 static void read_all(struct pk_conf *file, struct pk_aggregator_config *config)
 {
     const struct pk_conf_node *root = pk_conf_root(file);
@@ -146,6 +171,7 @@ static void read_all(struct pk_conf *file, struct pk_aggregator_config *config)
         pk_conf_finish_map(file, detection);
     }
     read_names(file, config);
+    read_next(file, config);
     pk_conf_finish_map(file, root);
     config->metrics_port = (uint16_t)port;
     config->ingest_memory_bytes = (uint64_t)memory_mb << 20;

@@ -24,9 +24,11 @@ struct pk_aggregator_config {
     uint64_t ingest_budget_bytes; /* batches between socket and commit */
     uint32_t state_interval_s;    /* detection state is saved this often while rows come */
     const char *log_level;
-    const char *name;      /* among several aggregators; NULL: made of host name and port */
-    const char *advertise; /* endpoint that other aggregators send sensors to; NULL: none */
-    char prefers[512];     /* tenants to be the home of before others, each with a line feed */
+    const char *next_listen, *next_key_file; /* a second port under a second key; NULL: none */
+    const char *next_announce; /* where sensors reach it; NULL: this host and its port */
+    const char *name;          /* among several aggregators; NULL: made of host name and port */
+    const char *advertise;     /* endpoint that other aggregators send sensors to; NULL: none */
+    char prefers[512];         /* tenants to be the home of before others, each with a line feed */
 };
 
 /* path NULL: defaults and environment alone. */

@@ -10,8 +10,7 @@
 #include "picket/clock.h"
 #include "picket/log.h"
 
-/* An address that means all of this host's, as others reach it: by the host's name. */
-static void public_name(const char *listen, char *out, size_t size)
+void pk_enrolment_public_name(const char *listen, char *out, size_t size)
 {
     char host[256] = "localhost";
     const char *port = strrchr(listen, ':');
@@ -32,7 +31,7 @@ static size_t endpoints_of(
         snprintf(out[i], PK_ENDPOINT_SIZE, "%s", config->announce[i]);
     }
     if (config->n_announce == 0) {
-        public_name(config->listen, out[0], PK_ENDPOINT_SIZE);
+        pk_enrolment_public_name(config->listen, out[0], PK_ENDPOINT_SIZE);
     }
     return config->n_announce ? config->n_announce : 1;
 }
@@ -53,7 +52,7 @@ pk_err pk_enrolment_announce(struct pk_store *store, const struct pk_aggregator_
         snprintf(aggregator.enrol_endpoint, sizeof aggregator.enrol_endpoint, "%s",
             config->enrol_announce);
     } else {
-        public_name(
+        pk_enrolment_public_name(
             config->enrol_listen, aggregator.enrol_endpoint, sizeof aggregator.enrol_endpoint);
     }
     return pk_store_announce(store, &aggregator);

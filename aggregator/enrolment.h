@@ -8,6 +8,8 @@
 #include "store/store.h"
 
 /* Writes where sensors find this aggregator, for those who make tokens. */
+/* An address that means all of this host's, as others reach it: by the host's name; others stay. */
+void pk_enrolment_public_name(const char *listen, char *out, size_t size);
 pk_err pk_enrolment_announce(struct pk_store *store, const struct pk_aggregator_config *config,
     const uint8_t pubkey[PK_KEY_BYTES]);
 /* Tells the child whether a token is open. */

@@ -670,6 +670,7 @@ static void on_stats(struct pk_pipeline *pipeline, const uint8_t *data, size_t l
         atomic_store(&pipeline->counters.refused_frames, stats.refused_frames);
         atomic_store(&pipeline->counters.refused_batches, stats.refused_batches);
         atomic_store(&pipeline->counters.refused_credit, stats.refused_credit);
+        atomic_store(&pipeline->counters.configured, stats.configured);
         atomic_store(&pipeline->counters.offences, stats.offences);
         atomic_store(&pipeline->counters.struck, stats.struck);
         atomic_store(&pipeline->counters.overgrown, stats.overgrown);
@@ -817,18 +818,35 @@ static pk_err await_listening(struct pk_pipeline *pipeline)
 
 /* --- life --- */
 
-static pk_err load_key(const struct pk_aggregator_config *config, struct pk_keypair *out_pair)
+static pk_err load_key(const char *path, const char *what, struct pk_keypair *out_pair)
 {
     char error[PK_KEY_ERROR_SIZE];
-    pk_err err = pk_keypair_load(config->key_file, out_pair, error);
+    pk_err err = pk_keypair_load(path, out_pair, error);
     if (err != PK_OK) {
         pk_error("key", "%s", error);
         return err;
     }
     char text[PK_KEY_TEXT_SIZE], fingerprint[PK_FINGERPRINT_SIZE];
-    pk_info("key", "server_pubkey=\"%s\" fingerprint=\"%s\"", pk_key_text(out_pair->pubkey, text),
+    pk_info("key", "%s=\"%s\" fingerprint=\"%s\"", what, pk_key_text(out_pair->pubkey, text),
         pk_key_fingerprint(out_pair->pubkey, fingerprint));
     return PK_OK;
+}
+
+/* The keys, and what sensors are told of the next one. */
+static pk_err load_keys(const struct pk_aggregator_config *config, struct pk_link_setup *setup)
+{
+    pk_err err = load_key(config->key_file, "server_pubkey", &setup->server);
+    if (err != PK_OK || !config->next_listen) {
+        return err;
+    }
+    struct pk_endpoint *next = &setup->config.endpoints[0].endpoint;
+    err = load_key(config->next_key_file, "next_server_pubkey", &setup->next);
+    snprintf(setup->next_endpoint, sizeof setup->next_endpoint, "%s", config->next_listen);
+    pk_enrolment_public_name(config->next_announce ? config->next_announce : config->next_listen,
+        next->address, sizeof next->address);
+    memcpy(next->server_pubkey, setup->next.pubkey, PK_KEY_BYTES);
+    setup->config.n = 1;
+    return err;
 }
 
 /* The core's connection and the keeper's, and the homes that are ours. */
@@ -873,7 +891,7 @@ pk_err pk_pipeline_open(
         config->enrol_listen);
     strncpy(pipeline->setup.endpoint, config->listen, sizeof pipeline->setup.endpoint - 1);
     const char *doing = NULL;
-    pk_err err = load_key(config, &pipeline->setup.server);
+    pk_err err = load_keys(config, &pipeline->setup);
     if (err != PK_OK) {
         goto fail;
     }
@@ -1000,6 +1018,7 @@ void pk_pipeline_close(struct pk_pipeline *pipeline)
     pk_registry_done(&pipeline->registry);
     pk_store_close(pipeline->store);
     pk_keypair_wipe(&pipeline->setup.server);
+    pk_keypair_wipe(&pipeline->setup.next);
     free(pipeline);
 }
 

@@ -23,7 +23,7 @@ struct pk_pipeline_counters {
     atomic_uint_fast64_t trials, engine_rows, queue_batches, queue_bytes;
     atomic_uint_fast64_t sessions, ingest_bytes, refused_keys, refused_frames, refused_batches,
         refused_credit;
-    atomic_uint_fast64_t offences, struck, overgrown, overloaded, parked_sessions,
+    atomic_uint_fast64_t configured, offences, struck, overgrown, overloaded, parked_sessions,
         outstanding_bytes, is_paused;
     atomic_uint_fast64_t homes, homes_lost, turned_away, alarms_opened, alarms_closed;
     atomic_bool is_ready; /* database connected, child listening */

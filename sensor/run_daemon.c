@@ -43,7 +43,7 @@ struct daemon {
     struct pk_spool_status spool_status; /* as last said */
     struct pk_uplink_options uplink;
     char sensor[PK_MAX_WIRE_TEXT + 1];
-    char key_file[PATH_MAX];
+    char key_file[PATH_MAX], spool_folder[PATH_MAX];
     struct pk_queue queue;
     struct pk_uplink_counters uplink_counters;
     pthread_t uplink_thread, sync_thread;
@@ -88,6 +88,12 @@ static void set_uplink(struct daemon *d)
     struct pk_delivery_options *delivery = &d->uplink.delivery;
     memcpy(delivery->endpoints, config->endpoints, sizeof config->endpoints);
     delivery->n_endpoints = config->n_endpoints;
+    d->uplink.learned_folder = NULL;
+    if (config->spool_folder) { /* cannot change while running */
+        snprintf(d->spool_folder, sizeof d->spool_folder, "%s", config->spool_folder);
+        d->uplink.learned_folder = d->spool_folder;
+        pk_learned_load(d->spool_folder, &delivery->learned);
+    }
     delivery->sensor = d->sensor;
     delivery->vantage = (uint8_t)config->vantage;
     delivery->privacy = d->has_client_key ? PK_PRIVACY_PSEUDONYMS : PK_PRIVACY_NO_CLIENTS;
@@ -429,17 +435,28 @@ static int open_captures(struct daemon *d)
     return EX_OK;
 }
 
-/* Ports of tcp:// endpoints, 7353 for those a BYE names, and 53 for name servers that are asked by TCP. */
-static void endpoint_ports(const struct pk_sensor_config *config, struct pk_privileges_rules *rules)
+static void add_port(struct pk_privileges_rules *rules, const char *address)
 {
+    const char *colon = strrchr(address, ':');
+    unsigned long port = colon ? strtoul(colon + 1, NULL, 10) : 0;
+    if (port > 0 && port <= UINT16_MAX) {
+        rules->tcp_ports[rules->n_tcp_ports++] = (uint16_t)port;
+    }
+}
+
+/* Ports of tcp:// endpoints, configured and learned; 7353 to 7359 for those a BYE or a CONFIG names while we run; and 53 for name servers that are asked by TCP. */
+static void endpoint_ports(const struct daemon *d, struct pk_privileges_rules *rules)
+{
+    const struct pk_delivery_options *delivery = &d->uplink.delivery;
     rules->tcp_ports[rules->n_tcp_ports++] = 53;
-    rules->tcp_ports[rules->n_tcp_ports++] = 7353;
-    for (size_t i = 0; i < config->n_endpoints; i++) {
-        const char *colon = strrchr(config->endpoints[i].address, ':');
-        unsigned long port = colon ? strtoul(colon + 1, NULL, 10) : 0;
-        if (port > 0 && port <= UINT16_MAX) {
-            rules->tcp_ports[rules->n_tcp_ports++] = (uint16_t)port;
-        }
+    for (uint16_t port = 7353; port <= 7359; port++) {
+        rules->tcp_ports[rules->n_tcp_ports++] = port;
+    }
+    for (size_t i = 0; i < delivery->n_endpoints; i++) {
+        add_port(rules, delivery->endpoints[i].address);
+    }
+    for (size_t i = 0; i < delivery->learned.n; i++) {
+        add_port(rules, delivery->learned.endpoints[i].endpoint.address);
     }
 }
 
@@ -466,7 +483,7 @@ static int confine(const struct daemon *d)
     if (config->ring_folder) {
         rules.writable[rules.n_writable++] = config->ring_folder;
     }
-    endpoint_ports(config, &rules);
+    endpoint_ports(d, &rules);
     if (!config->has_sandbox) {
         pk_warn("privileges", "sandbox=off: no seccomp, no Landlock");
         return EX_OK;

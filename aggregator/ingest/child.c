@@ -27,6 +27,7 @@ enum {
     HEADER_SLACK = 33 + 9, /* CURVE and ZMTP overhead of a frame */
     STATS_MS = 1000,
     SESSION_IDLE_MS = 60000,
+    CONFIG_AGAIN_MS = 30000,
     POLL_MS = 100,
     STALL_MS = 3000, /* the core answers nothing for so long: as good as a store that is away */
     CREDIT_AGAIN_MS =
@@ -91,6 +92,17 @@ static void fail_start(struct child *child, const char *what)
         n < (int)sizeof text ? (size_t)n : sizeof text - 1, NULL, 0);
 }
 
+/* The body is made once; its digest is its version, so that a sensor's answer is to what it got. */
+static pk_err set_config(struct child *child, const struct pk_config_body *config)
+{
+    uint8_t digest[PK_DIGEST_BYTES];
+    pk_bytes_init(&child->config, PK_MAX_BODY_BYTES);
+    pk_err err = config->n > 0 ? pk_config_body_encode(config, &child->config) : PK_OK;
+    pk_digest(child->config.data, child->config.len, digest);
+    memcpy(&child->config_version, digest, sizeof child->config_version);
+    return err;
+}
+
 static bool child_open(struct child *child, const struct pk_link_setup *setup)
 {
     const char *what = "memory";
@@ -127,6 +139,16 @@ static bool child_open(struct child *child, const struct pk_link_setup *setup)
     if (zmq_getsockopt(child->router, ZMQ_LAST_ENDPOINT, bound, &size) != 0) {
         goto fail;
     }
+    what = setup->next_endpoint; /* a port keeps the key that stood when it was bound */
+    if (setup->next_endpoint[0] && (zmq_setsockopt(child->router, ZMQ_CURVE_SECRETKEY,
+                                        setup->next.seckey, PK_KEY_BYTES) != 0 ||
+                                       zmq_bind(child->router, setup->next_endpoint) != 0)) {
+        goto fail;
+    }
+    what = "CONFIG";
+    if (set_config(child, &setup->config) != PK_OK) {
+        goto fail;
+    }
     return pk_link_send(&child->link, PK_LINK_READY, bound, size, NULL, 0) == PK_OK;
 fail:
     fail_start(child, what);
@@ -146,6 +168,7 @@ static void child_close(struct child *child)
     if (child->context) {
         zmq_ctx_term(child->context);
     }
+    pk_bytes_done(&child->config);
     pk_sessions_done(&child->sessions);
     pk_offences_done(&child->offences);
     pk_link_done(&child->link);
@@ -360,14 +383,20 @@ static void each_second(struct child *child, int64_t now_ms)
         return;
     }
     child->next_stats_ms = now_ms + STATS_MS;
+    uint64_t n_configured = 0;
     for (size_t i = child->sessions.n; i-- > 0;) {
         struct pk_session *session = &child->sessions.slots[i];
         if (now_ms - session->last_frame_ms > SESSION_IDLE_MS) {
             pk_sessions_close(&child->sessions, session);
         } else {
             pk_session_touch(&child->sessions, session, now_ms);
+            n_configured += session->has_config;
+            if (session->is_resumed && now_ms - session->config_ms > CONFIG_AGAIN_MS) {
+                pk_talk_config(child, session, now_ms);
+            }
         }
     }
+    child->stats.configured = n_configured;
     child->stats.sessions = child->sessions.n;
     child->stats.refused_keys = pk_zap_refused(child->zap);
     child->stats.outstanding_bytes = child->sessions.outstanding_bytes;
@@ -436,6 +465,7 @@ static bool await_setup(struct pk_link *link, struct pk_link_setup *out_setup)
     }
     memcpy(out_setup, data, len);
     out_setup->enrol_endpoint[PK_LINK_ENDPOINT_SIZE - 1] = '\0';
+    out_setup->next_endpoint[PK_LINK_ENDPOINT_SIZE - 1] = '\0';
     out_setup->endpoint[PK_LINK_ENDPOINT_SIZE - 1] = '\0';
     return true;
 }

@@ -37,6 +37,8 @@ struct child {
     void *door; /* the enrolment ROUTER, NULL while it is shut */
     char enrol_endpoint[PK_LINK_ENDPOINT_SIZE];
     struct pk_keypair server;
+    struct pk_bytes config; /* body of CONFIG; empty: there is nothing to tell */
+    uint32_t config_version;
     struct refusal refusals[PK_MAX_REFUSALS]; /* in order of time */
     size_t n_refusals;
     struct pk_zap *zap;
@@ -73,6 +75,8 @@ void pk_talk_credit(struct child *child, struct pk_session *session, enum pk_cre
 void pk_talk_bye(struct child *child, const struct pk_session *session, enum pk_bye_reason reason,
     uint32_t retry_after_s);
 
+/* To a sensor that understands it and has not said that it has it. */
+void pk_talk_config(struct child *child, struct pk_session *session, int64_t now_ms);
 void pk_talk_rotated(
     struct child *child, struct pk_session *session, const struct pk_link_rotated *rotated);
 

@@ -52,6 +52,9 @@ struct pk_link_setup {
     char endpoint[PK_LINK_ENDPOINT_SIZE]; /* as zmq_bind takes it */
     char enrol_endpoint[PK_LINK_ENDPOINT_SIZE];
     struct pk_keypair server;
+    char next_endpoint[PK_LINK_ENDPOINT_SIZE]; /* a second port; empty: none */
+    struct pk_keypair next;                    /* its key */
+    struct pk_config_body config;              /* what sensors are told; n 0: nothing */
     uint64_t outstanding_budget_bytes; /* of all sessions together: what may wait for a commit */
     uint32_t outstanding_budget_batches;
     uint8_t io_threads;
@@ -140,6 +143,7 @@ struct pk_link_stats {
     uint64_t sessions, hellos, batches, batch_bytes, duplicates_in_flight;
     uint64_t refused_keys, refused_frames, refused_batches, refused_credit;
     uint64_t outstanding_bytes, parked_sessions, overloaded;
+    uint64_t configured; /* sessions that have the present CONFIG on disk */
     uint64_t offences, struck, overgrown, enrol_requests;
     bool is_paused;
 };

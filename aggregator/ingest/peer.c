@@ -165,6 +165,7 @@ static void on_hello(struct child *child, const struct pk_session *stranger, uin
     }
     session->last_frame_ms = session->hello_ms = now_ms;
     session->rotate_ms = now_ms - HELLO_EVERY_MS;
+    session->takes_config = (hello.body.capabilities & PK_CAP_CONFIG) != 0;
     memcpy(session->pubkey, stranger->pubkey, PK_KEY_BYTES);
     session->queued =
         hello.body.spool_newest_seq >= hello.body.spool_oldest_seq && hello.body.spool_bytes > 0;
@@ -414,6 +415,9 @@ void pk_peer_frame(struct child *child, struct incoming *in)
         on_batch(child, session, &frame, in);
     } else if (frame.type == PK_FRAME_HEARTBEAT) {
         on_heartbeat(child, session, &frame);
+    } else if (frame.type == PK_FRAME_CONFIG_ACK) {
+        session->has_config = frame.u.config_ack.version == child->config_version &&
+                              frame.u.config_ack.status == PK_CONFIG_KEPT;
     } else if (frame.type == PK_FRAME_ROTATE) {
         on_rotate(child, session, in);
     } else if (frame.type == PK_FRAME_BYE) {

@@ -47,8 +47,9 @@ struct pk_session {
     struct pk_window granted; /* the greatest it was ever told: what is under way may be that */
     uint64_t queued;          /* batches the sensor says it has */
     int64_t last_frame_ms, last_batch_ms;
-    int64_t hello_ms, rotate_ms;
-    uint8_t pubkey[PK_KEY_BYTES]; /* by which it came in */
+    int64_t hello_ms, rotate_ms, config_ms;
+    bool takes_config, has_config; /* understands CONFIG; has the present one on disk */
+    uint8_t pubkey[PK_KEY_BYTES];  /* by which it came in */
     /* For whoever must cut the connection. */
     int fd;
     char peer[PK_PEER_SIZE];

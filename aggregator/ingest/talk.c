@@ -76,6 +76,7 @@ void pk_talk_welcome(
     if (pk_welcome_body_encode(&welcome, &body) == PK_OK) {
         session->is_resumed = true;
         (void)pk_talk_frame(child, session, &frame, &body);
+        pk_talk_config(child, session, pk_clock_mono_ms());
     }
     pk_bytes_done(&body);
 }
@@ -134,4 +135,15 @@ void pk_talk_rotated(
         (void)pk_talk_frame(child, session, &frame, &body); /* lost: asked again */
     }
     pk_bytes_done(&body);
+}
+
+void pk_talk_config(struct child *child, struct pk_session *session, int64_t now_ms)
+{
+    struct pk_frame frame = {.type = PK_FRAME_CONFIG,
+        .session = session->id,
+        .u.config = {.version = child->config_version}};
+    session->config_ms = now_ms;
+    if (child->config.len > 0 && session->takes_config && !session->has_config) {
+        (void)pk_talk_frame(child, session, &frame, &child->config); /* lost: told again */
+    }
 }

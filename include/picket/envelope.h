@@ -143,6 +143,7 @@ enum {
     PK_CAP_ZSTD = 1 << 0,
     PK_CAP_SPOOL = 1 << 1,  /* survives a restart */
     PK_CAP_ROTATE = 1 << 2, /* of WELCOME: ROTATE is understood */
+    PK_CAP_CONFIG = 1 << 3, /* of HELLO: CONFIG is understood */
 };
 struct pk_welcome_body {
     uint32_t sensor_id;
@@ -170,5 +171,24 @@ pk_err pk_bye_body_decode(const uint8_t *data, size_t len, struct pk_endpoint *o
 /* Body of ROTATE: the public key that is to be the sensor's next. */
 pk_err pk_rotate_body_encode(const uint8_t pubkey[PK_KEY_BYTES], struct pk_bytes *out);
 pk_err pk_rotate_body_decode(const uint8_t *data, size_t len, uint8_t out_pubkey[PK_KEY_BYTES]);
+
+/* Body of CONFIG: where the aggregator can be reached besides, and from when on (wall clock; 0: now). */
+enum {
+    PK_CONFIG_MAX_ENDPOINTS = 4
+};
+struct pk_config_body {
+    uint32_t n;
+    struct pk_config_endpoint {
+        struct pk_endpoint endpoint;
+        int64_t not_before_us;
+    } endpoints[PK_CONFIG_MAX_ENDPOINTS];
+};
+enum pk_config_status { /* of CONFIG_ACK */
+    PK_CONFIG_KEPT = 0,
+    PK_CONFIG_REFUSED = 1,
+    PK_CONFIG_NOT_DURABLE = 2, /* in use, and forgotten with the process */
+};
+pk_err pk_config_body_encode(const struct pk_config_body *body, struct pk_bytes *out);
+pk_err pk_config_body_decode(const uint8_t *data, size_t len, struct pk_config_body *out_body);
 
 #endif

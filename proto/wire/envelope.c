@@ -564,3 +564,66 @@ pk_err pk_rotate_body_decode(const uint8_t *data, size_t len, uint8_t out_pubkey
     }
     return in.err;
 }
+
+pk_err pk_config_body_encode(const struct pk_config_body *body, struct pk_bytes *out)
+{
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, out, write_bytes);
+    msgpack_pack_map(&packer, 1);
+    msgpack_pack_uint64(&packer, 1);
+    msgpack_pack_array(&packer, body->n);
+    for (uint32_t i = 0; i < body->n; i++) {
+        const struct pk_config_endpoint *entry = &body->endpoints[i];
+        size_t len = strlen(entry->endpoint.address);
+        msgpack_pack_array(&packer, 3);
+        msgpack_pack_str(&packer, len);
+        msgpack_pack_str_body(&packer, entry->endpoint.address, len);
+        put_blob(&packer, entry->endpoint.server_pubkey, PK_KEY_BYTES);
+        msgpack_pack_int64(&packer, entry->not_before_us);
+    }
+    return out->err;
+}
+
+/* [address, key, from when on, ...]: a later version may append. */
+static void get_config_endpoint(struct pk_reader *in, struct pk_config_endpoint *out)
+{
+    uint32_t n = mp_array(in, PK_MAX_MAP_ENTRIES);
+    if (n < 3) {
+        pk_reader_fail(in, PK_ERR_MALFORMED);
+        return;
+    }
+    mp_text(in, out->endpoint.address, sizeof out->endpoint.address);
+    get_blob(in, out->endpoint.server_pubkey, PK_KEY_BYTES);
+    out->not_before_us = mp_int(in);
+    for (; n > 3 && in->err == PK_OK; n--) {
+        mp_skip(in);
+    }
+    if (strncmp(out->endpoint.address, "tcp://", 6) != 0) {
+        pk_reader_fail(in, PK_ERR_MALFORMED);
+    }
+}
+
+pk_err pk_config_body_decode(const uint8_t *data, size_t len, struct pk_config_body *out_body)
+{
+    struct pk_config_body body = {.n = 0};
+    struct pk_reader in;
+    pk_reader_init(&in, data, len);
+    uint32_t left = mp_map(&in, PK_MAX_MAP_ENTRIES);
+    for (unsigned key = next_key(&in, &left, 0); key; key = next_key(&in, &left, key)) {
+        if (key != 1) {
+            mp_skip(&in);
+            continue;
+        }
+        body.n = mp_array(&in, PK_CONFIG_MAX_ENDPOINTS);
+        for (uint32_t i = 0; i < body.n && in.err == PK_OK; i++) {
+            get_config_endpoint(&in, &body.endpoints[i]);
+        }
+    }
+    if (in.err == PK_OK && !pk_reader_at_end(&in)) {
+        return PK_ERR_MALFORMED;
+    }
+    if (in.err == PK_OK) {
+        *out_body = body;
+    }
+    return in.err;
+}

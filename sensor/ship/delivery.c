@@ -99,7 +99,16 @@ __attribute__((format(printf, 3, 4))) static void tell(
 
 static const struct pk_endpoint *endpoint_of(const struct pk_delivery *d)
 {
-    return d->is_redirected ? &d->elsewhere : &d->options.endpoints[d->endpoint];
+    return d->is_redirected ? &d->elsewhere
+           : d->endpoint < d->options.n_endpoints
+               ? &d->options.endpoints[d->endpoint]
+               : &d->options.learned.endpoints[d->endpoint - d->options.n_endpoints].endpoint;
+}
+
+/* Those of the list, then the learned. */
+static size_t n_all(const struct pk_delivery *d)
+{
+    return d->options.n_endpoints + d->options.learned.n;
 }
 
 static struct pk_queue_info info_of(const struct pk_delivery *d)
@@ -145,17 +154,29 @@ static int64_t next_backoff(struct pk_delivery *d, int64_t at_least_ms)
 static void give_up_endpoint(
     struct pk_delivery *d, int64_t now_ms, int64_t at_least_ms, const char *why)
 {
-    bool was_last = !d->is_redirected && d->endpoint + 1 == d->options.n_endpoints;
+    bool was_last = !d->is_redirected && d->endpoint + 1 == n_all(d);
     if (d->is_redirected) {
         d->is_redirected = false;
     } else {
-        d->endpoint = (d->endpoint + 1) % d->options.n_endpoints;
+        d->endpoint = (d->endpoint + 1) % n_all(d);
     }
     go_down(d, was_last ? next_backoff(d, at_least_ms) : PK_DELIVERY_BACKOFF_FIRST_MS, now_ms, why);
 }
 
-static void begin_connect(struct pk_delivery *d, int64_t now_ms)
+/* One that was announced for later is left out; the first of the list never is. */
+static bool is_early(const struct pk_delivery *d, int64_t wall_us)
 {
+    return d->endpoint >= d->options.n_endpoints &&
+           d->options.learned.endpoints[d->endpoint - d->options.n_endpoints].not_before_us >
+               wall_us;
+}
+
+static void begin_connect(struct pk_delivery *d, struct pk_delivery_time now)
+{
+    int64_t now_ms = now.mono_ms;
+    while (!d->is_redirected && is_early(d, now.wall_us)) {
+        d->endpoint = (d->endpoint + 1) % n_all(d);
+    }
     if (d->has_elsewhere) { /* once: when it does not work out, the list stands */
         d->has_elsewhere = false;
         d->is_redirected = true;
@@ -172,7 +193,7 @@ static void say_hello(struct pk_delivery *d, struct pk_delivery_time now)
 {
     struct pk_queue_info info = info_of(d);
     struct pk_hello_body hello = {
-        .capabilities = PK_CAP_ZSTD | (d->options.is_durable ? PK_CAP_SPOOL : 0),
+        .capabilities = PK_CAP_ZSTD | PK_CAP_CONFIG | (d->options.is_durable ? PK_CAP_SPOOL : 0),
         .vantage = d->options.vantage,
         .privacy = d->options.privacy,
         .spool_epoch = info.epoch,
@@ -500,6 +521,32 @@ static void on_rotate(struct pk_delivery *d, const uint8_t *body, size_t len, in
     }
 }
 
+/* Further endpoints, from the one we are connected to. A list that cannot be read changes nothing. */
+static void on_config(
+    struct pk_delivery *d, const struct pk_frame *frame, const uint8_t *body, size_t len)
+{
+    struct pk_config_body news;
+    struct pk_frame answer = {.type = PK_FRAME_CONFIG_ACK,
+        .session = d->session,
+        .u.config_ack = {.version = frame->u.config.version, .status = PK_CONFIG_REFUSED}};
+    if (body && pk_config_body_decode(body, len, &news) == PK_OK) {
+        uint32_t dropped = 0;
+        struct pk_config_body *learned = &d->options.learned;
+        bool is_new = pk_learned_add(learned, &news, &dropped);
+        size_t first = d->options.n_endpoints;
+        if (d->endpoint > first) { /* the same endpoint, where it is now */
+            d->endpoint -= dropped < d->endpoint - first ? dropped : d->endpoint - first;
+        }
+        bool is_kept = d->link.learn && d->link.learn(d->link.arg, learned);
+        answer.u.config_ack.status = is_kept ? PK_CONFIG_KEPT : PK_CONFIG_NOT_DURABLE;
+        for (uint32_t i = 0; is_new && i < news.n; i++) {
+            tell(d, PK_LOG_INFO, "learned endpoint=%s%s", news.endpoints[i].endpoint.address,
+                is_kept ? "" : " (not on disk)");
+        }
+    }
+    (void)d->link.send(d->link.arg, &answer, NULL, 0); /* lost: it is told again */
+}
+
 /* NTP's exchange (RFC 5905 s8), symmetric delay assumed; the sample with the least round trip is the truest. */
 static void on_heartbeat(
     struct pk_delivery *d, const struct pk_frame *frame, struct pk_delivery_time now)
@@ -545,6 +592,8 @@ void pk_delivery_on_message(struct pk_delivery *d, const uint8_t *header, size_t
         on_heartbeat(d, &frame, now);
     } else if (frame.type == PK_FRAME_BYE) {
         on_bye(d, &frame, body, body_len, now.mono_ms);
+    } else if (frame.type == PK_FRAME_CONFIG) {
+        on_config(d, &frame, body, body_len);
     } else if (frame.type == PK_FRAME_ROTATE) {
         on_rotate(d, body, body_len, now.mono_ms);
     }
@@ -610,7 +659,7 @@ void pk_delivery_tick(struct pk_delivery *d, struct pk_delivery_time now)
     switch (d->state) {
     case PK_DELIVERY_DOWN:
         if (now.mono_ms >= d->until_ms) {
-            begin_connect(d, now.mono_ms);
+            begin_connect(d, now);
         }
         break;
     case PK_DELIVERY_CONNECTING:

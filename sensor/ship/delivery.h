@@ -8,6 +8,7 @@
  *   - A refused key, a silent server, a broken connection all lead to DOWN; the wait doubles up to a minute, jittered between its half and its whole, so that a fleet does not come
  *     back in step. A refused key waits longer; it is asked again for ever, since it may be added tomorrow.
  *   - Endpoints are tried in order. A sensor that had to leave the first one goes back to it after PK_DELIVERY_RETURN_MS of quiet.
+ *   - CONFIG tells of further endpoints: they are tried after those of the list.
  *   - A sensor with a next key asks for it with ROTATE; when the aggregator has it, the next session is under that key. While there are two, a refusal of one is followed by the
  *     other: whatever was cut short, one of them is known.
  *   - BYE may name another endpoint (the tenant's home): it is tried next, once. */
@@ -21,6 +22,7 @@
 #include "picket/envelope.h"
 #include "picket/key.h"
 
+#include "ship/learned.h"
 #include "ship/queue.h"
 
 enum {
@@ -51,6 +53,8 @@ struct pk_delivery_link {
     void (*tell)(void *arg, int level, const char *text);
     /* A session under the next key was opened: from now on it is the only one. May be NULL. */
     void (*rotated)(void *arg);
+    /* Makes sure that this is known after a restart; false: it is not. May be NULL: it is not. */
+    bool (*learn)(void *arg, const struct pk_config_body *learned);
 };
 
 struct pk_delivery_options {
@@ -61,7 +65,8 @@ struct pk_delivery_options {
     const char *pubkey_text; /* shown when the key is refused; borrowed */
     bool is_durable;         /* the queue survives a restart */
     uint8_t vantage, privacy;
-    bool has_next_key; /* the key is to be changed to this one */
+    struct pk_config_body learned; /* further endpoints, tried after the list */
+    bool has_next_key;             /* the key is to be changed to this one */
     uint8_t next_pubkey[PK_KEY_BYTES];
     uint8_t boot_id[PK_BOOT_ID_BYTES];
 };

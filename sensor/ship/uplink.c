@@ -150,6 +150,19 @@ static void on_rotated(void *arg)
     }
 }
 
+static bool on_learn(void *arg, const struct pk_config_body *learned)
+{
+    const struct uplink *up = arg;
+    struct pk_config_body kept = {.n = 0};
+    if (!up->options->learned_folder) {
+        return false;
+    }
+    pk_learned_load(up->options->learned_folder, &kept);
+    uint32_t dropped;
+    bool is_new = kept.n != learned->n || pk_learned_add(&kept, learned, &dropped);
+    return !is_new || pk_learned_save(up->options->learned_folder, learned) == PK_OK;
+}
+
 /* --- what happens on the socket --- */
 
 static void read_monitor(struct uplink *up)
@@ -271,7 +284,8 @@ pk_err pk_uplink_run(const struct pk_uplink_options *options, const struct pk_qu
         .send = on_send,
         .random = on_random,
         .tell = on_tell,
-        .rotated = on_rotated};
+        .rotated = on_rotated,
+        .learn = on_learn};
     struct pk_delivery_options delivery = options->delivery;
     randombytes_buf(delivery.boot_id, sizeof delivery.boot_id);
     delivery.software = "picket-sensor " PICKET_VERSION;

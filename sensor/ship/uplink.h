@@ -13,6 +13,7 @@ struct pk_uplink_options {
     struct pk_delivery_options delivery; /* boot_id is filled here */
     struct pk_keypair keys;
     struct pk_keypair next_keys; /* with delivery.has_next_key */
+    const char *learned_folder;  /* where learned endpoints are kept; NULL: nowhere; borrowed */
     const char *key_file;        /* where the pair lives, the next beside it; borrowed */
     bool ends_when_empty;        /* return when everything is acknowledged */
 };

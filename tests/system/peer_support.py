@@ -74,8 +74,8 @@ class Peer:
                 return got
         return None
 
-    def hello(self, epoch=1, newest=0, name="peer", timeout=20):
-        body = msgpack.packb({1: name, 2: "pyzmq", 3: 1, 4: 0, 6: 0, 8: epoch, 9: 1, 10: newest, 11: 1 if newest else 0, 12: int(time.time() * 1e6)}, use_bin_type=True)
+    def hello(self, epoch=1, newest=0, name="peer", timeout=20, capabilities=1):
+        body = msgpack.packb({1: name, 2: "pyzmq", 3: capabilities, 4: 0, 6: 0, 8: epoch, 9: 1, 10: newest, 11: 1 if newest else 0, 12: int(time.time() * 1e6)}, use_bin_type=True)
         self.send(self.header(HELLO, 0, self.boot, time.monotonic_ns(), session=0), body, timeout=timeout)
         got = self.await_type(WELCOME, ERROR, BYE, timeout=timeout)
         if got and got[0] == WELCOME:

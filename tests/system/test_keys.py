@@ -1,16 +1,18 @@
-"""A sensor changes its key under traffic: nothing lost, nothing twice, and from the first use of the new key the old one is worth nothing."""
+"""Sensor and server change their keys under traffic: nothing lost, nothing twice, and from the first use of the new key the old one is worth nothing."""
 import json
 import os
+import signal
 import subprocess
+import urllib.request
 
 import msgpack
 import zmq
 import zmq.utils.z85
-from pg_support import CAPTURES, wait_until
+from pg_support import CAPTURES, free_port, wait_until
 from peer_support import ERROR, WELCOME, Peer, read_key
 from test_delivery import TABLES
 
-ROTATE, UNSUPPORTED = 11, 3
+HEARTBEAT, CONFIG, CONFIG_ACK, ROTATE, UNSUPPORTED = 6, 7, 8, 11, 3
 
 
 def contents(mesh):
@@ -123,3 +125,85 @@ def test_the_first_use_of_the_new_key_cuts_whoever_holds_the_old(mesh):
             assert monitor.poll(10000), "the old connection is cut"
         holder.socket.disable_monitor()
     wait_until(lambda: not is_let_in(one, read_key(one.folder / "hq-1.key")), 20, "the old key's end")
+
+
+def metric(mesh, name):
+    with urllib.request.urlopen(f"http://127.0.0.1:{mesh.metrics_port}/metrics", timeout=30) as answer:
+        lines = answer.read().decode().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(name + " ")))
+
+
+def restart(mesh, **changes):
+    """The aggregator with other settings, in place of the one that runs."""
+    process = mesh.processes["aggregator"]
+    process.terminate()
+    process.wait(60)
+    mesh.config.write_text(json.dumps({**json.loads(mesh.config.read_text()), **changes}))
+    mesh.start_aggregator()
+
+
+def test_the_server_changes_its_key_while_a_sensor_ships(mesh):
+    """Two keys on two ports; then the first key is gone and its port has a third; the sensor that knew the first alone follows by itself, and again after it was started anew."""
+    calm = ready(mesh)
+    assert start(calm).wait(120) == 0
+    wanted = contents(calm)
+    calm.close()
+    one = ready(mesh)
+    next_port = free_port()
+    next_key = one.call("picket-aggregator", "genkey", one.folder / "next.key").strip()
+    restart(one, name="a", next={"listen": f"tcp://127.0.0.1:{next_port}", "key_file": str(one.folder / "next.key")})
+    with Peer(one, read_key(one.folder / "hq-1.key"), server_key=next_key, port=next_port) as peer:
+        assert peer.hello()[0] == WELCOME, "the second port has the second key"
+    connection = one.postgres.connect(one.database)
+    connection.execute("begin")
+    connection.execute("lock table ingest_mark in exclusive mode")  # what it sends waits until the old port is gone
+    process = start(one)
+    wait_until(lambda: "learned endpoint" in one.log("hq-1"), 60, "CONFIG")
+    one.processes["aggregator"].send_signal(signal.SIGKILL)
+    connection.execute("rollback")
+    connection.close()
+    third_key = one.call("picket-aggregator", "genkey", one.folder / "third.key").strip()
+    restart(one, listen=f"tcp://127.0.0.1:{next_port}", key_file=str(one.folder / "next.key"),
+            next={"listen": f"tcp://127.0.0.1:{one.port}", "key_file": str(one.folder / "third.key")})
+    assert process.wait(120) == 0, one.log("hq-1")
+    assert f"connected endpoint=tcp://127.0.0.1:{next_port}" in one.log("hq-1")
+    assert contents(one) == wanted
+    # What was learned outlives the process: the configuration still has the old key alone.
+    learned = (one.folder / "spool-hq-1/learned").read_bytes()
+    known = [entry[:2] for entry in msgpack.unpackb(learned[:-4], strict_map_key=False)[1]]
+    assert known == [[f"tcp://127.0.0.1:{next_port}", zmq.utils.z85.decode(next_key)], [f"tcp://127.0.0.1:{one.port}", zmq.utils.z85.decode(third_key)]]
+    before = one.log("hq-1").count(f"connected endpoint=tcp://127.0.0.1:{next_port}")
+    again = start(one)
+    wait_until(lambda: one.log("hq-1").count(f"connected endpoint=tcp://127.0.0.1:{next_port}") > before, 60, "the learned endpoint")
+    assert again.wait(120) == 0
+    # A damaged file is no file.
+    (one.folder / "spool-hq-1/learned").write_bytes(learned[:-1] + bytes([learned[-1] ^ 1]))
+    lost = start(one)
+    wait_until(lambda: one.log("hq-1").count("handshake refused without a reason") > 3, 60, "two refusals of the old key")
+    lost.terminate()
+    lost.wait(60)
+    assert one.log("hq-1").count(f"connected endpoint=tcp://127.0.0.1:{next_port}") == before + 1
+
+
+def test_a_list_that_cannot_be_kept_or_read_changes_nothing(mesh):
+    """The aggregator side: only who says that it has the list on disk counts, and who does not understand CONFIG is not told."""
+    one = ready(mesh)
+    next_port = free_port()
+    next_key = one.call("picket-aggregator", "genkey", one.folder / "next.key").strip()
+    restart(one, next={"listen": f"tcp://127.0.0.1:{next_port}", "key_file": str(one.folder / "next.key"), "announce": "tcp://sensors.example:7355"})
+    key = read_key(one.folder / "hq-1.key")
+    with Peer(one, key) as old:
+        assert old.hello()[0] == WELCOME
+        old.send(old.header(HEARTBEAT, 1, 2, 0, 0))
+        assert old.receive()[0] == HEARTBEAT, "nothing in between"
+    with Peer(one, key) as peer:
+        assert peer.hello(capabilities=9)[0] == WELCOME
+        kind, fields, body = peer.receive()
+        assert kind == CONFIG
+        assert msgpack.unpackb(body, strict_map_key=False) == {1: [["tcp://sensors.example:7355", zmq.utils.z85.decode(next_key), 0]]}
+        for version, status, known in ((fields[0] ^ 1, 0, 0), (fields[0], 2, 0), (fields[0], 0, 1)):
+            peer.send(peer.header(CONFIG_ACK, version, status))
+            peer.send(peer.header(HEARTBEAT, 1, 2, 0, 0))
+            assert peer.await_type(HEARTBEAT)
+            if known:
+                wait_until(lambda: metric(one, "picket_configured_sessions") == 1, 30, "the gauge")

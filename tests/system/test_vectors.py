@@ -260,7 +260,16 @@ def test_rotate_bodies(probe, vector):
     assert key == vector["pubkey"] and again == msgpack.packb({1: body[1]}).hex()
 
 
-@pytest.mark.parametrize("kind,vector", [("batch", v) for v in VECTORS["bad_batches"]] + [("frame", v) for v in VECTORS["bad_frames"]] + [("rotate", v) for v in VECTORS["bad_rotates"]], ids=lambda v: v if isinstance(v, str) else v["name"])
+@pytest.mark.parametrize("vector", VECTORS["configs"], ids=lambda v: v["name"])
+def test_config_bodies(probe, vector):
+    body = unpack(bytes.fromhex(vector["hex"]))
+    assert [[address, key.hex(), at] for address, key, at, *_ in body[1]] == vector["endpoints"]
+    *endpoints, again = subprocess.run([probe, "config", vector["hex"]], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [line.split() for line in endpoints] == [[a, k, str(t)] for a, k, t in vector["endpoints"]]
+    assert again == msgpack.packb({1: [entry[:3] for entry in body[1]]}, use_bin_type=True).hex()
+
+
+@pytest.mark.parametrize("kind,vector", [("batch", v) for v in VECTORS["bad_batches"]] + [("frame", v) for v in VECTORS["bad_frames"]] + [(k, v) for k in ("rotate", "config") for v in VECTORS[f"bad_{k}s"]], ids=lambda v: v if isinstance(v, str) else v["name"])
 def test_bad_bytes_are_refused_whole_with_a_reason(probe, kind, vector):
     done = subprocess.run([probe, kind, vector["hex"]], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stdout.startswith("refused: ")

@@ -4,6 +4,7 @@
  *   wire_probe batch HEX     the decoded rows as JSON, or "refused: <code> key <n>: <what>" with exit status 1
  *   wire_probe pseudonym MASTER PERIOD ADDRESS    hex and number to the pseudonym in hex, and the sketch key of tenant "acme" in that period
  *   wire_probe rotate HEX    the key in the body of ROTATE, in hex, or "refused: <code>"
+ *   wire_probe config HEX    the endpoints in the body of CONFIG, "address key time" each, then the body again in hex, or "refused: <code>"
  *   wire_probe frame HEX     the decoded header as JSON, or "refused: <code>" */
 #include <inttypes.h>
 #include <stdio.h>
@@ -399,6 +400,28 @@ static int show_rotate(const uint8_t *bytes, size_t len)
     return 0;
 }
 
+static int show_config(const uint8_t *bytes, size_t len)
+{
+    struct pk_config_body body;
+    struct pk_bytes again;
+    pk_err err = pk_config_body_decode(bytes, len, &body);
+    if (err != PK_OK) {
+        printf("refused: %s\n", pk_err_str(err));
+        return 1;
+    }
+    for (uint32_t i = 0; i < body.n; i++) {
+        printf("%s ", body.endpoints[i].endpoint.address);
+        put_hex(body.endpoints[i].endpoint.server_pubkey, PK_KEY_BYTES);
+        printf(" %" PRId64 "\n", body.endpoints[i].not_before_us);
+    }
+    pk_bytes_init(&again, PK_MAX_BODY_BYTES);
+    (void)pk_config_body_encode(&body, &again);
+    put_hex(again.data, again.len);
+    putchar('\n');
+    pk_bytes_done(&again);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     if (pk_hash_start() != PK_OK) {
@@ -414,11 +437,12 @@ int main(int argc, char **argv)
     uint8_t *bytes = malloc(len + 1);
     if (argc != 3 || !bytes ||
         sodium_hex2bin(bytes, len + 1, argv[2], strlen(argv[2]), NULL, &len, NULL) != 0) {
-        fputs("wire_probe make | batch HEX | rotate HEX | frame HEX\n", stderr);
+        fputs("wire_probe make | batch HEX | rotate HEX | config HEX | frame HEX\n", stderr);
         free(bytes);
         return 2;
     }
     int status = strcmp(argv[1], "batch") == 0    ? show_batch(bytes, len)
+                 : strcmp(argv[1], "config") == 0 ? show_config(bytes, len)
                  : strcmp(argv[1], "rotate") == 0 ? show_rotate(bytes, len)
                                                   : show_frame(bytes, len);
     free(bytes);
