@@ -7,7 +7,7 @@
 
 #include "internal.h"
 
-static const char magic[4] = "PKE9";
+static const char magic[4] = "PKEA";
 
 static void put_interned(struct pk_bytes *out, const struct names *names)
 {
