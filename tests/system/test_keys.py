@@ -6,6 +6,7 @@ import subprocess
 import urllib.request
 
 import msgpack
+import pytest
 import zmq
 import zmq.utils.z85
 from pg_support import CAPTURES, free_port, wait_until
@@ -207,3 +208,33 @@ def test_a_list_that_cannot_be_kept_or_read_changes_nothing(mesh):
             assert peer.await_type(HEARTBEAT)
             if known:
                 wait_until(lambda: metric(one, "picket_configured_sessions") == 1, 30, "the gauge")
+
+
+def test_a_running_sensor_takes_the_key_at_sighup(mesh):
+    """Live and in its sandbox, which was closed before there was a second file: the key changes at once, the file at the next start."""
+    if os.geteuid() != 0:
+        pytest.skip("capturing live needs root here")
+    one = ready(mesh)
+    path = one.sensor_config("hq-1", "hq", [])
+    config = json.loads(path.read_text())
+    config["capture"] = {"interfaces": ["lo"], "user": "root"}
+    path.write_text(json.dumps(config))
+
+    def run():
+        connected = one.log("hq-1").count("connected endpoint")
+        process = one.start("hq-1", "picket-sensor", "--config", path)
+        wait_until(lambda: one.log("hq-1").count("connected endpoint") > connected or process.poll() is not None, 60, "the session")
+        assert process.poll() is None, one.log("hq-1")
+        return process
+    process = run()
+    public = one.call("picket-sensor", "rotate-key", "--config", path).strip()
+    process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "the new key is in use" in one.log("hq-1"), 60, "the change")
+    wait_until(lambda: keys(one) == [(False, False), (True, True)], 30, "the old key's end")
+    process.terminate()
+    assert process.wait(60) == 0, one.log("hq-1")
+    process = run()
+    wait_until(lambda: not (one.folder / "hq-1.key.next").exists(), 60, "the file in its place")
+    assert read_key(one.folder / "hq-1.key")[0].decode() == public
+    process.terminate()
+    assert process.wait(60) == 0
