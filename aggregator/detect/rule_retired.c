@@ -12,7 +12,7 @@
  *    n ln(1 - e + e/r) + m ln(1 - e) + ln(w). A busy resolver with a few stale clients behind it gains nothing.
  *
  * Less where there is another reason to ask: a word a list has too (half). The giveaway is breadth: a stale client, a forgotten link or a moved department asks names of one era,
- * a list asks names that went at different times. So names that went within a week of each other weigh fully once and then a quarter; names whose lives never overlapped add 1.5
+ * a list asks names that went at different times. So names that went within a week of each other weigh fully once and then a quarter; names whose lives never overlapped add 2.5
  * for each beyond the first, severity 4 from three on. Three names within a day and the threshold fire; a source remembers the last 24 it asked, and a name it asked before says
  * nothing again. Fewer leave a hint for other detectors. */
 #include <math.h>
@@ -36,7 +36,7 @@ enum {
 };
 
 static const double shares[N_SHARES] = {.9, .5, .2, .05}, priors[N_SHARES] = {.3, .4, .2, .1},
-                    nats_disjoint = 1.5;
+                    nats_disjoint = 2.5;
 static const double weight_word = .5, weight_era = .25;
 /* Shares of first contacts with such names among all: before anything is known, what that counts for, and never below. */
 static const double prior_share = .03, prior_trials = 200, least_share = .01;
