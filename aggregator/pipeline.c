@@ -3,37 +3,23 @@
  * Everything that may fail for a while (the database, the child) is a step that reports PK_ERR_IO and is done again after a back-off. What waits meanwhile is bounded by
  * the budget that the child gives credit from (ingest/session.h); the child is told that the database is away and closes the sensors' windows. Batches of a tenant are
  * committed in the order they came, tenants take turns (fair.h). Bodies wait as they came and are decoded for the commit only: decoded they take several times as much. */
-#include "pipeline.h"
-
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 
-#include "picket/batch.h"
 #include "picket/clock.h"
 #include "picket/hash.h"
 #include "picket/key.h"
 #include "picket/limits.h"
 #include "picket/log.h"
-#include "picket/map.h"
 
-#include "detection.h"
-#include "enrolment.h"
-#include "fair.h"
-#include "homes.h"
-#include "ingest/ingest.h"
-#include "registry.h"
-#include "store/store.h"
-#include "tenancy.h"
+#include "pipeline_internal.h"
 
 enum {
-    MAX_QUEUE = 8192, /* batches between socket and commit */
-    MAX_COMMIT = 64,  /* batches in one transaction */
-    MAX_COMMIT_BYTES = 8 << 20,
+    MAX_QUEUE = 8192,     /* batches between socket and commit */
     TURN_BYTES = 1 << 20, /* of a tenant while others wait: one largest batch */
     MAX_FILLS = 64,       /* reads of the link in a turn */
     POLL_MS = 1000,
@@ -41,34 +27,6 @@ enum {
     RETRY_MAX_MS = 10000,
     START_WAIT_MS = 15000,
     ALARM_MS = 10000,
-};
-
-/* A batch on its way to the commit. */
-struct pending {
-    struct pk_fair_item item; /* first */
-    struct pk_link_batch head;
-    bool is_refused; /* by the child: for the quarantine */
-    int64_t received_us;
-    uint8_t body[]; /* head.frame.body_len bytes */
-};
-
-struct pk_pipeline {
-    const struct pk_aggregator_config *config;
-    struct pk_store *store;
-    struct pk_homes *homes;
-    struct pk_tenancy tenancy;
-    bool homes_changed; /* the table of homes, and nobody has looked yet */
-    char application[PK_HOMES_APPLICATION_SIZE];
-    struct pk_registry registry;
-    struct pk_detection *detection;
-    struct pk_link_setup setup;
-    struct pk_ingest ingest;
-    bool is_door_open;    /* as the child was told */
-    struct pk_fair queue; /* of struct pending */
-    int64_t retry_at_ms;  /* nothing touches the store before */
-    int64_t retry_ms;
-    int64_t next_alarm_ms, next_control_ms, next_state_ms, next_child_ms;
-    struct pk_pipeline_counters counters;
 };
 
 /* --- trouble with the store --- */
@@ -84,7 +42,7 @@ static void tell_store(struct pk_pipeline *pipeline, bool is_away)
 }
 
 /* Jitter keeps several aggregators from coming back in step. */
-static void store_failed(struct pk_pipeline *pipeline, const char *doing)
+void pipeline_store_failed(struct pk_pipeline *pipeline, const char *doing)
 {
     int64_t now_ms = pk_clock_mono_ms();
     int64_t noise = (int64_t)(pk_hash(&now_ms, sizeof now_ms) &
@@ -114,7 +72,7 @@ static void store_worked(struct pk_pipeline *pipeline)
 }
 
 /* True when the store may be used now. */
-static bool store_ready(struct pk_pipeline *pipeline)
+bool pipeline_store_ready(struct pk_pipeline *pipeline)
 {
     if (pipeline->retry_ms == 0) {
         return true;
@@ -123,7 +81,7 @@ static bool store_ready(struct pk_pipeline *pipeline)
         return false;
     }
     if (pk_store_reconnect(pipeline->store) != PK_OK) {
-        store_failed(pipeline, "connect");
+        pipeline_store_failed(pipeline, "connect");
         return false;
     }
     store_worked(pipeline);
@@ -133,7 +91,7 @@ static bool store_ready(struct pk_pipeline *pipeline)
 /* --- homes --- */
 
 /* Ends a session here. A later ACK of it would cover what is not stored, so if the child cannot be told it must go. */
-static void turn_away(
+void pipeline_turn_away(
     void *arg, uint32_t sensor, uint64_t session, const struct pk_endpoint *elsewhere)
 {
     struct pk_pipeline *pipeline = arg;
@@ -144,7 +102,7 @@ static void turn_away(
     }
 }
 
-static uint64_t generation_of(struct pk_pipeline *pipeline, const struct pk_store_sensor *sensor)
+uint64_t pipeline_generation_of(struct pk_pipeline *pipeline, const struct pk_store_sensor *sensor)
 {
     return pk_homes_generation(pipeline->homes, sensor->tenant);
 }
@@ -181,7 +139,7 @@ static pk_err send_keys(struct pk_pipeline *pipeline)
 }
 
 /* Reads registry and scope from the store and hands them to those who use them. The old registry stays when anything fails. */
-static pk_err reload(struct pk_pipeline *pipeline)
+pk_err pipeline_reload(struct pk_pipeline *pipeline)
 {
     struct pk_store_registry rows = {0};
     pk_err err = pk_store_load_registry(pipeline->store, &rows);
@@ -217,263 +175,32 @@ static pk_err reload(struct pk_pipeline *pipeline)
 
 static void poll_control(struct pk_pipeline *pipeline, int64_t now_ms)
 {
-    if (now_ms < pipeline->next_control_ms || !store_ready(pipeline)) {
+    if (now_ms < pipeline->next_control_ms || !pipeline_store_ready(pipeline)) {
         return;
     }
     pipeline->next_control_ms = now_ms + POLL_MS;
     uint64_t version = 0;
     pk_err err = pk_store_control_version(pipeline->store, &version);
     if (err == PK_OK && version != pipeline->registry.rows.control_version) {
-        err = reload(pipeline);
+        err = pipeline_reload(pipeline);
     }
     if (err != PK_OK) {
-        store_failed(pipeline, "read control tables");
+        pipeline_store_failed(pipeline, "read control tables");
     }
     pk_enrolment_mind_door(&pipeline->ingest, &pipeline->registry, &pipeline->is_door_open);
 }
 
-/* --- the queue --- */
-
-static void answer(struct pk_pipeline *pipeline, const struct pending *pending, uint16_t error)
-{
-    const struct pk_frame_batch *frame = &pending->head.frame;
-    struct pk_link_done done = {
-        .sensor = pending->head.sensor,
-        .tenant = pending->head.tenant,
-        .session = pending->head.session,
-        .epoch = frame->epoch,
-        .seq = frame->seq,
-        .body_len = frame->raw_len, /* what the child has taken from the credit */
-        .error = error,
-    };
-    (void)pk_link_send(&pipeline->ingest.link, PK_LINK_DONE, &done, sizeof done, NULL,
-        0); /* a dead child is noticed elsewhere */
-}
-
-static void count_queue(struct pk_pipeline *pipeline)
-{
-    atomic_store(&pipeline->counters.queue_batches, pipeline->queue.n);
-    atomic_store(&pipeline->counters.queue_bytes, pipeline->queue.bytes);
-}
-
-/* Removes the first n of those whose turn it is. */
-static void pop(struct pk_pipeline *pipeline, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        free(pk_fair_pop(&pipeline->queue));
-    }
-    count_queue(pipeline);
-}
-
-static struct pk_store_batch store_batch(struct pk_pipeline *pipeline,
-    const struct pending *pending, const struct pk_batch *batch,
-    const struct pk_store_sensor *sensor)
-{
-    return (struct pk_store_batch){
-        .tenant = sensor->tenant,
-        .sensor = sensor->sensor,
-        .site = pk_registry_site_at(
-            &pipeline->registry, sensor->sensor, pk_batch_info(batch)->window_start_us),
-        .frame = &pending->head.frame,
-        .batch = batch,
-        .received_us = pending->received_us,
-        .generation = generation_of(pipeline, sensor),
-    };
-}
-
-/* The first of the queue cannot be stored: keep its bytes with the reason, tell the sensor, go on. */
-static pk_err quarantine_first(struct pk_pipeline *pipeline, const struct pending *pending,
-    const struct pk_store_sensor *sensor, const char *reason)
-{
-    pk_err err = pk_store_quarantine(pipeline->store, sensor->tenant,
-        generation_of(pipeline, sensor), sensor->sensor, &pending->head.frame, pending->body,
-        pending->head.frame.body_len, reason);
-    if (err != PK_OK) {
-        return err;
-    }
-    char text[256];
-    pk_warn("ingest", "sensor=%s epoch=%" PRIu64 " seq=%" PRIu64 " quarantined=\"%s\"",
-        sensor->name, pending->head.frame.epoch, pending->head.frame.seq,
-        pk_log_escape(reason, strlen(reason), text, sizeof text));
-    atomic_fetch_add(&pipeline->counters.batches_quarantined, 1);
-    answer(pipeline, pending, PK_FRAME_ERR_MALFORMED);
-    pop(pipeline, 1);
-    return PK_OK;
-}
-
-static void count_commit(
-    struct pk_pipeline *pipeline, const struct pending *pending, enum pk_store_commit result)
-{
-    struct pk_pipeline_counters *counters = &pipeline->counters;
-    if (result == PK_STORE_COMMITTED) {
-        atomic_fetch_add(&counters->batches_committed, 1);
-        atomic_fetch_add(&counters->rows_committed, pending->head.frame.rows);
-    } else if (result == PK_STORE_DUPLICATE) {
-        atomic_fetch_add(&counters->batches_duplicate, 1);
-    } else {
-        atomic_fetch_add(&counters->batches_conflict, 1);
-        pk_warn("ingest",
-            "sensor_id=%u epoch=%" PRIu64 " seq=%" PRIu64
-            " the same sequence came with other content: a restored spool, or a copied key",
-            pending->head.sensor, pending->head.frame.epoch, pending->head.frame.seq);
-    }
-}
-
-/* A run of the queue: batches of one tenant, decoded. */
-struct run {
-    struct pk_fair_item *items[MAX_COMMIT];
-    struct pk_store_batch batches[MAX_COMMIT];
-    struct pk_batch *decoded[MAX_COMMIT];
-    size_t n;
-};
-
-static const struct pending *pending_of(const struct run *run, size_t i)
-{
-    return (const struct pending *)run->items[i];
-}
-
-/* Commits the first n of the run, answers, and feeds the engine in the order of the ingest sequence. */
-static pk_err commit_run(struct pk_pipeline *pipeline, const struct run *run, size_t n)
-{
-    enum pk_store_commit results[MAX_COMMIT];
-    uint64_t seqs[MAX_COMMIT];
-    int64_t start_ms = pk_clock_mono_ms();
-    pk_err err = pk_store_commit(pipeline->store, run->batches, n, results, seqs);
-    if (err != PK_OK) {
-        return err;
-    }
-    atomic_fetch_add(&pipeline->counters.commits, 1);
-    atomic_fetch_add(
-        &pipeline->counters.commit_us, (uint64_t)(pk_clock_mono_ms() - start_ms) * 1000);
-    for (size_t i = 0; i < n; i++) {
-        count_commit(pipeline, pending_of(run, i), results[i]);
-        answer(pipeline, pending_of(run, i),
-            results[i] == PK_STORE_CONFLICT ? PK_FRAME_ERR_EPOCH_CONFLICT : 0);
-        if (results[i] == PK_STORE_COMMITTED) {
-            err = pk_detection_observe(
-                pipeline->detection, &pipeline->registry, &run->batches[i], seqs[i]);
-            if (err != PK_OK) {
-                pk_error(
-                    "detect", "ingest_seq=%" PRIu64 " failed=\"%s\"", seqs[i], pk_err_str(err));
-            }
-        }
-    }
-    pop(pipeline, n);
-    return PK_OK;
-}
-
-/* Decodes the longest run whose turn it is; stops before what must be dealt with alone. out_fault: why the first one of all cannot be decoded. The
- * child decoded each already; it is the process that may have been subverted. */
-static void collect_run(
-    struct pk_pipeline *pipeline, struct run *run, struct pk_batch_fault *out_fault)
-{
-    size_t n_items = pk_fair_front(&pipeline->queue, run->items, MAX_COMMIT);
-    uint64_t bytes = 0;
-    for (run->n = 0; run->n < n_items; run->n++) {
-        const struct pending *pending = pending_of(run, run->n);
-        const struct pk_store_sensor *sensor =
-            pk_registry_sensor(&pipeline->registry, pending->head.sensor);
-        struct pk_batch *batch = NULL;
-        bytes += pending->head.frame.body_len;
-        if (!sensor || pending->is_refused || generation_of(pipeline, sensor) == 0 ||
-            (run->n > 0 &&
-                (sensor->tenant.v != run->batches[0].tenant.v || bytes > MAX_COMMIT_BYTES)) ||
-            pk_batch_decode(pending->body, pending->head.frame.body_len, &batch, out_fault) !=
-                PK_OK) {
-            break;
-        }
-        run->decoded[run->n] = batch;
-        run->batches[run->n] = store_batch(pipeline, pending, batch, sensor);
-    }
-}
-
-/* The tenant's home is not here (any more): nothing is stored, and the session ends. The answer, to nobody, gives the budget back. */
-static void turn_away_front(struct pk_pipeline *pipeline, const struct pending *pending,
-    const struct pk_store_sensor *sensor)
-{
-    struct pk_home home = pk_homes_get(pipeline->homes, sensor->tenant);
-    turn_away(pipeline, pending->head.sensor, pending->head.session, &home.elsewhere);
-    answer(pipeline, pending, PK_FRAME_ERR_OVERLOADED);
-    atomic_fetch_add(&pipeline->counters.turned_away, 1);
-    pop(pipeline, 1);
-}
-
-/* The first of the queue goes alone: the child refused it, it does not decode, its sensor is gone, or its home is elsewhere. */
-static pk_err reject_front(
-    struct pk_pipeline *pipeline, const struct pending *pending, const char *fault)
-{
-    const struct pk_store_sensor *sensor =
-        pk_registry_sensor(&pipeline->registry, pending->head.sensor);
-    if (!sensor) {
-        answer(pipeline, pending, PK_FRAME_ERR_REVOKED);
-        pop(pipeline, 1);
-        return PK_OK;
-    }
-    if (generation_of(pipeline, sensor) == 0) {
-        turn_away_front(pipeline, pending, sensor);
-        return PK_OK;
-    }
-    return quarantine_first(
-        pipeline, pending, sensor, pending->is_refused ? pending->head.reason : fault);
-}
-
-/* Takes the longest run of one tenant from the front of the queue. */
-static pk_err commit_front(struct pk_pipeline *pipeline)
-{
-    struct run run;
-    struct pk_batch_fault fault = {.what = "does not decode"};
-    collect_run(pipeline, &run, &fault);
-    if (run.n == 0) {
-        return reject_front(pipeline, pending_of(&run, 0), fault.what);
-    }
-    pk_err err = commit_run(pipeline, &run, run.n);
-    if (err == PK_ERR_MALFORMED && run.n > 1) {
-        err = commit_run(pipeline, &run, 1); /* find the one the database refuses */
-    }
-    if (err == PK_ERR_MALFORMED) {
-        char reason[256];
-        snprintf(reason, sizeof reason, "%s", pk_store_error(pipeline->store));
-        const struct pending *pending = pending_of(&run, 0);
-        err = quarantine_first(pipeline, pending,
-            pk_registry_sensor(&pipeline->registry, pending->head.sensor), reason);
-    }
-    if (err == PK_ERR_CONFLICT) {
-        pk_tenancy_lose(&pipeline->tenancy, run.batches[0].tenant);
-        err = PK_OK; /* what waits is turned away next */
-    }
-    for (size_t i = 0; i < run.n; i++) {
-        pk_batch_free(run.decoded[i]);
-    }
-    return err;
-}
-
-/* One run of one tenant; false when there is nothing to do or the store is away. */
-static bool commit_turn(struct pk_pipeline *pipeline)
-{
-    if (pipeline->queue.n == 0 || !store_ready(pipeline)) {
-        return false;
-    }
-    pk_err err = commit_front(pipeline);
-    if (err == PK_OK && pk_detection_has_findings(pipeline->detection)) {
-        err = pk_detection_save(pipeline->detection, pipeline->store, false);
-    }
-    if (err != PK_OK) {
-        store_failed(pipeline, "commit");
-    }
-    return err == PK_OK;
-}
-
 static void save_state(struct pk_pipeline *pipeline, int64_t now_ms)
 {
-    if (now_ms < pipeline->next_state_ms || !store_ready(pipeline)) {
+    if (now_ms < pipeline->next_state_ms || !pipeline_store_ready(pipeline)) {
         return;
     }
     pipeline->next_state_ms = now_ms + (int64_t)pipeline->config->state_interval_s * 1000;
     if (pk_detection_save(pipeline->detection, pipeline->store, true) != PK_OK) {
-        store_failed(pipeline, "save detection state");
+        pipeline_store_failed(pipeline, "save detection state");
     } else if (pk_detection_walk_history(
                    pipeline->detection, &pipeline->registry, pipeline->store) != PK_OK) {
-        store_failed(pipeline, "read history");
+        pipeline_store_failed(pipeline, "read history");
     }
     struct pk_detection_totals totals;
     pk_detection_totals(pipeline->detection, &totals);
@@ -487,177 +214,15 @@ static void save_state(struct pk_pipeline *pipeline, int64_t now_ms)
 
 static void check_alarms(struct pk_pipeline *pipeline, int64_t now_ms)
 {
-    if (now_ms >= pipeline->next_alarm_ms && store_ready(pipeline)) {
+    if (now_ms >= pipeline->next_alarm_ms && pipeline_store_ready(pipeline)) {
         pipeline->next_alarm_ms = now_ms + ALARM_MS;
         if (pk_tenancy_check_alarms(&pipeline->tenancy) != PK_OK) {
-            store_failed(pipeline, "check alarms");
+            pipeline_store_failed(pipeline, "check alarms");
         }
     }
 }
 
 /* --- from the child --- */
-
-/* Not the home: the sensor hears where that is, or waits for it to be decided. What we know may be a second old, and the home may have gone just now: before a
- * sensor is sent back to where it came from, we look again. */
-static void refuse_hello(struct pk_pipeline *pipeline, const struct pk_link_hello *hello,
-    const struct pk_home *home, bool is_fresh)
-{
-    bool is_decided = home->place == PK_HOME_ELSEWHERE && is_fresh;
-    if (!is_decided && pk_tenancy_park(&pipeline->tenancy, hello)) {
-        if (!is_fresh) {
-            pk_homes_poke(pipeline->homes);
-        }
-        return;
-    }
-    if (home->place == PK_HOME_ELSEWHERE && home->elsewhere.address[0]) {
-        atomic_fetch_add(&pipeline->counters.turned_away, 1);
-        turn_away(pipeline, hello->sensor, hello->session, &home->elsewhere);
-    } /* else it goes on along its list when nobody answers */
-}
-
-/* The first HELLO under a new key retires the one before. False: not sure yet, the sensor asks again. */
-static bool settle_key(struct pk_pipeline *pipeline, const struct pk_link_hello *hello)
-{
-    const struct pk_store_sensor *key = pk_registry_key(&pipeline->registry, hello->pubkey);
-    if (!key || !key->is_successor) {
-        return true;
-    }
-    if (!store_ready(pipeline)) {
-        return false;
-    }
-    char fingerprint[PK_FINGERPRINT_SIZE];
-    pk_err err = pk_store_retire_replaced(pipeline->store, hello->pubkey);
-    if (err == PK_OK) {
-        pk_info("key", "sensor=%s changed its key fingerprint=\"%s\"", key->name,
-            pk_key_fingerprint(hello->pubkey, fingerprint));
-        err = reload(pipeline);
-    }
-    if (err != PK_OK) {
-        store_failed(pipeline, "retire a key");
-    }
-    return err == PK_OK;
-}
-
-/* ROTATE is answered when the key is in the table and the child has the table. Not answered: the sensor asks again. */
-static void on_rotate(struct pk_pipeline *pipeline, const uint8_t *data, size_t len)
-{
-    struct pk_link_rotate rotate;
-    if (len != sizeof rotate || !store_ready(pipeline)) {
-        return;
-    }
-    memcpy(&rotate, data, sizeof rotate);
-    bool is_taken = false, is_busy = false;
-    pk_err err = pk_store_rotate_key(pipeline->store, (struct pk_sensor_id){rotate.sensor},
-        rotate.pubkey, rotate.next, &is_taken, &is_busy);
-    if (err == PK_OK && is_taken) {
-        err = reload(pipeline);
-    }
-    if (err != PK_OK) {
-        store_failed(pipeline, "add a key");
-    }
-    if (err == PK_OK && !is_busy) {
-        struct pk_link_rotated rotated = {
-            .sensor = rotate.sensor, .session = rotate.session, .is_refused = !is_taken};
-        memcpy(rotated.next, rotate.next, sizeof rotated.next);
-        (void)pk_link_send(
-            &pipeline->ingest.link, PK_LINK_ROTATED, &rotated, sizeof rotated, NULL, 0);
-    }
-}
-
-static void answer_hello(
-    struct pk_pipeline *pipeline, const struct pk_link_hello *hello, bool is_fresh)
-{
-    const struct pk_store_sensor *sensor = pk_registry_sensor(&pipeline->registry, hello->sensor);
-    if (!sensor) {
-        return; /* no WELCOME: the sensor asks again */
-    }
-    struct pk_home home = pk_homes_get(pipeline->homes, sensor->tenant);
-    if (!home.opened) {
-        refuse_hello(pipeline, hello, &home, is_fresh);
-        return;
-    }
-    if (!settle_key(pipeline, hello)) {
-        return;
-    }
-    sensor = pk_registry_sensor(&pipeline->registry, hello->sensor);
-    if (!sensor) {
-        return; /* the registry was read again */
-    }
-    struct pk_link_resume resume = {
-        .sensor = hello->sensor, .session = hello->session, .epoch = hello->body.spool_epoch};
-    /* What is durable is told for people only: a sensor is welcome while the store is away, and gets credit when it is back. */
-    if (store_ready(pipeline) && pk_store_newest_seq(pipeline->store, sensor->tenant,
-                                     sensor->sensor, resume.epoch, &resume.seq) != PK_OK) {
-        store_failed(pipeline, "read newest sequence");
-        resume.seq = 0;
-    }
-    (void)pk_link_send(&pipeline->ingest.link, PK_LINK_RESUME, &resume, sizeof resume, NULL, 0);
-    char name[128], address[128];
-    pk_info("ingest",
-        "hello sensor=%s software=\"%s\" address=%s epoch=%" PRIu64 " resume_seq=%" PRIu64,
-        sensor->name,
-        pk_log_escape(hello->body.software, strlen(hello->body.software), name, sizeof name),
-        pk_log_escape(hello->address, strlen(hello->address), address, sizeof address),
-        resume.epoch, resume.seq);
-}
-
-static void on_hello(struct pk_pipeline *pipeline, const uint8_t *data, size_t len)
-{
-    struct pk_link_hello hello;
-    if (len == sizeof hello) {
-        memcpy(&hello, data, sizeof hello);
-        hello.body.software[sizeof hello.body.software - 1] = '\0';
-        hello.address[sizeof hello.address - 1] = '\0';
-        answer_hello(pipeline, &hello, false);
-    }
-}
-
-static void on_unparked(void *arg, const struct pk_link_hello *hello)
-{
-    answer_hello(arg, hello, true);
-}
-
-static void mind_homes(struct pk_pipeline *pipeline)
-{
-    pk_homes_alive(pipeline->homes);
-    if (!pipeline->homes_changed || !store_ready(pipeline)) {
-        return;
-    }
-    pipeline->homes_changed = false;
-    if (pk_tenancy_sync(&pipeline->tenancy) != PK_OK) {
-        pipeline->homes_changed = true;
-        store_failed(pipeline, "open a home");
-    }
-    pk_tenancy_unpark(&pipeline->tenancy, on_unparked);
-}
-
-static void on_batch(struct pk_pipeline *pipeline, const uint8_t *data, size_t len, bool is_refused)
-{
-    struct pk_link_batch head;
-    if (len <= sizeof head || len - sizeof head > PK_MAX_BODY_BYTES) {
-        return;
-    }
-    memcpy(&head, data, sizeof head);
-    head.reason[PK_LINK_TEXT_SIZE - 1] = '\0';
-    head.frame.body_len = (uint32_t)(len - sizeof head);
-    struct pending *pending = malloc(sizeof *pending + head.frame.body_len);
-    if (pending) {
-        *pending = (struct pending){
-            .item = {.tenant = head.tenant, .bytes = head.frame.body_len},
-            .head = head,
-            .is_refused = is_refused,
-            .received_us = pk_clock_wall_us(),
-        };
-        memcpy(pending->body, data + sizeof head, head.frame.body_len);
-    }
-    if (!pending || pk_fair_push(&pipeline->queue, &pending->item) != PK_OK) {
-        struct pending lost = {.head = head};
-        answer(pipeline, &lost, PK_FRAME_ERR_OVERLOADED);
-        free(pending);
-        return;
-    }
-    count_queue(pipeline);
-}
 
 static void on_stats(struct pk_pipeline *pipeline, const uint8_t *data, size_t len)
 {
@@ -683,12 +248,12 @@ static void on_stats(struct pk_pipeline *pipeline, const uint8_t *data, size_t l
 
 static void on_enrol(struct pk_pipeline *pipeline, const uint8_t *data, size_t len)
 {
-    if (!store_ready(pipeline)) {
+    if (!pipeline_store_ready(pipeline)) {
         return; /* the sensor asks again */
     }
     if (pk_enrolment_answer(pipeline->store, &pipeline->ingest, &pipeline->registry,
             pipeline->config, data, len) != PK_OK) {
-        store_failed(pipeline, "enrol a sensor");
+        pipeline_store_failed(pipeline, "enrol a sensor");
     }
 }
 
@@ -714,9 +279,9 @@ static void on_child(
 {
     char text[PK_LINK_ENDPOINT_SIZE];
     if (type == PK_LINK_HELLO) {
-        on_hello(pipeline, data, len);
+        pipeline_on_hello(pipeline, data, len);
     } else if (type == PK_LINK_BATCH || type == PK_LINK_REFUSED) {
-        on_batch(pipeline, data, len, type == PK_LINK_REFUSED);
+        pipeline_on_batch(pipeline, data, len, type == PK_LINK_REFUSED);
     } else if (type == PK_LINK_STATS) {
         on_stats(pipeline, data, len);
     } else if (type == PK_LINK_ENROL) {
@@ -724,7 +289,7 @@ static void on_child(
     } else if (type == PK_LINK_OFFENCE) {
         on_offence(pipeline, data, len);
     } else if (type == PK_LINK_ROTATE) {
-        on_rotate(pipeline, data, len);
+        pipeline_on_rotate(pipeline, data, len);
     } else if (type == PK_LINK_READY) {
         pk_info("ingest", "listening endpoint=%s",
             pk_log_escape((const char *)data, strnlen((const char *)data, len), text, sizeof text));
@@ -870,7 +435,7 @@ static pk_err open_store(struct pk_pipeline *pipeline)
         .store = pipeline->store,
         .registry = &pipeline->registry,
         .counters = &pipeline->counters,
-        .end_session = turn_away,
+        .end_session = pipeline_turn_away,
         .arg = pipeline};
     return err;
 }
@@ -913,7 +478,7 @@ pk_err pk_pipeline_open(
         goto fail;
     }
     doing = "load the registry";
-    err = reload(pipeline);
+    err = pipeline_reload(pipeline);
     if (err == PK_OK) {
         err = pk_tenancy_sync(&pipeline->tenancy);
     }
@@ -986,8 +551,8 @@ pk_err pk_pipeline_run(struct pk_pipeline *pipeline, int stop_fd)
         now_ms = pk_clock_mono_ms();
         mind_child(pipeline, now_ms);
         poll_control(pipeline, now_ms);
-        mind_homes(pipeline);
-        (void)commit_turn(pipeline);
+        pipeline_mind_homes(pipeline);
+        (void)pipeline_commit_turn(pipeline);
         if (pipeline->ingest.pid > 0) {
             take_messages(pipeline); /* that were left behind a full queue */
         }
@@ -1002,16 +567,16 @@ void pk_pipeline_close(struct pk_pipeline *pipeline)
         return;
     }
     if (pipeline->store && pipeline->ingest.pid > 0) {
-        while (commit_turn(pipeline)) {
+        while (pipeline_commit_turn(pipeline)) {
         }
-        if (store_ready(pipeline) &&
+        if (pipeline_store_ready(pipeline) &&
             pk_detection_save(pipeline->detection, pipeline->store, true) != PK_OK) {
             pk_warn("detect", "state not saved, the next start reads the stored activity again");
         }
         pk_tenancy_leave(&pipeline->tenancy);
     }
     pk_ingest_stop(&pipeline->ingest);
-    pop(pipeline, pipeline->queue.n);
+    pipeline_pop(pipeline, pipeline->queue.n);
     pk_fair_done(&pipeline->queue);
     pk_detection_free(pipeline->detection);
     pk_homes_close(pipeline->homes);
