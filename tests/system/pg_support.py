@@ -128,9 +128,10 @@ class Mesh:
         assert done.returncode == 0, f"{program} {arguments}: {done.stderr}"
         return done.stdout
 
-    def start(self, name, program, *arguments):
+    def start(self, name, program, *arguments, environment=None):
         log = open(self.folder / f"{name}.log", "ab")
-        self.processes[name] = subprocess.Popen([self.programs[program], *map(str, arguments)], stdout=log, stderr=log, cwd=self.folder)
+        self.processes[name] = subprocess.Popen([self.programs[program], *map(str, arguments)], stdout=log, stderr=log, cwd=self.folder,
+                                                env={**os.environ, **(environment or {})})
         log.close()
         return self.processes[name]
 
