@@ -11,6 +11,7 @@
 
 #include "picket/batch.h"
 #include "picket/codec.h"
+#include "picket/envelope.h"
 #include "picket/hash.h"
 #include "picket/limits.h"
 #include "picket/pseudonym.h"
@@ -525,6 +526,40 @@ static void a_bomb_is_refused_by_its_head(void **state)
     assert_null(buffer.data);
 }
 
+/* Bodies that are small maps: keys ascend, blobs have their length, nothing follows. Each case is a HELLO or a BYE body by hand. */
+static void small_maps_are_canonical_or_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *what;
+        uint8_t body[16];
+        size_t len;
+        bool is_good;
+    } cases[] = {
+        {"one key", {0x81, 3, 1}, 3, true},
+        {"two keys", {0x82, 3, 1, 4, 2}, 5, true},
+        {"an unknown key is skipped", {0x82, 3, 1, 99, 2}, 5, true},
+        {"the same key twice", {0x82, 3, 1, 3, 1}, 5, false},
+        {"keys that descend", {0x82, 4, 2, 3, 1}, 5, false},
+        {"key 0", {0x81, 0, 1}, 3, false},
+        {"a key that does not come", {0x82, 3, 1}, 3, false},
+        {"something behind", {0x81, 3, 1, 0}, 4, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct pk_hello_body hello = {.capabilities = 77};
+        bool is_good = pk_hello_body_decode(cases[i].body, cases[i].len, &hello) == PK_OK;
+        if (is_good != cases[i].is_good) {
+            fail_msg("%s: %s", cases[i].what, is_good ? "taken" : "refused");
+        }
+        assert_int_equal(hello.capabilities, is_good ? 1 : 77); /* left alone when refused */
+    }
+    for (uint8_t len = 31; len <= 33; len++) {
+        uint8_t bye[64] = {0x82, 1, 0xa1, 'a', 2, 0xc4, len};
+        struct pk_endpoint elsewhere;
+        assert_int_equal(pk_bye_body_decode(bye, 7U + len, &elsewhere) == PK_OK, len == 32);
+    }
+}
+
 static void add_names(struct pk_sketch *sketch, unsigned from, unsigned to)
 {
     static const uint8_t key[PK_SKETCH_KEY_BYTES] = {7};
@@ -587,6 +622,7 @@ static void pseudonyms_hold_for_their_period(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(small_maps_are_canonical_or_refused),
         cmocka_unit_test(sketches_count_within_15_percent_and_unite),
         cmocka_unit_test(pseudonyms_hold_for_their_period),
         cmocka_unit_test(packed_bodies_come_back_and_bounds_hold),
