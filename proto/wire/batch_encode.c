@@ -9,6 +9,7 @@
 
 #include "batch_builder.h"
 #include "columns.h"
+#include "msgpack_bytes.h"
 #include "name_order.h"
 
 struct encoder {
@@ -20,13 +21,6 @@ struct encoder {
     uint32_t *rank;       /* builder's index to place in that order */
     uint64_t *values;     /* a column with its references mapped */
 };
-
-static int write_bytes(void *data, const char *buf, size_t len)
-{
-    struct pk_bytes *out = data;
-    pk_bytes_put(out, buf, len);
-    return out->err == PK_OK ? 0 : -1;
-}
 
 static void put_uint(struct encoder *encoder, uint64_t v)
 {
@@ -245,7 +239,7 @@ static pk_err encode(struct encoder *encoder)
     if (err != PK_OK) {
         return err;
     }
-    msgpack_packer_init(&encoder->packer, encoder->out, write_bytes);
+    msgpack_packer_init(&encoder->packer, encoder->out, pk_msgpack_write);
     msgpack_pack_map(&encoder->packer, count_entries(encoder));
     put_common(encoder);
     put_dictionaries(encoder);

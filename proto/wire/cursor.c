@@ -222,3 +222,27 @@ void mp_skip(struct pk_reader *in)
         }
     }
 }
+
+void mp_blob(struct pk_reader *in, uint8_t *out, uint32_t len)
+{
+    struct pk_slice blob = mp_bin(in, len);
+    if (blob.len == len) {
+        memcpy(out, blob.data, len);
+    } else {
+        pk_reader_fail(in, PK_ERR_MALFORMED);
+    }
+}
+
+unsigned mp_next_key(struct pk_reader *in, uint32_t *left, unsigned last)
+{
+    if (*left == 0 || in->err != PK_OK) {
+        return 0;
+    }
+    (*left)--;
+    unsigned key = (unsigned)mp_uint(in, UINT16_MAX);
+    if (key <= last) {
+        pk_reader_fail(in, PK_ERR_MALFORMED);
+        return 0;
+    }
+    return key;
+}

@@ -9,15 +9,9 @@
 #include "picket/hash.h"
 
 #include "cursor.h"
+#include "msgpack_bytes.h"
 
 #define TOKEN_PREFIX "picket1."
-
-static int write_bytes(void *data, const char *buf, size_t len)
-{
-    struct pk_bytes *out = data;
-    pk_bytes_put(out, buf, len);
-    return out->err == PK_OK ? 0 : -1;
-}
 
 static void put_blob(msgpack_packer *packer, unsigned key, const void *data, size_t len)
 {
@@ -30,31 +24,6 @@ static void put_text(msgpack_packer *packer, const char *text)
 {
     msgpack_pack_str(packer, strlen(text));
     msgpack_pack_str_body(packer, text, strlen(text));
-}
-
-static void get_blob(struct pk_reader *in, uint8_t *out, uint32_t len)
-{
-    struct pk_slice blob = mp_bin(in, len);
-    if (blob.len == len) {
-        memcpy(out, blob.data, len);
-    } else {
-        pk_reader_fail(in, PK_ERR_MALFORMED);
-    }
-}
-
-/* Reads the next key of a map, which must be above the last; 0 at the end or on failure. */
-static unsigned next_key(struct pk_reader *in, uint32_t *left, unsigned last)
-{
-    if (*left == 0 || in->err != PK_OK) {
-        return 0;
-    }
-    (*left)--;
-    unsigned key = (unsigned)mp_uint(in, UINT16_MAX);
-    if (key <= last) {
-        pk_reader_fail(in, PK_ERR_MALFORMED);
-        return 0;
-    }
-    return key;
 }
 
 static pk_err finish(const struct pk_reader *in, bool is_complete)
@@ -71,7 +40,7 @@ pk_err pk_token_encode(const struct pk_token *token, char out_text[PK_TOKEN_TEXT
     struct pk_bytes bytes;
     msgpack_packer packer;
     pk_bytes_init(&bytes, PK_TOKEN_TEXT_SIZE);
-    msgpack_packer_init(&packer, &bytes, write_bytes);
+    msgpack_packer_init(&packer, &bytes, pk_msgpack_write);
     msgpack_pack_map(&packer, token->has_client_key ? 5 : 4);
     msgpack_pack_uint64(&packer, 1);
     put_text(&packer, token->endpoint);
@@ -106,18 +75,18 @@ static pk_err decode_token(const uint8_t *data, size_t len, struct pk_token *tok
     unsigned seen = 0;
     pk_reader_init(&in, data, len);
     uint32_t left = mp_map(&in, PK_MAX_MAP_ENTRIES);
-    for (unsigned key = next_key(&in, &left, 0); key; key = next_key(&in, &left, key)) {
+    for (unsigned key = mp_next_key(&in, &left, 0); key; key = mp_next_key(&in, &left, key)) {
         seen |= key < 8 ? 1U << key : 0;
         if (key == 1) {
             mp_text(&in, token->endpoint, sizeof token->endpoint);
         } else if (key == 2) {
-            get_blob(&in, token->server_pubkey, PK_KEY_BYTES);
+            mp_blob(&in, token->server_pubkey, PK_KEY_BYTES);
         } else if (key == 3) {
-            get_blob(&in, token->id, PK_TOKEN_ID_BYTES);
+            mp_blob(&in, token->id, PK_TOKEN_ID_BYTES);
         } else if (key == 4) {
-            get_blob(&in, token->secret, PK_TOKEN_SECRET_BYTES);
+            mp_blob(&in, token->secret, PK_TOKEN_SECRET_BYTES);
         } else if (key == 5) {
-            get_blob(&in, token->client_key, PK_KEY_BYTES);
+            mp_blob(&in, token->client_key, PK_KEY_BYTES);
             token->has_client_key = true;
         } else {
             mp_skip(&in);
@@ -159,7 +128,7 @@ void pk_token_digest(const uint8_t secret[PK_TOKEN_SECRET_BYTES], uint8_t out_di
 pk_err pk_enrol_request_encode(const struct pk_enrol_request *request, struct pk_bytes *out)
 {
     msgpack_packer packer;
-    msgpack_packer_init(&packer, out, write_bytes);
+    msgpack_packer_init(&packer, out, pk_msgpack_write);
     msgpack_pack_map(&packer, 3);
     put_blob(&packer, 1, request->id, PK_TOKEN_ID_BYTES);
     put_blob(&packer, 2, request->secret, PK_TOKEN_SECRET_BYTES);
@@ -176,12 +145,12 @@ pk_err pk_enrol_request_decode(
     unsigned seen = 0;
     pk_reader_init(&in, data, len);
     uint32_t left = mp_map(&in, PK_MAX_MAP_ENTRIES);
-    for (unsigned key = next_key(&in, &left, 0); key; key = next_key(&in, &left, key)) {
+    for (unsigned key = mp_next_key(&in, &left, 0); key; key = mp_next_key(&in, &left, key)) {
         seen |= key < 8 ? 1U << key : 0;
         if (key == 1) {
-            get_blob(&in, request.id, PK_TOKEN_ID_BYTES);
+            mp_blob(&in, request.id, PK_TOKEN_ID_BYTES);
         } else if (key == 2) {
-            get_blob(&in, request.secret, PK_TOKEN_SECRET_BYTES);
+            mp_blob(&in, request.secret, PK_TOKEN_SECRET_BYTES);
         } else if (key == 3) {
             mp_text(&in, request.name, sizeof request.name);
         } else {
@@ -198,7 +167,7 @@ pk_err pk_enrol_request_decode(
 pk_err pk_enrol_answer_encode(const struct pk_enrol_answer *answer, struct pk_bytes *out)
 {
     msgpack_packer packer;
-    msgpack_packer_init(&packer, out, write_bytes);
+    msgpack_packer_init(&packer, out, pk_msgpack_write);
     msgpack_pack_map(&packer, 6);
     msgpack_pack_uint64(&packer, 1);
     msgpack_pack_uint64(&packer, answer->status);
@@ -224,7 +193,7 @@ pk_err pk_enrol_answer_decode(const uint8_t *data, size_t len, struct pk_enrol_a
     unsigned seen = 0;
     pk_reader_init(&in, data, len);
     uint32_t left = mp_map(&in, PK_MAX_MAP_ENTRIES);
-    for (unsigned key = next_key(&in, &left, 0); key; key = next_key(&in, &left, key)) {
+    for (unsigned key = mp_next_key(&in, &left, 0); key; key = mp_next_key(&in, &left, key)) {
         seen |= key < 8 ? 1U << key : 0;
         if (key == 1) {
             answer.status = (uint8_t)mp_uint(&in, UINT8_MAX);

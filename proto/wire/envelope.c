@@ -8,13 +8,7 @@
 #include "picket/limits.h"
 
 #include "cursor.h"
-
-static int write_bytes(void *data, const char *buf, size_t len)
-{
-    struct pk_bytes *out = data;
-    pk_bytes_put(out, buf, len);
-    return out->err == PK_OK ? 0 : -1;
-}
+#include "msgpack_bytes.h"
 
 const char *pk_frame_error_str(enum pk_frame_error code)
 {
@@ -83,7 +77,7 @@ static void put_ack(msgpack_packer *packer, const struct pk_frame *frame)
 pk_err pk_frame_encode(const struct pk_frame *frame, struct pk_bytes *out)
 {
     msgpack_packer packer;
-    msgpack_packer_init(&packer, out, write_bytes);
+    msgpack_packer_init(&packer, out, pk_msgpack_write);
     switch (frame->type) {
     case PK_FRAME_HELLO:
         put_start(&packer, frame, 3);
@@ -145,16 +139,6 @@ pk_err pk_frame_encode(const struct pk_frame *frame, struct pk_bytes *out)
 
 /* --- reading --- */
 
-static void get_blob(struct pk_reader *in, uint8_t *out, uint32_t len)
-{
-    struct pk_slice blob = mp_bin(in, len);
-    if (blob.len == len) {
-        memcpy(out, blob.data, len);
-    } else {
-        pk_reader_fail(in, PK_ERR_MALFORMED);
-    }
-}
-
 static void get_batch(struct pk_reader *in, struct pk_frame_batch *batch)
 {
     batch->epoch = mp_uint(in, UINT64_MAX);
@@ -166,7 +150,7 @@ static void get_batch(struct pk_reader *in, struct pk_frame_batch *batch)
     batch->rows = (uint32_t)mp_uint(in, UINT32_MAX);
     batch->first_us = mp_int(in);
     batch->last_us = mp_int(in);
-    get_blob(in, batch->digest, PK_DIGEST_BYTES);
+    mp_blob(in, batch->digest, PK_DIGEST_BYTES);
     if (batch->epoch == 0 || batch->epoch > INT64_MAX || batch->seq == 0 ||
         batch->seq > INT64_MAX) { /* they live in signed columns */
         pk_reader_fail(in, PK_ERR_MALFORMED);
@@ -225,7 +209,7 @@ static int get_fields(struct pk_reader *in, struct pk_frame *frame, int given)
     switch (frame->type) {
     case PK_FRAME_HELLO:
         frame->u.hello.minor = (uint8_t)mp_uint(in, UINT8_MAX);
-        get_blob(in, frame->u.hello.boot_id, PK_BOOT_ID_BYTES);
+        mp_blob(in, frame->u.hello.boot_id, PK_BOOT_ID_BYTES);
         frame->u.hello.mono_ns = mp_uint(in, UINT64_MAX);
         break;
     case PK_FRAME_WELCOME:
@@ -334,7 +318,7 @@ static void put_text(msgpack_packer *packer, unsigned key, const char *text)
 pk_err pk_hello_body_encode(const struct pk_hello_body *body, struct pk_bytes *out)
 {
     msgpack_packer packer;
-    msgpack_packer_init(&packer, out, write_bytes);
+    msgpack_packer_init(&packer, out, pk_msgpack_write);
     msgpack_pack_map(&packer, 10);
     put_text(&packer, 1, body->sensor);
     put_text(&packer, 2, body->software);
@@ -350,28 +334,13 @@ pk_err pk_hello_body_encode(const struct pk_hello_body *body, struct pk_bytes *o
     return out->err;
 }
 
-/* Reads the next key of a map, which must be above the last; 0 at the end or on failure. */
-static unsigned next_key(struct pk_reader *in, uint32_t *left, unsigned last)
-{
-    if (*left == 0 || in->err != PK_OK) {
-        return 0;
-    }
-    (*left)--;
-    unsigned key = (unsigned)mp_uint(in, UINT16_MAX);
-    if (key <= last) {
-        pk_reader_fail(in, PK_ERR_MALFORMED);
-        return 0;
-    }
-    return key;
-}
-
 pk_err pk_hello_body_decode(const uint8_t *data, size_t len, struct pk_hello_body *out_body)
 {
     struct pk_hello_body body = {.sensor = ""};
     struct pk_reader in;
     pk_reader_init(&in, data, len);
     uint32_t left = mp_map(&in, PK_MAX_MAP_ENTRIES);
-    for (unsigned key = next_key(&in, &left, 0); key; key = next_key(&in, &left, key)) {
+    for (unsigned key = mp_next_key(&in, &left, 0); key; key = mp_next_key(&in, &left, key)) {
         switch (key) {
         case 1:
             mp_text(&in, body.sensor, sizeof body.sensor);
@@ -419,7 +388,7 @@ pk_err pk_hello_body_decode(const uint8_t *data, size_t len, struct pk_hello_bod
 pk_err pk_welcome_body_encode(const struct pk_welcome_body *body, struct pk_bytes *out)
 {
     msgpack_packer packer;
-    msgpack_packer_init(&packer, out, write_bytes);
+    msgpack_packer_init(&packer, out, pk_msgpack_write);
     msgpack_pack_map(&packer, 10);
     put_pair(&packer, 1, body->sensor_id);
     put_pair(&packer, 2, body->max_body_bytes);
@@ -445,7 +414,7 @@ pk_err pk_welcome_body_decode(const uint8_t *data, size_t len, struct pk_welcome
     struct pk_reader in;
     pk_reader_init(&in, data, len);
     uint32_t left = mp_map(&in, PK_MAX_MAP_ENTRIES);
-    for (unsigned key = next_key(&in, &left, 0); key; key = next_key(&in, &left, key)) {
+    for (unsigned key = mp_next_key(&in, &left, 0); key; key = mp_next_key(&in, &left, key)) {
         switch (key) {
         case 1:
             body.sensor_id = (uint32_t)mp_uint(&in, UINT32_MAX);
@@ -497,7 +466,7 @@ pk_err pk_welcome_body_decode(const uint8_t *data, size_t len, struct pk_welcome
 pk_err pk_bye_body_encode(const struct pk_endpoint *elsewhere, struct pk_bytes *out)
 {
     msgpack_packer packer;
-    msgpack_packer_init(&packer, out, write_bytes);
+    msgpack_packer_init(&packer, out, pk_msgpack_write);
     msgpack_pack_map(&packer, 2);
     put_text(&packer, 1, elsewhere->address);
     msgpack_pack_uint64(&packer, 2);
@@ -512,11 +481,11 @@ pk_err pk_bye_body_decode(const uint8_t *data, size_t len, struct pk_endpoint *o
     bool has_key = false;
     pk_reader_init(&in, data, len);
     uint32_t left = mp_map(&in, PK_MAX_MAP_ENTRIES);
-    for (unsigned key = next_key(&in, &left, 0); key; key = next_key(&in, &left, key)) {
+    for (unsigned key = mp_next_key(&in, &left, 0); key; key = mp_next_key(&in, &left, key)) {
         if (key == 1) {
             mp_text(&in, body.address, sizeof body.address);
         } else if (key == 2) {
-            get_blob(&in, body.server_pubkey, PK_KEY_BYTES);
+            mp_blob(&in, body.server_pubkey, PK_KEY_BYTES);
             has_key = true;
         } else {
             mp_skip(&in);
@@ -534,7 +503,7 @@ pk_err pk_bye_body_decode(const uint8_t *data, size_t len, struct pk_endpoint *o
 pk_err pk_rotate_body_encode(const uint8_t pubkey[PK_KEY_BYTES], struct pk_bytes *out)
 {
     msgpack_packer packer;
-    msgpack_packer_init(&packer, out, write_bytes);
+    msgpack_packer_init(&packer, out, pk_msgpack_write);
     msgpack_pack_map(&packer, 1);
     msgpack_pack_uint64(&packer, 1);
     put_blob(&packer, pubkey, PK_KEY_BYTES);
@@ -548,9 +517,9 @@ pk_err pk_rotate_body_decode(const uint8_t *data, size_t len, uint8_t out_pubkey
     bool has_key = false;
     pk_reader_init(&in, data, len);
     uint32_t left = mp_map(&in, PK_MAX_MAP_ENTRIES);
-    for (unsigned key = next_key(&in, &left, 0); key; key = next_key(&in, &left, key)) {
+    for (unsigned key = mp_next_key(&in, &left, 0); key; key = mp_next_key(&in, &left, key)) {
         if (key == 1) {
-            get_blob(&in, pubkey, PK_KEY_BYTES);
+            mp_blob(&in, pubkey, PK_KEY_BYTES);
             has_key = true;
         } else {
             mp_skip(&in);
@@ -568,7 +537,7 @@ pk_err pk_rotate_body_decode(const uint8_t *data, size_t len, uint8_t out_pubkey
 pk_err pk_config_body_encode(const struct pk_config_body *body, struct pk_bytes *out)
 {
     msgpack_packer packer;
-    msgpack_packer_init(&packer, out, write_bytes);
+    msgpack_packer_init(&packer, out, pk_msgpack_write);
     msgpack_pack_map(&packer, 1);
     msgpack_pack_uint64(&packer, 1);
     msgpack_pack_array(&packer, body->n);
@@ -593,7 +562,7 @@ static void get_config_endpoint(struct pk_reader *in, struct pk_config_endpoint 
         return;
     }
     mp_text(in, out->endpoint.address, sizeof out->endpoint.address);
-    get_blob(in, out->endpoint.server_pubkey, PK_KEY_BYTES);
+    mp_blob(in, out->endpoint.server_pubkey, PK_KEY_BYTES);
     out->not_before_us = mp_int(in);
     for (; n > 3 && in->err == PK_OK; n--) {
         mp_skip(in);
@@ -609,7 +578,7 @@ pk_err pk_config_body_decode(const uint8_t *data, size_t len, struct pk_config_b
     struct pk_reader in;
     pk_reader_init(&in, data, len);
     uint32_t left = mp_map(&in, PK_MAX_MAP_ENTRIES);
-    for (unsigned key = next_key(&in, &left, 0); key; key = next_key(&in, &left, key)) {
+    for (unsigned key = mp_next_key(&in, &left, 0); key; key = mp_next_key(&in, &left, key)) {
         if (key != 1) {
             mp_skip(&in);
             continue;
