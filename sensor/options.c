@@ -24,7 +24,7 @@ static const char usage[] =
     "  picket-sensor rotate-key --config FILE               makes the key that is to be the next; the daemon changes to it at SIGHUP or its next start\n"
     "  picket-sensor enroll TOKEN [--config FOLDER]         makes this machine a sensor: key, scope and sensor.yaml in FOLDER (/etc/picket)\n"
     "\n"
-    "  -o, --output MODE      messages, transactions, rrsets or none (JSON lines; counters on standard error)\n"
+    "  -o, --output MODE      messages, transactions, rrsets or none (JSON lines; counters on standard error); none does all the work of --write but writing\n"
     "  -w, --write FILE       the observations as batches, for picket-aggregator replay\n"
     "      --site NAME        tenant/site, or the site alone where it is unique in the scope\n"
     "      --sensor NAME      name of the sensor in the file (default: the site's)\n"

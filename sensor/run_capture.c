@@ -101,17 +101,8 @@ static uint64_t epoch_of(const struct run *run, int64_t created_us)
            INT64_MAX;
 }
 
-static int open_writer(struct run *run)
+static pk_err open_merge(struct run *run, const struct pk_merge_sink *sink)
 {
-    char error[PK_PSP_ERROR_SIZE];
-    int64_t now_us = pk_clock_wall_us();
-    if (!run->options->write) {
-        return EX_OK;
-    }
-    if (pk_psp_file_create(run->options->write, now_us, epoch_of(run, now_us), false, &run->file,
-            error) != PK_OK) {
-        return fail(EX_CANTCREAT, error);
-    }
     struct pk_merge_options options = {
         .tenant = run->tenant,
         .site = run->site,
@@ -122,6 +113,22 @@ static int open_writer(struct run *run)
                        : run->tenant                  ? PK_MERGE_WINDOW_ROWS
                                                       : 0,
     };
+    return pk_merge_new(&options, &run->stats, sink, &run->merge);
+}
+
+static int open_writer(struct run *run)
+{
+    char error[PK_PSP_ERROR_SIZE];
+    int64_t now_us = pk_clock_wall_us();
+    if (!run->options->write) {
+        bool is_dry =
+            run->options->output == PK_OUTPUT_NONE; /* all the work of --write but writing */
+        return is_dry && open_merge(run, NULL) != PK_OK ? fail(EX_OSERR, "out of memory") : EX_OK;
+    }
+    if (pk_psp_file_create(run->options->write, now_us, epoch_of(run, now_us), false, &run->file,
+            error) != PK_OK) {
+        return fail(EX_CANTCREAT, error);
+    }
     struct pk_origin origin = {.software = "picket-sensor " PICKET_VERSION};
     const char *slash = strchr(run->options->site, '/');
     if (run->tenant) {
@@ -137,8 +144,7 @@ static int open_writer(struct run *run)
         return fail(EX_OSERR, "out of memory");
     }
     struct pk_merge_sink sink = pk_batcher_sink(run->batcher);
-    if (pk_merge_new(&options, &run->stats, &sink, &run->merge) != PK_OK ||
-        pk_batcher_origin(run->batcher, &origin) != PK_OK) {
+    if (open_merge(run, &sink) != PK_OK || pk_batcher_origin(run->batcher, &origin) != PK_OK) {
         return fail(EX_OSERR, "out of memory");
     }
     return EX_OK;
@@ -168,7 +174,8 @@ static int open_run(struct run *run)
     if (pk_pipeline_new(&options, &run->stats, &run->pipeline) != PK_OK) {
         return fail(EX_OSERR, "out of memory");
     }
-    if (options.wants_rrsets && !pk_pipeline_has_suffixes(run->pipeline)) {
+    bool is_told_bailiwick = run->file || run->options->output == PK_OUTPUT_RRSETS;
+    if (is_told_bailiwick && !pk_pipeline_has_suffixes(run->pipeline)) {
         fprintf(stderr,
             "picket-sensor: no list of public suffixes (package publicsuffix): bailiwicks are the last two labels\n");
     }

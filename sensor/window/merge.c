@@ -73,7 +73,7 @@ pk_err pk_merge_new(const struct pk_merge_options *options, struct pk_stats *sta
         return PK_ERR_NOMEM;
     }
     merge->stats = stats;
-    merge->sink = *sink;
+    merge->sink = sink ? *sink : (struct pk_merge_sink){0};
     if (pk_share_new(options->window_rows, &merge->share) != PK_OK ||
         window_init(&merge->window) != PK_OK || pk_vantages_new(&merge->vantages) != PK_OK) {
         pk_merge_free(merge);
@@ -167,14 +167,18 @@ static void give_part(struct pk_merge *merge, bool is_last)
         .key_period = merge->rules.period,
     };
     settle_all(merge);
-    merge->sink.window(merge->sink.arg, &info);
-    window_give(&merge->window, &merge->sink);
-    give_aliases(merge);
+    if (merge->sink.window) {
+        merge->sink.window(merge->sink.arg, &info);
+        window_give(&merge->window, &merge->sink);
+        give_aliases(merge);
+    }
     merge->given.activity += merge->window.activity.n;
     merge->given.rrsets += merge->window.rrsets.n;
     merge->given.negatives += merge->window.negatives.n;
     merge->given.counts += merge->window.counts.n;
-    merge->sink.window_end(merge->sink.arg, is_last);
+    if (merge->sink.window) {
+        merge->sink.window_end(merge->sink.arg, is_last);
+    }
     window_clear(&merge->window);
     merge->part++;
 }

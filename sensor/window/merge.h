@@ -54,6 +54,7 @@ struct pk_merge_sink {
     void (*window_end)(void *arg, bool is_last); /* false: a part of a window that goes on */
 };
 
+/* sink NULL: rows are merged and dropped. */
 pk_err pk_merge_new(const struct pk_merge_options *options, struct pk_stats *stats,
     const struct pk_merge_sink *sink, struct pk_merge **out_merge);
 void pk_merge_free(struct pk_merge *merge);

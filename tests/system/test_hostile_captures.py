@@ -54,6 +54,10 @@ def output_faults(mode, lines, counters):
     else:
         counted = {"none": 0, "messages": counters["messages"], "transactions": counters["transactions"] + counters["unsolicited"]}[mode]
         printed = len(lines)
+    if mode == "none":  # everything but writing: each transaction has come to its window
+        merged = sum(counters[k] for k in ("in_scope", "overflow", "negative", "positive", "merge_shed", "upstream"))
+        if merged != counters["transactions"]:
+            return [f"none: {merged} merged, {counters['transactions']} transactions"]
     return [] if printed == counted else [f"{mode}: {printed} printed, {counted} counted"]
 
 
