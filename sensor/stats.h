@@ -116,7 +116,7 @@ struct pk_stats {
     uint64_t frags_whole;                    /* packets put together */
     uint64_t reassembled[PK_N_DISPOSITIONS]; /* what became of them */
     uint64_t messages_udp, messages_tcp;
-    uint64_t messages_cut;                /* by the snap length; part of messages_udp */
+    uint64_t messages_cut;                /* their end is not in the packet; part of messages_udp */
     uint64_t multicast;                   /* mDNS and LLMNR messages: listed, not paired */
     uint64_t faults[PK_N_DNS_FAULTS];     /* of messages; OK and TRAILING are usable */
     uint64_t unusable;                    /* messages without a usable header and question */

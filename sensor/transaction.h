@@ -31,7 +31,7 @@ struct pk_message {
         zone;        /* the zone the asking resolver took the server to serve; len 0: not known */
     uint64_t digest; /* pk_hash_quick of the bytes of dns */
     uint64_t name_hash; /* pk_name_hash of the question's name; 0: not reckoned */
-    bool is_cut;        /* the capture cut its end off */
+    bool is_cut;        /* its end is not there */
     bool is_multicast;  /* mDNS or LLMNR: shown, never paired */
     struct pk_dnsmsg dns;
 };

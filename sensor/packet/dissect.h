@@ -56,7 +56,8 @@ enum pk_dissect_next {
 
 struct pk_dissector {
     struct pk_reader in;
-    size_t missing; /* bytes the capture cut off the end of the packet */
+    size_t missing;     /* bytes of the packet that are not there */
+    bool is_overstated; /* by a length in a header, not by the capture's cut */
     const struct pk_ports *ports;
     struct pk_packet *out;
     enum pk_dissect_next next;
@@ -78,11 +79,11 @@ static inline uint32_t pk_be32_at(const uint8_t *header, size_t at)
 static inline enum pk_disposition pk_dissect_short(
     const struct pk_dissector *d, enum pk_disposition damaged)
 {
-    return d->missing > 0 ? PK_PACKET_SNAPPED : damaged;
+    return d->missing > 0 && !d->is_overstated ? PK_PACKET_SNAPPED : damaged;
 }
 
-/* Keeps the reader to the length a header states; false when the packet is shorter than that and was not cut. */
-bool pk_dissect_trim(struct pk_dissector *d, size_t len);
+/* Keeps the reader to the length a header states; what is not there of it is missing. */
+void pk_dissect_trim(struct pk_dissector *d, size_t len);
 
 /* link.c */
 bool pk_link_is_known(int link_type);

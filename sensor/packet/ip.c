@@ -1,12 +1,14 @@
 /* IPv4 (RFC 791) and IPv6 (RFC 8200) headers, up to what they carry. A fragment is described, not followed: frag.c puts them together. */
 #include "packet/dissect.h"
 
-/* The reader stands at the part's data. */
+/* The reader stands at the part's data. The first part of a datagram is read by itself when its own end is missing: it can never become whole, and header and
+ * question of a message are in it. */
 static enum pk_disposition fragment(
     struct pk_dissector *d, uint8_t protocol, uint32_t id, uint16_t offset_units, bool has_more)
 {
     if (d->missing > 0) {
-        return PK_PACKET_SNAPPED;
+        return offset_units == 0 ? pk_dissect_protocol(d, protocol)
+                                 : pk_dissect_short(d, PK_PACKET_BAD_IP);
     }
     d->out->fragment = (struct pk_fragment){
         .id = id,
@@ -35,9 +37,10 @@ enum pk_disposition pk_dissect_ipv4(struct pk_dissector *d)
         total = (uint16_t)(20 + pk_reader_left(&d->in) > UINT16_MAX ? UINT16_MAX
                                                                     : 20 + pk_reader_left(&d->in));
     }
-    if (total < header || !pk_dissect_trim(d, total - 20u)) {
+    if (total < header) {
         return PK_PACKET_BAD_IP;
     }
+    pk_dissect_trim(d, total - 20u);
     if (header > 20) {
         pk_reader_skip(&d->in, header - 20);
         if (d->in.err != PK_OK) {
@@ -91,8 +94,11 @@ enum pk_disposition pk_dissect_ipv6(struct pk_dissector *d)
     }
     uint8_t version = ip[0] >> 4;
     uint16_t payload = pk_be16_at(ip, 4);
-    if (version != 6 || (payload > 0 && !pk_dissect_trim(d, payload))) {
+    if (version != 6) {
         return PK_PACKET_BAD_IP;
+    }
+    if (payload > 0) {
+        pk_dissect_trim(d, payload);
     }
     d->out->src = pk_addr_v6(ip + 8);
     d->out->dst = pk_addr_v6(ip + 24);

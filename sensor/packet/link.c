@@ -131,7 +131,8 @@ static enum pk_disposition dissect_pppoe(struct pk_dissector *d)
     if (!push(d, PK_VIA_PPPOE, session)) {
         return PK_PACKET_TOO_DEEP;
     }
-    return pk_dissect_trim(d, len) ? dissect_ppp(d) : PK_PACKET_BAD_LINK;
+    pk_dissect_trim(d, len);
+    return dissect_ppp(d);
 }
 
 static bool is_vlan(uint16_t type)
@@ -207,7 +208,8 @@ static enum pk_disposition dissect_nflog(struct pk_dissector *d)
             return PK_PACKET_BAD_LINK;
         }
         if ((type & 0x3fff) == NFULA_PAYLOAD) {
-            return pk_dissect_trim(d, len - 4u) ? pk_dissect_ip(d) : PK_PACKET_BAD_LINK;
+            pk_dissect_trim(d, len - 4u);
+            return pk_dissect_ip(d);
         }
         pk_reader_skip(&d->in, ((size_t)len + 3) / 4 * 4 - 4);
     }

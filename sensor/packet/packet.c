@@ -1,8 +1,8 @@
 /* The way through a packet, and what stands behind IP: UDP, TCP, ICMP.
  *
- * Lengths inside the headers are believed only within the bytes captured; a header that claims less than is there (Ethernet padding) wins, one that claims
- * more makes the packet "snapped" when the capture cut it and "bad" when it did not. A DNS message whose end was cut is still given out, since its header and
- * question are mostly there. Checksums are not judged: captures beside the sender see them unfinished. */
+ * Lengths inside the headers are believed only within the bytes captured; a header that claims less than is there (Ethernet padding) wins. One that claims
+ * more leaves the message without its end, like the capture's own cut: a DNS message is still given out, marked cut, since its header and question are mostly
+ * there; a packet of which too little is there for that is "snapped" when the capture cut it and "bad" when a header lied. Checksums are not judged: captures beside the sender see them unfinished. */
 #include "packet/packet.h"
 
 #include "packet/dissect.h"
@@ -26,19 +26,17 @@ bool pk_packet_link_supported(int link_type)
     return pk_link_is_known(link_type);
 }
 
-bool pk_dissect_trim(struct pk_dissector *d, size_t len)
+void pk_dissect_trim(struct pk_dissector *d, size_t len)
 {
     size_t left = pk_reader_left(&d->in);
     if (len <= left) {
         d->in.len = d->in.pos + len;
         d->missing = 0;
-        return true;
+        d->is_overstated = false;
+        return;
     }
-    if (len - left <= d->missing) {
-        d->missing = len - left;
-        return true;
-    }
-    return false;
+    d->is_overstated = d->is_overstated || len - left > d->missing;
+    d->missing = len - left;
 }
 
 static bool is_dns(const struct pk_ports *ports, uint16_t sport, uint16_t dport)
@@ -70,9 +68,10 @@ static enum pk_disposition dissect_udp(struct pk_dissector *d)
             return PK_PACKET_NOT_DNS;
         }
     }
-    if (len < 8 || !pk_dissect_trim(d, len - 8u)) {
+    if (len < 8) {
         return PK_PACKET_BAD_TRANSPORT;
     }
+    pk_dissect_trim(d, len - 8u);
     if (is_tunnel) {
         return pk_dissect_udp_tunnel(d);
     }
@@ -82,7 +81,9 @@ static enum pk_disposition dissect_udp(struct pk_dissector *d)
     out->payload = d->in.data + d->in.pos;
     out->payload_len = pk_reader_left(&d->in);
     out->is_cut = d->missing > 0;
-    return out->is_cut && out->payload_len < DNS_HEADER ? PK_PACKET_SNAPPED : PK_PACKET_DNS;
+    return out->is_cut && out->payload_len < DNS_HEADER
+               ? pk_dissect_short(d, PK_PACKET_BAD_TRANSPORT)
+               : PK_PACKET_DNS;
 }
 
 static enum pk_disposition dissect_tcp(struct pk_dissector *d)

@@ -39,8 +39,9 @@ struct pk_packet {
     bool is_tcp;
     bool is_fragmented; /* put together from IP fragments */
     bool is_multicast;  /* mDNS or LLMNR by its port */
-    bool is_cut;        /* the capture cut the end of the payload off (UDP) */
-    uint8_t tcp_flags;  /* PK_TCP_* */
+    bool
+        is_cut; /* the end of the payload is not there (UDP): cut by the capture, or a header claims more than there is */
+    uint8_t tcp_flags; /* PK_TCP_* */
     uint32_t tcp_seq;
     const uint8_t *payload;
     size_t payload_len;

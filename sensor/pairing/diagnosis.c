@@ -113,7 +113,9 @@ static void judge_tap(struct diagnoser *d)
     uint64_t cut = SINCE(d, dispositions[PK_PACKET_SNAPPED]) + SINCE(d, messages_cut);
     if (cut > 0) {
         say(d, PK_DIAGNOSIS_SNAPPED,
-            "%" PRIu64 " packets were cut by the snap length: capture whole packets (65535)", cut);
+            "%" PRIu64
+            " packets end early: capture whole packets (snap length 65535), if no header lies about its length",
+            cut);
     }
     uint64_t dropped = SINCE(d, kernel_dropped) + SINCE(d, iface_dropped);
     if (dropped > 0) {

@@ -72,7 +72,7 @@ static void each_fault_is_said_with_its_numbers(void **state)
     s = sound();
     s.dispositions[PK_PACKET_SNAPPED] = 1;
     s.messages_cut = 2;
-    check(&s, PK_DIAGNOSIS_SNAPPED, "3 packets were cut");
+    check(&s, PK_DIAGNOSIS_SNAPPED, "3 packets end early");
     s = sound();
     s.kernel_dropped = 2100;
     check(&s, PK_DIAGNOSIS_DROPPED, "2100 packets (50.00 %)");

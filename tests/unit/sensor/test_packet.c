@@ -278,7 +278,7 @@ static void attributes_and_radio_headers_are_stepped_over(void **state)
         dissect(127, data, sizeof radio + len, sizeof radio + len, &packet), PK_PACKET_TUNNEL);
 }
 
-static void every_cut_is_snapped_when_the_capture_cut_it_and_never_dns(void **state)
+static void a_packet_without_its_end_is_read_as_far_as_it_goes(void **state)
 {
     (void)state;
     for (unsigned i = 0; i < 4; i++) {
@@ -297,11 +297,32 @@ static void every_cut_is_snapped_when_the_capture_cut_it_and_never_dns(void **st
                                       : flow.is_tcp ? PK_PACKET_TCP
                                                     : PK_PACKET_DNS);
             assert_true(cut < needed || packet.is_cut == !flow.is_tcp);
-            enum pk_disposition damaged = dissect(1, data, cut, cut, &packet);
-            assert_true(damaged == PK_PACKET_BAD_LINK || damaged == PK_PACKET_BAD_IP ||
-                        damaged == PK_PACKET_BAD_TRANSPORT);
+            /* The headers claim more than there is: bad as far as snapped, and else the same. */
+            enum pk_disposition overstated = dissect(1, data, cut, cut, &packet);
+            assert_true(cut >= needed
+                            ? overstated == snapped
+                            : overstated == PK_PACKET_BAD_LINK || overstated == PK_PACKET_BAD_IP ||
+                                  overstated == PK_PACKET_BAD_TRANSPORT);
+            assert_true(cut < needed || packet.is_cut == !flow.is_tcp);
         }
     }
+}
+
+/* It can never become whole, so it is read by itself; the later parts cannot be. */
+static void the_first_fragment_without_its_end_is_read_by_itself(void **state)
+{
+    (void)state;
+    struct pk_build_flow flow = udp_flow(PK_BUILD_ETHERNET);
+    uint8_t data[PK_BUILD_MAX];
+    struct pk_packet packet;
+    size_t len = pk_build_packet(data, &flow, payload, PAYLOAD_LEN), ip = pk_build_ip_at(&flow);
+    data[ip + 6] = 0x20; /* more to come */
+    assert_int_equal(dissect(1, data, len - 1, len, &packet), PK_PACKET_DNS);
+    assert_true(packet.is_cut);
+    assert_int_equal(packet.payload_len, PAYLOAD_LEN - 1);
+    data[ip + 7] = 1;
+    assert_int_equal(dissect(1, data, len - 1, len, &packet), PK_PACKET_SNAPPED);
+    assert_int_equal(dissect(1, data, len - 1, len - 1, &packet), PK_PACKET_BAD_IP);
 }
 
 static void padding_after_the_ip_packet_is_no_payload(void **state)
@@ -335,7 +356,7 @@ static void damage_is_named(void **state)
         {"IPv4 version", false, false, 0, 0x65, PK_PACKET_BAD_IP},
         {"IPv4 header length below five words", false, false, 0, 0x44, PK_PACKET_BAD_IP},
         {"IPv4 header longer than the packet", false, false, 0, 0x4f, PK_PACKET_BAD_IP},
-        {"IPv4 total length beyond the frame", false, false, 2, 0x7f, PK_PACKET_BAD_IP},
+        {"IPv4 total length beyond the frame, UDP within it", false, false, 2, 0x7f, PK_PACKET_DNS},
         {"IPv4 total length below the header", false, false, 3, 19, PK_PACKET_BAD_IP},
         {"more fragments", false, false, 6, 0x20, PK_PACKET_FRAGMENT},
         {"fragment offset", false, false, 7, 1, PK_PACKET_FRAGMENT},
@@ -343,12 +364,13 @@ static void damage_is_named(void **state)
         {"ICMP that is no error", false, false, 9, 1, PK_PACKET_NOT_DNS},
         {"another port", false, false, 23, 54, PK_PACKET_NOT_DNS},
         {"UDP length below its header", false, false, 25, 7, PK_PACKET_BAD_TRANSPORT},
-        {"UDP length beyond the packet", false, false, 24, 1, PK_PACKET_BAD_TRANSPORT},
+        {"UDP length beyond the packet: a message without its end", false, false, 24, 1,
+            PK_PACKET_DNS},
         {"UDP without payload", false, false, 25, 8, PK_PACKET_EMPTY},
         {"TCP offset below five words", false, true, 32, 0x40, PK_PACKET_BAD_TRANSPORT},
         {"TCP offset beyond the packet", false, true, 32, 0xf0, PK_PACKET_BAD_TRANSPORT},
         {"IPv6 version", true, false, 0, 0x40, PK_PACKET_BAD_IP},
-        {"IPv6 length beyond the frame", true, false, 4, 0x7f, PK_PACKET_BAD_IP},
+        {"IPv6 length beyond the frame, UDP within it", true, false, 4, 0x7f, PK_PACKET_DNS},
         {"IPv6 no next header", true, false, 6, 59, PK_PACKET_NOT_DNS},
         {"IPv6 options longer than the packet", true, false, 6, 0, PK_PACKET_BAD_IP},
     };
@@ -442,7 +464,8 @@ int main(void)
         cmocka_unit_test(a_quotation_in_an_icmp_error_is_counted_apart),
         cmocka_unit_test(multicast_dns_only_when_asked),
         cmocka_unit_test(attributes_and_radio_headers_are_stepped_over),
-        cmocka_unit_test(every_cut_is_snapped_when_the_capture_cut_it_and_never_dns),
+        cmocka_unit_test(a_packet_without_its_end_is_read_as_far_as_it_goes),
+        cmocka_unit_test(the_first_fragment_without_its_end_is_read_by_itself),
         cmocka_unit_test(padding_after_the_ip_packet_is_no_payload),
         cmocka_unit_test(damage_is_named),
         cmocka_unit_test(extension_headers_are_walked_up_to_a_bound),
