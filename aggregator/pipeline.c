@@ -27,6 +27,7 @@ enum {
     RETRY_MAX_MS = 10000,
     START_WAIT_MS = 15000,
     ALARM_MS = 10000,
+    REPORT_MS = 2000,
 };
 
 /* --- trouble with the store --- */
@@ -212,6 +213,16 @@ static void save_state(struct pk_pipeline *pipeline, int64_t now_ms)
     atomic_store(&pipeline->counters.retired_refused, totals.retired_refused);
 }
 
+static void write_reports(struct pk_pipeline *pipeline, int64_t now_ms)
+{
+    if (now_ms >= pipeline->next_report_ms && pipeline_store_ready(pipeline)) {
+        pipeline->next_report_ms = now_ms + REPORT_MS;
+        if (pk_tenancy_write_reports(&pipeline->tenancy) != PK_OK) {
+            pipeline_store_failed(pipeline, "write reports of sensors");
+        }
+    }
+}
+
 static void check_alarms(struct pk_pipeline *pipeline, int64_t now_ms)
 {
     if (now_ms >= pipeline->next_alarm_ms && pipeline_store_ready(pipeline)) {
@@ -274,6 +285,35 @@ static void on_offence(struct pk_pipeline *pipeline, const uint8_t *data, size_t
         offence.is_out ? " refused_for=\"10 minutes\"" : "");
 }
 
+/* Of sensors whose tenant's home this is; others are none of ours. */
+static void on_reports(struct pk_pipeline *pipeline, const uint8_t *data, size_t len)
+{
+    struct pk_link_report report;
+    int64_t now_us = pk_clock_wall_us();
+    for (size_t at = 0; at + sizeof report <= len; at += sizeof report) {
+        memcpy(&report, data + at, sizeof report);
+        const struct pk_store_sensor *sensor =
+            pk_registry_sensor(&pipeline->registry, report.sensor);
+        if (sensor && pipeline_generation_of(pipeline, sensor) != 0) {
+            pk_reports_heartbeat(&pipeline->reports, sensor->tenant, &report, now_us);
+        }
+    }
+}
+
+static void on_clone(struct pk_pipeline *pipeline, const uint8_t *data, size_t len)
+{
+    struct pk_link_clone clone;
+    if (len != sizeof clone) {
+        return;
+    }
+    memcpy(&clone, data, sizeof clone);
+    clone.address[sizeof clone.address - 1] = clone.other[sizeof clone.other - 1] = '\0';
+    const struct pk_store_sensor *sensor = pk_registry_sensor(&pipeline->registry, clone.sensor);
+    if (sensor && pipeline_generation_of(pipeline, sensor) != 0) {
+        pk_reports_clone(&pipeline->reports, sensor->tenant, &clone, pk_clock_wall_us());
+    }
+}
+
 static void on_child(
     struct pk_pipeline *pipeline, enum pk_link_type type, const uint8_t *data, size_t len)
 {
@@ -288,6 +328,10 @@ static void on_child(
         on_enrol(pipeline, data, len);
     } else if (type == PK_LINK_OFFENCE) {
         on_offence(pipeline, data, len);
+    } else if (type == PK_LINK_REPORTS) {
+        on_reports(pipeline, data, len);
+    } else if (type == PK_LINK_CLONE) {
+        on_clone(pipeline, data, len);
     } else if (type == PK_LINK_ROTATE) {
         pipeline_on_rotate(pipeline, data, len);
     } else if (type == PK_LINK_READY) {
@@ -435,6 +479,7 @@ static pk_err open_store(struct pk_pipeline *pipeline)
         .store = pipeline->store,
         .registry = &pipeline->registry,
         .counters = &pipeline->counters,
+        .reports = &pipeline->reports,
         .end_session = pipeline_turn_away,
         .arg = pipeline};
     return err;
@@ -463,6 +508,9 @@ pk_err pk_pipeline_open(
     err = pk_fair_init(&pipeline->queue, PK_MAX_TENANTS, TURN_BYTES);
     if (err == PK_OK) {
         err = pk_detection_new(&pipeline->detection);
+    }
+    if (err == PK_OK) {
+        err = pk_reports_init(&pipeline->reports);
     }
     if (err != PK_OK) {
         goto fail;
@@ -557,6 +605,7 @@ pk_err pk_pipeline_run(struct pk_pipeline *pipeline, int stop_fd)
             take_messages(pipeline); /* that were left behind a full queue */
         }
         save_state(pipeline, now_ms);
+        write_reports(pipeline, now_ms);
         check_alarms(pipeline, now_ms);
     }
 }
@@ -578,6 +627,7 @@ void pk_pipeline_close(struct pk_pipeline *pipeline)
     pk_ingest_stop(&pipeline->ingest);
     pipeline_pop(pipeline, pipeline->queue.n);
     pk_fair_done(&pipeline->queue);
+    pk_reports_done(&pipeline->reports);
     pk_detection_free(pipeline->detection);
     pk_homes_close(pipeline->homes);
     pk_registry_done(&pipeline->registry);

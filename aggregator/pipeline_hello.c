@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "picket/clock.h"
 #include "picket/key.h"
 #include "picket/log.h"
 
@@ -109,6 +110,7 @@ static void answer_hello(
         pk_log_escape(hello->body.software, strlen(hello->body.software), name, sizeof name),
         pk_log_escape(hello->address, strlen(hello->address), address, sizeof address),
         resume.epoch, resume.seq);
+    pk_reports_hello(&pipeline->reports, sensor->tenant, hello, pk_clock_wall_us());
 }
 
 void pipeline_on_hello(struct pk_pipeline *pipeline, const uint8_t *data, size_t len)

@@ -9,6 +9,7 @@
 #include "ingest/ingest.h"
 #include "pipeline.h"
 #include "registry.h"
+#include "reports.h"
 #include "store/store.h"
 #include "tenancy.h"
 
@@ -30,13 +31,14 @@ struct pk_pipeline {
     char application[PK_HOMES_APPLICATION_SIZE];
     struct pk_registry registry;
     struct pk_detection *detection;
+    struct pk_reports reports;
     struct pk_link_setup setup;
     struct pk_ingest ingest;
     bool is_door_open;    /* as the child was told */
     struct pk_fair queue; /* of struct pending */
     int64_t retry_at_ms;  /* nothing touches the store before */
     int64_t retry_ms;
-    int64_t next_alarm_ms, next_control_ms, next_state_ms, next_child_ms;
+    int64_t next_alarm_ms, next_report_ms, next_control_ms, next_state_ms, next_child_ms;
     struct pk_pipeline_counters counters;
 };
 

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 
+#include "picket/clock.h"
 #include "picket/log.h"
 
 /* The generation in which an engine may work here. One that is to leave works until it has left. */
@@ -117,6 +118,24 @@ pk_err pk_tenancy_check_alarms(struct pk_tenancy *tenancy)
         uint64_t generation = pk_homes_generation(tenancy->homes, tenant);
         if (generation != 0) {
             err = pk_store_check_alarms(tenancy->store, tenant, generation, on_alarm, tenancy);
+        }
+        if (err == PK_ERR_CONFLICT) {
+            pk_tenancy_lose(tenancy, tenant);
+            err = PK_OK;
+        }
+    }
+    return err;
+}
+
+pk_err pk_tenancy_write_reports(struct pk_tenancy *tenancy)
+{
+    struct pk_tenant_id tenant;
+    pk_err err = PK_OK;
+    for (size_t i = 0; err == PK_OK && (tenant = pk_homes_at(tenancy->homes, i)).v != 0; i++) {
+        uint64_t generation = pk_homes_generation(tenancy->homes, tenant);
+        if (generation != 0) {
+            err = pk_reports_write(
+                tenancy->reports, tenancy->store, tenant, generation, pk_clock_wall_us());
         }
         if (err == PK_ERR_CONFLICT) {
             pk_tenancy_lose(tenancy, tenant);

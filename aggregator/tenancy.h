@@ -10,6 +10,7 @@
 #include "ingest/link.h"
 #include "pipeline.h"
 #include "registry.h"
+#include "reports.h"
 #include "store/store.h"
 
 enum {
@@ -24,6 +25,7 @@ struct pk_tenancy {
     struct pk_store *store;
     const struct pk_registry *registry;
     struct pk_pipeline_counters *counters;
+    struct pk_reports *reports;
     /* Ends the sensor's session (0: whichever it has) and sends it elsewhere (an empty address: to its own list). */
     void (*end_session)(
         void *arg, uint32_t sensor, uint64_t session, const struct pk_endpoint *elsewhere);
@@ -43,6 +45,8 @@ void pk_tenancy_lose(struct pk_tenancy *tenancy, struct pk_tenant_id tenant);
 bool pk_tenancy_park(struct pk_tenancy *tenancy, const struct pk_link_hello *hello);
 void pk_tenancy_unpark(
     struct pk_tenancy *tenancy, void (*answer)(void *arg, const struct pk_link_hello *hello));
+/* Writes what sensors of the tenants here said of themselves. */
+pk_err pk_tenancy_write_reports(struct pk_tenancy *tenancy);
 /* Looks for alarms of the tenants here; each opening and closing is a line in the log. */
 pk_err pk_tenancy_check_alarms(struct pk_tenancy *tenancy);
 /* A stop in order: others need not wait for leases to run out. The engines' state is saved already. */

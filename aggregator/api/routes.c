@@ -268,6 +268,38 @@ static json_t *lost_json(
     return causes;
 }
 
+/* By its HELLO and HEARTBEAT; null for one that never came. */
+static json_t *now_json(const struct pk_store_report *now)
+{
+    char text[PK_TIME_TEXT_SIZE];
+    if (now->reported_us == 0) {
+        return json_null();
+    }
+    json_t *object = json_object();
+    (void)json_object_set_new(
+        object, "reported", json_string(pk_time_text(now->reported_us, text)));
+    (void)json_object_set_new(object, "address", json_string(now->address));
+    (void)json_object_set_new(object, "software", json_string(now->software));
+    (void)json_object_set_new(object, "clock_offset_ms",
+        now->offset_us ? json_integer(now->offset_us / 1000) : json_null());
+    (void)json_object_set_new(object, "waiting_batches", json_integer((json_int_t)now->queued));
+    (void)json_object_set_new(object, "waiting_bytes", json_integer((json_int_t)now->queued_bytes));
+    (void)json_object_set_new(
+        object, "behind_s", json_integer((json_int_t)(now->behind_us / PK_US_PER_S)));
+    return object;
+}
+
+/* "a,b" as a list. */
+static json_t *words_json(const char *words)
+{
+    json_t *list = json_array();
+    for (size_t n; *words; words += n + (words[n] == ',')) {
+        n = strcspn(words, ",");
+        (void)json_array_append_new(list, json_stringn(words, n));
+    }
+    return list;
+}
+
 static bool on_loss(void *arg, const struct pk_store_loss *loss)
 {
     json_t *list = arg, *row = json_object(), *counters = json_object();
@@ -294,6 +326,9 @@ static bool on_loss(void *arg, const struct pk_store_loss *loss)
         row, "stored_negative", json_integer((json_int_t)loss->stored_negative));
     (void)json_object_set_new(row, "stored_rrset", json_integer((json_int_t)loss->stored_rrset));
     (void)json_object_set_new(row, "batches", json_integer((json_int_t)loss->batches));
+    (void)json_object_set_new(row, "delivered_rows", json_integer((json_int_t)loss->rows));
+    (void)json_object_set_new(row, "now", now_json(&loss->now));
+    (void)json_object_set_new(row, "alarms", words_json(loss->alarms));
     (void)json_object_set_new(row, "quarantined", json_integer((json_int_t)loss->quarantined));
     (void)json_object_set_new(row, "lost", json_integer((json_int_t)lost));
     (void)json_object_set_new(row, "lost_transactions", json_integer((json_int_t)counted));

@@ -43,6 +43,10 @@ static const char usage[] =
     "  --server URL   where picket-api is (PICKET_SERVER, default http://127.0.0.1:8353)\n"
     "  --key KEY      API key (PICKET_API_KEY)\n";
 
+enum {
+    CLOCK_SHOWN_MS = 2000 /* a sensor's clock that is off by more is shown */
+};
+
 /* --- commands --- */
 
 static int print_key(int status, struct pk_bytes *body)
@@ -156,6 +160,30 @@ static void print_losses(const json_t *row)
     }
 }
 
+/* What waits at the sensor, how wrong its clock is, and which alarms are open: lines for what is not as it should be. */
+static void print_now(const json_t *row)
+{
+    const json_t *now = json_object_get(row, "now");
+    long long behind_s = (long long)json_integer_value(json_object_get(now, "behind_s"));
+    long long waiting = (long long)json_integer_value(json_object_get(now, "waiting_batches"));
+    long long offset_ms = (long long)json_integer_value(json_object_get(now, "clock_offset_ms"));
+    size_t index;
+    json_t *kind;
+    if (waiting > 0) {
+        printf("    behind by %lldd %02lld:%02lld:%02lld: batches=%lld bytes=%lld wait there\n",
+            behind_s / 86400, behind_s / 3600 % 24, behind_s / 60 % 60, behind_s % 60, waiting,
+            (long long)json_integer_value(json_object_get(now, "waiting_bytes")));
+    }
+    if (offset_ms > CLOCK_SHOWN_MS || offset_ms < -CLOCK_SHOWN_MS) {
+        printf("    its clock is %.1f s %s\n", (double)llabs(offset_ms) / 1000,
+            offset_ms > 0 ? "behind" : "ahead");
+    }
+    json_array_foreach(json_object_get(row, "alarms"), index, kind)
+    {
+        printf("    alarm open: %s (picketctl alarms)\n", json_string_value(kind));
+    }
+}
+
 static void print_sensors(const json_t *list)
 {
     size_t index;
@@ -176,6 +204,7 @@ static void print_sensors(const json_t *list)
             (long long)json_integer_value(json_object_get(row, "lost")),
             json_is_true(json_object_get(row, "balanced")) ? "yes" : "NO");
         print_losses(row);
+        print_now(row);
     }
 }
 

@@ -445,6 +445,7 @@ static void serve(struct child *child)
         pk_watch_connections(child, now_ms);
         mind_credit(child, now_ms);
         each_second(child, now_ms);
+        pk_report_send(child, now_ms);
     }
 }
 

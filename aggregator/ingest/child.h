@@ -46,7 +46,7 @@ struct child {
     struct pk_sessions sessions;
     struct pk_offences offences;
     struct pk_link_stats stats;
-    int64_t next_stats_ms, next_watch_ms, next_credit_ms;
+    int64_t next_stats_ms, next_watch_ms, next_credit_ms, next_report_ms;
     int64_t done_ms;    /* when the core last answered a batch, or there was none to answer */
     bool is_store_away; /* says the core */
     bool is_stopping;
@@ -102,6 +102,9 @@ void pk_door_answer(
 
 /* child.c: reads one whole message; frames beyond the second are read and thrown away. False when there is none. The parts are the caller's to close in any case. */
 bool pk_child_receive(void *router, struct incoming *in);
+
+/* report.c: what sensors said of themselves since, to the core; every two seconds */
+void pk_report_send(struct child *child, int64_t now_ms);
 
 /* watch.c: cuts connections that sent far more than what came out of libzmq as messages */
 void pk_watch_connections(struct child *child, int64_t now_ms);

@@ -39,6 +39,8 @@ enum pk_link_type {
     PK_LINK_ENROL,      /* struct pk_link_enrol: somebody asks to be let in */
     PK_LINK_OFFENCE,    /* struct pk_link_offence: a sensor broke the protocol */
     PK_LINK_ROTATE,     /* struct pk_link_rotate: a sensor wants another key */
+    PK_LINK_REPORTS,    /* array of struct pk_link_report: what sensors said of themselves since */
+    PK_LINK_CLONE,      /* struct pk_link_clone: a key is used on two machines */
 };
 
 enum {
@@ -121,6 +123,17 @@ struct pk_link_offence {
     enum pk_offence_kind kind;
     bool is_out; /* its key is refused for ten minutes */
     char address[64];
+};
+/* Of a HEARTBEAT. */
+struct pk_link_report {
+    uint32_t sensor;
+    int64_t offset_us; /* 0: the sensor does not know */
+    uint64_t queued, queued_bytes, behind_us;
+};
+/* Two machines take turns with one key; said again with each turn. */
+struct pk_link_clone {
+    uint32_t sensor;
+    char address[64], other[64]; /* who came now, and who was there before */
 };
 struct pk_link_rotate {
     uint32_t sensor;

@@ -1,6 +1,7 @@
 /* A slot a sensor, rings of times in it. */
 #include "offence.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,15 +73,31 @@ bool pk_offence_strike(struct pk_offences *offences, uint32_t sensor, int64_t no
     return true;
 }
 
-bool pk_offence_flip(struct pk_offences *offences, uint32_t sensor,
-    const uint8_t boot_id[PK_BOOT_ID_BYTES], int64_t now_ms)
+/* How many of the returns kept are younger than that. */
+static uint32_t flips_within(const struct pk_offender *offender, int64_t now_ms, int64_t window_ms)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < PK_OFFENCE_FLIPS + 1 && i < offender->n_flips; i++) {
+        n += now_ms - offender->flips_ms[i] < window_ms;
+    }
+    return n;
+}
+
+enum pk_offence_turn pk_offence_flip(struct pk_offences *offences, uint32_t sensor,
+    const uint8_t boot_id[PK_BOOT_ID_BYTES], const char *address, int64_t now_ms,
+    const char **out_other)
 {
     struct pk_offender *offender = slot_of(offences, sensor, now_ms);
     uint64_t boot = pk_hash(boot_id, PK_BOOT_ID_BYTES) | 1;
-    if (boot == offender->boot) {
-        return false; /* the same machine again: its connection broke */
+    bool is_same = boot == offender->boot, is_known = false;
+    if (!is_same) {
+        memcpy(offender->other, offender->peer, sizeof offender->other);
     }
-    bool is_known = false;
+    snprintf(offender->peer, sizeof offender->peer, "%s", address);
+    *out_other = offender->other;
+    if (is_same) {
+        return PK_OFFENCE_ALONE; /* the same machine again: its connection broke */
+    }
     for (size_t i = 0; i < PK_OFFENCE_BOOTS; i++) {
         is_known = is_known || offender->boots[i] == boot;
     }
@@ -89,14 +106,14 @@ bool pk_offence_flip(struct pk_offences *offences, uint32_t sensor,
         memmove(offender->boots, offender->boots + 1,
             (PK_OFFENCE_BOOTS - 1) * sizeof offender->boots[0]);
         offender->boots[PK_OFFENCE_BOOTS - 1] = boot;
-        return false;
+        return PK_OFFENCE_ALONE;
     }
     offender->flips_ms[offender->n_flips++ % (PK_OFFENCE_FLIPS + 1)] = now_ms;
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < PK_OFFENCE_FLIPS + 1 && i < offender->n_flips; i++) {
-        n += now_ms - offender->flips_ms[i] < PK_OFFENCE_FLIP_WINDOW_MS;
-    }
-    return n > PK_OFFENCE_FLIPS;
+    return flips_within(offender, now_ms, PK_OFFENCE_FLIP_WINDOW_MS) > PK_OFFENCE_FLIPS
+               ? PK_OFFENCE_STORM
+           : flips_within(offender, now_ms, PK_OFFENCE_CLONE_WINDOW_MS) >= PK_OFFENCE_CLONE_FLIPS
+               ? PK_OFFENCE_CLONED
+               : PK_OFFENCE_ALONE;
 }
 
 bool pk_offence_is_news(struct pk_offences *offences, uint32_t sensor, int64_t now_ms)

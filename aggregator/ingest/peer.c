@@ -114,6 +114,23 @@ static void note_connection(struct pk_session *session, zmq_msg_t *payload)
     }
 }
 
+/* The core hears of each turn, so that it knows when they end. */
+static enum pk_offence_turn note_turn(struct child *child, uint32_t sensor,
+    const uint8_t boot_id[PK_BOOT_ID_BYTES], const char *address, int64_t now_ms)
+{
+    const char *other;
+    enum pk_offence_turn turn =
+        pk_offence_flip(&child->offences, sensor, boot_id, address, now_ms, &other);
+    if (turn != PK_OFFENCE_ALONE) {
+        struct pk_link_clone clone = {.sensor = sensor};
+        snprintf(clone.address, sizeof clone.address, "%s", address);
+        snprintf(clone.other, sizeof clone.other, "%s", other);
+        (void)pk_link_send(&child->link, PK_LINK_CLONE, &clone, sizeof clone, NULL,
+            0); /* a full link: the next turn tells */
+    }
+    return turn;
+}
+
 /* stranger: who says it, by which key and on which connection; no session yet. */
 static void on_hello(struct child *child, const struct pk_session *stranger, uint32_t tenant,
     const struct pk_frame *frame, struct incoming *in)
@@ -137,8 +154,10 @@ static void on_hello(struct child *child, const struct pk_session *stranger, uin
         return; /* one that says nothing but HELLO gets one answer a second */
     }
     /* The same key on two machines: each comes back with the boot id it had before the other came. */
-    if (!is_same && pk_offence_flip(&child->offences, sensor, frame->u.hello.boot_id, now_ms) &&
-        old) {
+    enum pk_offence_turn turn =
+        is_same ? PK_OFFENCE_ALONE
+                : note_turn(child, sensor, frame->u.hello.boot_id, address_of(&in->header), now_ms);
+    if (turn == PK_OFFENCE_STORM && old) {
         (void)pk_talk_error(
             child, stranger, PK_FRAME_ERR_CLONE, NULL, "this key is in use on another machine");
         cut(child, &in->header);
@@ -320,6 +339,10 @@ static void on_heartbeat(
             },
     };
     session->queued = frame->u.heartbeat.queued;
+    session->queued_bytes = frame->u.heartbeat.queued_bytes;
+    session->behind_us = frame->u.heartbeat.behind_us;
+    session->offset_us = frame->u.heartbeat.offset_us;
+    session->has_report = true;
     pk_session_touch(&child->sessions, session, session->last_frame_ms);
     (void)pk_talk_frame(child, session, &echo, NULL); /* asked again */
 }

@@ -46,6 +46,9 @@ struct pk_session {
     uint64_t outstanding_bytes;
     struct pk_window granted; /* the greatest it was ever told: what is under way may be that */
     uint64_t queued;          /* batches the sensor says it has */
+    uint64_t queued_bytes, behind_us; /* of its last HEARTBEAT, as offset_us */
+    int64_t offset_us;
+    bool has_report; /* that the core was not told of */
     int64_t last_frame_ms, last_batch_ms;
     int64_t hello_ms, rotate_ms, config_ms;
     bool takes_config, has_config; /* understands CONFIG; has the present one on disk */

@@ -393,6 +393,27 @@ struct pk_slice get_bytes(const PGresult *result, int row, int column)
         .len = (uint32_t)PQgetlength(result, row, column)};
 }
 
+void get_text(const PGresult *result, int row, int column, char *out, size_t size)
+{
+    struct pk_slice text = get_bytes(result, row, column);
+    size_t n = text.len < size - 1 ? text.len : size - 1;
+    memcpy(out, text.data, n);
+    out[n] = '\0';
+}
+
+/* 20 bytes of head, then length and value each. */
+void get_bigints(const PGresult *result, int row, int column, uint64_t *out, size_t n)
+{
+    struct pk_slice array = get_bytes(result, row, column);
+    for (size_t i = 0; i < n && 20 + (i + 1) * 12 <= array.len; i++) {
+        const uint8_t *p = array.data + 20 + i * 12 + 4;
+        out[i] = 0;
+        for (size_t k = 0; k < 8; k++) {
+            out[i] = out[i] << 8 | p[k];
+        }
+    }
+}
+
 bool get_addr(
     const PGresult *result, int row, int column, struct pk_addr *out_addr, uint8_t *out_prefix_len)
 {

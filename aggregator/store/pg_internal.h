@@ -73,11 +73,21 @@ void copy_inet(struct pk_bytes *out, const struct pk_addr *addr, int prefix_len,
 void copy_day(struct pk_bytes *out, int32_t days);
 pk_err copy_end(struct pk_store *store, const char *doing, const char *sql);
 
+/* Bounds of alarms (docs/OPERATIONS.md), as SQL has them. */
+#define PG_SKEW_US      "30000000"  /* a clock that is off by more is skewed */
+#define PG_SKEW_FOR_US  "120000000" /* for so long */
+#define PG_CLONE_FOR_US "300000000" /* a key is cloned until so long after the last turn */
+
 /* Fields of binary results. */
 int64_t get_int(const PGresult *result, int row, int column); /* int2, int4, int8 */
 struct pk_slice get_bytes(const PGresult *result, int row, int column);
 bool get_addr(const PGresult *result, int row, int column, struct pk_addr *out_addr,
     uint8_t *out_prefix_len); /* false: null */
+
+/* A bigint[] as it comes in binary; values that are not there stay as they are. */
+void get_bigints(const PGresult *result, int row, int column, uint64_t *out, size_t n);
+/* A text, cut to size - 1 and ended with a zero; null: empty. */
+void get_text(const PGresult *result, int row, int column, char *out, size_t size);
 
 int64_t now_us(void);
 

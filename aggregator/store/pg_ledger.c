@@ -153,17 +153,6 @@ pk_err pg_write_ledger(struct pk_store *store, const struct pk_store_batch *batc
 
 /* --- reading --- */
 
-static void read_array(const PGresult *r, int i, int column, uint64_t *out, size_t n)
-{
-    struct pk_slice array =
-        get_bytes(r, i, column); /* 20 bytes of head, then length and value each */
-    for (size_t k = 0; k < n && 20 + (k + 1) * 12 <= array.len; k++) {
-        for (size_t b = 0; b < 8; b++) {
-            out[k] = out[k] << 8 | array.data[20 + k * 12 + 4 + b];
-        }
-    }
-}
-
 pk_err pk_store_query_ledger(struct pk_store *store, struct pk_tenant_id tenant, int64_t since_us,
     bool (*row)(void *arg, const struct pk_store_ledger *ledger), void *arg)
 {
@@ -184,11 +173,10 @@ pk_err pk_store_query_ledger(struct pk_store *store, struct pk_tenant_id tenant,
             .batches = (uint64_t)get_int(result, i, 2),
             .rows = (uint64_t)get_int(result, i, 3),
             .last_received_us = get_int(result, i, 4)};
-        struct pk_slice name = get_bytes(result, i, 0);
-        memcpy(ledger.sensor, name.data, name.len < 64 ? name.len : 64);
-        read_array(result, i, 5, ledger.sum.v, PK_N_HEALTH_KEYS);
-        read_array(result, i, 6, ledger.stored, N_KINDS);
-        read_array(result, i, 7, ledger.lost, N_KINDS);
+        get_text(result, i, 0, ledger.sensor, sizeof ledger.sensor);
+        get_bigints(result, i, 5, ledger.sum.v, PK_N_HEALTH_KEYS);
+        get_bigints(result, i, 6, ledger.stored, N_KINDS);
+        get_bigints(result, i, 7, ledger.lost, N_KINDS);
         if (!row(arg, &ledger)) {
             break;
         }

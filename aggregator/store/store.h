@@ -394,13 +394,30 @@ pk_err pk_store_add_suppression(struct pk_store *store, struct pk_tenant_id tena
     const struct pk_store_suppression *suppression, uint32_t *out_id);
 /* Ends one now. PK_ERR_CONFIG: there is none with this number that has not ended. */
 pk_err pk_store_end_suppression(struct pk_store *store, struct pk_tenant_id tenant, uint32_t id);
-/* Per sensor sums of the health ledger: captured to stored, losses by cause. */
+/* How a sensor was when it last spoke, by its HELLO and HEARTBEAT. */
+struct pk_store_report {
+    struct pk_sensor_id sensor;
+    int64_t reported_us;            /* the aggregator's clock; 0: never */
+    char address[65], software[33]; /* empty: not known, what was known stays */
+    int64_t offset_us;              /* the aggregator's clock minus the sensor's; 0: not known */
+    uint64_t queued, queued_bytes;  /* batches that wait there */
+    uint64_t behind_us;             /* age of the oldest row in them */
+    int64_t cloned_us;              /* when two machines last took turns with its key; 0: never */
+    char clone_peers[140];          /* where they are */
+};
+/* Keeps them; a clock that is off by more than the bound is noted with the time since when. n >= 1. PK_ERR_CONFLICT as of pk_store_commit. */
+pk_err pk_store_write_reports(struct pk_store *store, struct pk_tenant_id tenant,
+    uint64_t generation, const struct pk_store_report *reports, size_t n);
+
+/* A sensor's life in numbers: sums of its ledger from captured to stored, losses by cause, and how it is now. */
 struct pk_store_loss {
     char site[65], sensor[65];
-    struct pk_health sum;
+    struct pk_health sum; /* gauges mean nothing here */
     uint64_t stored_activity, stored_negative,
-        stored_rrset; /* sums of the count column of stored rows */
-    uint64_t batches, duplicates, quarantined;
+        stored_rrset; /* transactions, and sightings of RRsets, in stored rows */
+    uint64_t batches, rows, quarantined;
+    struct pk_store_report now;
+    char alarms[80]; /* kinds that are open, with commas between */
     struct pk_store_lost {
         uint64_t batches, rows, transactions;
         uint64_t counted; /* transactions of activity and negative rows: what stored_* lack */
@@ -423,7 +440,7 @@ struct pk_store_ledger {
 };
 pk_err pk_store_query_ledger(struct pk_store *store, struct pk_tenant_id tenant, int64_t since_us,
     bool (*row)(void *arg, const struct pk_store_ledger *ledger), void *arg);
-/* Something that is wrong with a sensor: "silent", "unbalanced", "tap". */
+/* Something that is wrong with a sensor: "silent", "unbalanced", "skewed", "cloned", "blind", "tap". */
 struct pk_store_alarm {
     char sensor[65], kind[16], detail[160];
     bool is_open;

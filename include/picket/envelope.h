@@ -105,6 +105,8 @@ struct pk_frame {
             uint64_t queued;
             int64_t
                 offset_us; /* S to A: the aggregator's wall clock minus the sensor's, as the sensor measured it; 0: not yet */
+            uint64_t queued_bytes; /* S to A, as what follows */
+            uint64_t behind_us;    /* age of the oldest row that waits; 0: none waits */
         } heartbeat;
         struct {
             uint32_t version;
@@ -138,6 +140,7 @@ struct pk_hello_body {
     uint8_t vantage, privacy;
     uint64_t spool_epoch, spool_oldest_seq, spool_newest_seq, spool_bytes;
     int64_t wall_us;
+    uint64_t queued, behind_us; /* batches that wait, and the age of the oldest row in them */
 };
 enum {
     PK_CAP_ZSTD = 1 << 0,

@@ -102,12 +102,14 @@ pk_err pk_frame_encode(const struct pk_frame *frame, struct pk_bytes *out)
             frame->u.credit.reason);
         break;
     case PK_FRAME_HEARTBEAT:
-        put_start(&packer, frame, 5);
+        put_start(&packer, frame, 7);
         put_fields(&packer, &frame->u.heartbeat.mono_ns, 1);
         msgpack_pack_int64(&packer, frame->u.heartbeat.wall_us);
         put_fields(&packer,
             (const uint64_t[]){frame->u.heartbeat.echo_mono_ns, frame->u.heartbeat.queued}, 2);
         msgpack_pack_int64(&packer, frame->u.heartbeat.offset_us);
+        put_fields(&packer,
+            (const uint64_t[]){frame->u.heartbeat.queued_bytes, frame->u.heartbeat.behind_us}, 2);
         break;
     case PK_FRAME_CONFIG:
         PUT(&packer, frame, frame->u.config.version);
@@ -237,6 +239,11 @@ static int get_fields(struct pk_reader *in, struct pk_frame *frame, int given)
             frame->u.heartbeat.offset_us = mp_int(in);
             read++;
         }
+        if (given > read + 1) {
+            frame->u.heartbeat.queued_bytes = mp_uint(in, UINT64_MAX);
+            frame->u.heartbeat.behind_us = mp_uint(in, UINT64_MAX);
+            read += 2;
+        }
         break;
     case PK_FRAME_CONFIG:
         frame->u.config.version = (uint32_t)mp_uint(in, UINT32_MAX);
@@ -319,7 +326,7 @@ pk_err pk_hello_body_encode(const struct pk_hello_body *body, struct pk_bytes *o
 {
     msgpack_packer packer;
     msgpack_packer_init(&packer, out, pk_msgpack_write);
-    msgpack_pack_map(&packer, 10);
+    msgpack_pack_map(&packer, 12);
     put_text(&packer, 1, body->sensor);
     put_text(&packer, 2, body->software);
     put_pair(&packer, 3, body->capabilities);
@@ -331,6 +338,8 @@ pk_err pk_hello_body_encode(const struct pk_hello_body *body, struct pk_bytes *o
     put_pair(&packer, 11, body->spool_bytes);
     msgpack_pack_uint64(&packer, 12);
     msgpack_pack_int64(&packer, body->wall_us);
+    put_pair(&packer, 13, body->queued);
+    put_pair(&packer, 14, body->behind_us);
     return out->err;
 }
 
@@ -371,6 +380,12 @@ pk_err pk_hello_body_decode(const uint8_t *data, size_t len, struct pk_hello_bod
             break;
         case 12:
             body.wall_us = mp_int(&in);
+            break;
+        case 13:
+            body.queued = mp_uint(&in, UINT64_MAX);
+            break;
+        case 14:
+            body.behind_us = mp_uint(&in, UINT64_MAX);
             break;
         default:
             mp_skip(&in);

@@ -189,6 +189,14 @@ static void begin_connect(struct pk_delivery *d, struct pk_delivery_time now)
     }
 }
 
+/* By this clock; a queue that was filled by a clock that ran ahead is not behind. */
+static uint64_t behind_us(const struct pk_queue_info *info, int64_t wall_us)
+{
+    return info->n_batches > 0 && info->oldest_us != 0 && info->oldest_us < wall_us
+               ? (uint64_t)(wall_us - info->oldest_us)
+               : 0;
+}
+
 static void say_hello(struct pk_delivery *d, struct pk_delivery_time now)
 {
     struct pk_queue_info info = info_of(d);
@@ -201,6 +209,8 @@ static void say_hello(struct pk_delivery *d, struct pk_delivery_time now)
         .spool_newest_seq = info.newest_seq,
         .spool_bytes = info.bytes,
         .wall_us = now.wall_us,
+        .queued = info.n_batches,
+        .behind_us = behind_us(&info, now.wall_us),
     };
     snprintf(hello.sensor, sizeof hello.sensor, "%s", d->options.sensor);
     snprintf(hello.software, sizeof hello.software, "%s", d->options.software);
@@ -613,7 +623,9 @@ static void heartbeat(struct pk_delivery *d, struct pk_delivery_time now)
         .u.heartbeat = {.mono_ns = (uint64_t)now.mono_ms * 1000000,
             .wall_us = now.wall_us,
             .queued = info.n_batches,
-            .offset_us = d->counters.clock_offset_us},
+            .offset_us = d->counters.clock_offset_us,
+            .queued_bytes = info.bytes,
+            .behind_us = behind_us(&info, now.wall_us)},
     };
     (void)d->link.send(d->link.arg, &frame, NULL, 0); /* lost in a full pipe: the next one tells */
     d->next_heartbeat_ms = now.mono_ms + (d->welcome.heartbeat_ms ? d->welcome.heartbeat_ms

@@ -560,6 +560,31 @@ static void small_maps_are_canonical_or_refused(void **state)
     }
 }
 
+/* What an older sensor does not say stays zero; what a newer one says besides is skipped (above). */
+static void hello_says_what_waits_and_an_older_one_does_not(void **state)
+{
+    (void)state;
+    struct pk_hello_body hello = {.sensor = "s",
+                             .software = "t",
+                             .spool_bytes = 5,
+                             .wall_us = -1,
+                             .queued = 7,
+                             .behind_us = UINT64_MAX},
+                         again;
+    struct pk_bytes out;
+    pk_bytes_init(&out, 256);
+    assert_int_equal(pk_hello_body_encode(&hello, &out), PK_OK);
+    assert_int_equal(pk_hello_body_decode(out.data, out.len, &again), PK_OK);
+    assert_memory_equal(&again, &hello, sizeof hello);
+    /* Keys 13 and 14 are the last: 0d 07, 0e cf and eight bytes. */
+    assert_memory_equal(out.data + out.len - 12, "\x0d\x07\x0e\xcf", 4);
+    out.data[0] -= 2;
+    assert_int_equal(pk_hello_body_decode(out.data, out.len - 12, &again), PK_OK);
+    hello.queued = hello.behind_us = 0;
+    assert_memory_equal(&again, &hello, sizeof hello);
+    pk_bytes_done(&out);
+}
+
 static void add_names(struct pk_sketch *sketch, unsigned from, unsigned to)
 {
     static const uint8_t key[PK_SKETCH_KEY_BYTES] = {7};
@@ -623,6 +648,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(small_maps_are_canonical_or_refused),
+        cmocka_unit_test(hello_says_what_waits_and_an_older_one_does_not),
         cmocka_unit_test(sketches_count_within_15_percent_and_unite),
         cmocka_unit_test(pseudonyms_hold_for_their_period),
         cmocka_unit_test(packed_bodies_come_back_and_bounds_hold),
