@@ -198,14 +198,14 @@ static int read_file(struct run *run, const char *path)
     }
     struct pk_raw_packet packet;
     enum pk_capture_result result;
-    int link_type = pk_capture_link_type(capture), status = EX_OK;
+    int status = EX_OK;
     while (!is_done(run) && (result = pk_capture_next(capture, &packet)) != PK_CAPTURE_END) {
         if (result == PK_CAPTURE_BROKEN) {
             status = fail(EX_DATAERR, pk_capture_error(capture));
             break;
         }
         packet.ts_us += run->shift_us;
-        pk_pipeline_packet(run->pipeline, link_type, &packet);
+        pk_pipeline_packet(run->pipeline, pk_capture_link_type(capture), &packet);
     }
     pk_capture_close(capture);
     return status;

@@ -16,7 +16,7 @@ enum pk_disposition {
     PK_PACKET_NOT_DNS,  /* other ports and protocols */
     PK_PACKET_FRAGMENT, /* part of a fragmented IP packet */
     PK_PACKET_SNAPPED,  /* cut by the snap length */
-    PK_PACKET_BAD_LINK, /* link header too short or damaged */
+    PK_PACKET_BAD_LINK, /* link header too short or damaged, or of a kind that is not known */
     PK_PACKET_BAD_IP,
     PK_PACKET_BAD_TRANSPORT, /* UDP or TCP header */
     PK_PACKET_EMPTY,         /* UDP to a DNS port without payload */

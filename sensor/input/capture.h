@@ -1,4 +1,4 @@
-/* Packets from files. With capture_live.h, which has the interfaces, the only module that knows libpcap. */
+/* Packets from files. */
 #ifndef SENSOR_CAPTURE_H
 #define SENSOR_CAPTURE_H
 
@@ -32,11 +32,12 @@ enum pk_capture_result {
     PK_CAPTURE_BROKEN, /* damaged file: pk_capture_error says what and where; everything before was given out */
 };
 
-/* pcap, pcapng or a Frame Stream of dnstap, plain or packed with gzip, xz or zstd (told by content); "-" is standard input. PK_ERR_IO, PK_ERR_MALFORMED, PK_ERR_UNSUPPORTED (link type). */
+/* pcap, pcapng or a Frame Stream of dnstap, plain or packed with gzip, xz or zstd (told by content); "-" is standard input. PK_ERR_IO, PK_ERR_MALFORMED, PK_ERR_UNSUPPORTED (no link type of it can be dissected). */
 pk_err pk_capture_open_file(
     const char *path, struct pk_capture **out_capture, char out_error[PK_CAPTURE_ERROR_SIZE]);
 void pk_capture_close(struct pk_capture *capture);
 
+/* Of the packet read last: a pcapng file may hold several. Before the first that of the first interface. */
 int pk_capture_link_type(const struct pk_capture *capture);
 enum pk_capture_result pk_capture_next(
     struct pk_capture *capture, struct pk_raw_packet *out_packet);

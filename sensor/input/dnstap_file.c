@@ -7,7 +7,7 @@
 #include "input/fstrm.h"
 
 struct pk_dnstap_file {
-    FILE *stream;
+    struct pk_unpack *source;
     struct pk_fstrm frames;
     struct pk_dnstap *dnstap;
     struct pk_dnstap_event event;
@@ -16,14 +16,14 @@ struct pk_dnstap_file {
     uint64_t n_read;
 };
 
-pk_err pk_dnstap_file_new(FILE *stream, struct pk_dnstap_file **out_file)
+pk_err pk_dnstap_file_new(struct pk_unpack *source, struct pk_dnstap_file **out_file)
 {
     struct pk_dnstap_file *file = calloc(1, sizeof *file);
     if (!file || pk_dnstap_new(&file->dnstap) != PK_OK) {
         free(file);
         return PK_ERR_NOMEM;
     }
-    file->stream = stream;
+    file->source = source;
     pk_fstrm_init(&file->frames, true);
     *out_file = file;
     return PK_OK;
@@ -49,7 +49,7 @@ static bool read_more(struct pk_dnstap_file *file)
 {
     size_t room;
     uint8_t *p = pk_fstrm_room(&file->frames, &room);
-    size_t n = p ? fread(p, 1, room, file->stream) : 0;
+    size_t n = p ? pk_unpack_read(file->source, p, room) : 0;
     pk_fstrm_filled(&file->frames, n);
     file->n_read += n;
     return n > 0;
@@ -81,9 +81,8 @@ enum pk_capture_result pk_dnstap_file_next(
             break; /* another stream may follow */
         case PK_FSTRM_MORE:
             if (!read_more(file)) {
-                return ferror(file->stream) || pk_fstrm_is_inside(&file->frames)
-                           ? broken(file, "it ends within a frame")
-                           : PK_CAPTURE_END;
+                return pk_fstrm_is_inside(&file->frames) ? broken(file, "it ends within a frame")
+                                                         : PK_CAPTURE_END;
             }
             break;
         }

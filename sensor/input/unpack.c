@@ -1,17 +1,21 @@
-/* A FILE over a cookie that unpacks and counts bytes, so that an error can name the offset in the unpacked file. */
+/* read(2), with an unpacker behind it where the content asks for one. */
 #include "input/unpack.h"
 
 #include <errno.h>
-#include <stdio_ext.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <lzma.h>
 #include <zlib.h>
 #include <zstd.h>
 
 enum {
-    IN_SIZE = 256 << 10
+    IN_SIZE = 256 << 10,
+    LONGEST_MARK = 6
 };
 
 enum packing {
@@ -23,15 +27,15 @@ enum packing {
 
 /* A packed file being read. */
 struct pk_unpack {
-    FILE *file;
+    int fd;
     enum packing packing;
     uint8_t in[IN_SIZE];
     size_t in_len, in_pos;
     bool at_end;                        /* of the file on disk */
     bool is_damaged;                    /* the packed stream is */
+    int failed;                         /* errno of the read that did */
     uint8_t peeked[PK_UNPACK_MAX_PEEK]; /* unpacked, given out before the rest */
     size_t peeked_len, peeked_pos;
-    uint64_t out_pos; /* bytes given out: the offset in the unpacked file */
     z_stream gzip;
     lzma_stream xz;
     ZSTD_DStream *zstd;
@@ -54,12 +58,24 @@ static enum packing packing_of(const uint8_t *p, size_t len)
     return PLAIN;
 }
 
+static size_t read_some(struct pk_unpack *unpack, uint8_t *out, size_t size)
+{
+    ssize_t n;
+    do {
+        n = read(unpack->fd, out, size);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        unpack->failed = errno;
+    }
+    unpack->at_end = n <= 0;
+    return n > 0 ? (size_t)n : 0;
+}
+
 static void refill(struct pk_unpack *unpack)
 {
     if (unpack->in_pos == unpack->in_len && !unpack->at_end) {
-        unpack->in_len = fread(unpack->in, 1, sizeof unpack->in, unpack->file);
+        unpack->in_len = read_some(unpack, unpack->in, sizeof unpack->in);
         unpack->in_pos = 0;
-        unpack->at_end = unpack->in_len == 0;
     }
 }
 
@@ -132,7 +148,7 @@ static size_t unpacked(struct pk_unpack *unpack, uint8_t *out, size_t size)
 {
     size_t n = 0;
     if (unpack->packing == PLAIN && unpack->in_pos == unpack->in_len) { /* spares a copy */
-        return fread(out, 1, size, unpack->file);
+        return unpack->at_end ? 0 : read_some(unpack, out, size);
     }
     while (n == 0 && !unpack->is_damaged) {
         refill(unpack);
@@ -144,35 +160,23 @@ static size_t unpacked(struct pk_unpack *unpack, uint8_t *out, size_t size)
     return n;
 }
 
-static ssize_t stream_read(void *cookie, char *buf, size_t size)
+size_t pk_unpack_read(struct pk_unpack *unpack, uint8_t *out, size_t size)
 {
-    struct pk_unpack *unpack = cookie;
     size_t n = unpack->peeked_len - unpack->peeked_pos;
-    if (n > 0) {
-        n = n < size ? n : size;
-        memcpy(buf, unpack->peeked + unpack->peeked_pos, n);
-        unpack->peeked_pos += n;
-    } else {
-        n = unpacked(unpack, (uint8_t *)buf, size);
+    if (n == 0) {
+        return unpacked(unpack, out, size);
     }
-    unpack->out_pos += n;
-    return (ssize_t)n;
+    n = n < size ? n : size;
+    memcpy(out, unpack->peeked + unpack->peeked_pos, n);
+    unpack->peeked_pos += n;
+    return n;
 }
 
-/* Only "where am I": lets ftello tell the bytes libpcap has consumed from those in stdio's buffer. */
-static int stream_seek(void *cookie, off64_t *offset, int whence)
+void pk_unpack_close(struct pk_unpack *unpack)
 {
-    const struct pk_unpack *unpack = cookie;
-    if (whence != SEEK_CUR || *offset != 0) {
-        return -1;
+    if (!unpack) {
+        return;
     }
-    *offset = (off64_t)unpack->out_pos;
-    return 0;
-}
-
-static int stream_close(void *cookie)
-{
-    struct pk_unpack *unpack = cookie;
     if (unpack->packing == GZIP) {
         inflateEnd(&unpack->gzip);
     } else if (unpack->packing == XZ) {
@@ -180,16 +184,24 @@ static int stream_close(void *cookie)
     } else if (unpack->packing == ZSTD) {
         ZSTD_freeDStream(unpack->zstd);
     }
-    if (unpack->file != stdin) {
-        fclose(unpack->file);
+    if (unpack->fd != STDIN_FILENO) {
+        close(unpack->fd);
     }
     free(unpack);
-    return 0;
+}
+
+/* As many as the longest mark has, also from a pipe that gives them one by one. */
+static void read_mark(struct pk_unpack *unpack)
+{
+    while (unpack->in_len < LONGEST_MARK && !unpack->at_end) {
+        unpack->in_len +=
+            read_some(unpack, unpack->in + unpack->in_len, sizeof unpack->in - unpack->in_len);
+    }
 }
 
 static bool start_unpacking(struct pk_unpack *unpack)
 {
-    refill(unpack);
+    read_mark(unpack);
     unpack->packing = packing_of(unpack->in, unpack->in_len);
     switch (unpack->packing) {
     case GZIP:
@@ -206,33 +218,25 @@ static bool start_unpacking(struct pk_unpack *unpack)
     return true;
 }
 
-pk_err pk_unpack_open(const char *path, FILE **out_stream, struct pk_unpack **out_unpack,
-    char out_error[PK_UNPACK_ERROR_SIZE])
+pk_err pk_unpack_open(
+    const char *path, struct pk_unpack **out_unpack, char out_error[PK_UNPACK_ERROR_SIZE])
 {
     struct pk_unpack *unpack = calloc(1, sizeof *unpack);
     if (!unpack) {
         return PK_ERR_NOMEM;
     }
-    unpack->file = strcmp(path, "-") == 0 ? stdin : fopen(path, "rbe");
-    if (!unpack->file) {
+    unpack->fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+    if (unpack->fd < 0) {
         snprintf(
             out_error, PK_UNPACK_ERROR_SIZE, "%s: cannot be opened: %s", path, strerror(errno));
         free(unpack);
         return PK_ERR_IO;
     }
-    cookie_io_functions_t functions = {
-        .read = stream_read, .seek = stream_seek, .close = stream_close};
-    FILE *stream = start_unpacking(unpack) ? fopencookie(unpack, "r", functions) : NULL;
-    if (!stream) {
+    if (!start_unpacking(unpack)) {
         snprintf(out_error, PK_UNPACK_ERROR_SIZE, "%s: out of memory", path);
-        stream_close(unpack);
+        pk_unpack_close(unpack);
         return PK_ERR_NOMEM;
     }
-    (void)setvbuf(
-        stream, NULL, _IOFBF, IN_SIZE); /* the default would call the unpacker every 4 KiB */
-    /* One thread reads it; a lock at each of libpcap's two reads a packet was 4 % of `--write`. */
-    (void)__fsetlocking(stream, FSETLOCKING_BYCALLER);
-    *out_stream = stream;
     *out_unpack = unpack;
     return PK_OK;
 }
@@ -251,11 +255,9 @@ size_t pk_unpack_peek(struct pk_unpack *unpack, uint8_t *out, size_t size)
     return unpack->peeked_len;
 }
 
-bool pk_unpack_is_damaged(const struct pk_unpack *unpack)
+const char *pk_unpack_fault(const struct pk_unpack *unpack)
 {
-    return unpack->is_damaged;
-}
-uint64_t pk_unpack_offset(const struct pk_unpack *unpack)
-{
-    return unpack->out_pos;
+    return unpack->failed       ? strerror(unpack->failed)
+           : unpack->is_damaged ? "the packed data cannot be unpacked"
+                                : NULL;
 }

@@ -2,9 +2,8 @@
 #ifndef SENSOR_UNPACK_H
 #define SENSOR_UNPACK_H
 
-#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 
 #include "picket/err.h"
 
@@ -15,13 +14,15 @@ enum {
 
 struct pk_unpack;
 
-/* "-" is standard input. The caller closes *out_stream, which owns *out_unpack. PK_ERR_IO, PK_ERR_NOMEM. */
-pk_err pk_unpack_open(const char *path, FILE **out_stream, struct pk_unpack **out_unpack,
-    char out_error[PK_UNPACK_ERROR_SIZE]);
+/* "-" is standard input. PK_ERR_IO, PK_ERR_NOMEM. */
+pk_err pk_unpack_open(
+    const char *path, struct pk_unpack **out_unpack, char out_error[PK_UNPACK_ERROR_SIZE]);
+void pk_unpack_close(struct pk_unpack *unpack);
+/* Up to size (> 0) unpacked bytes, as many as are there: at least one, 0 at the end or at damage. Plain files are read straight into out. */
+size_t pk_unpack_read(struct pk_unpack *unpack, uint8_t *out, size_t size);
 /* The first bytes, which stay to be read; only before anything was read. Returns how many there are, at most PK_UNPACK_MAX_PEEK. */
 size_t pk_unpack_peek(struct pk_unpack *unpack, uint8_t *out, size_t size);
-bool pk_unpack_is_damaged(
-    const struct pk_unpack *unpack); /* the packed data cannot be unpacked further */
-uint64_t pk_unpack_offset(const struct pk_unpack *unpack); /* unpacked bytes given out */
+/* Why it ended before its end: the packed data cannot be unpacked, or the system's reason; NULL: it did not. Borrowed. */
+const char *pk_unpack_fault(const struct pk_unpack *unpack);
 
 #endif

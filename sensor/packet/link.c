@@ -285,6 +285,6 @@ enum pk_disposition pk_dissect_link(struct pk_dissector *d, int link_type)
     case DLT_IEEE802_11_RADIO_:
         return dissect_radiotap(d);
     default:
-        return PK_PACKET_NOT_DNS;
+        return PK_PACKET_BAD_LINK; /* one of several interfaces of a file */
     }
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Seeds for fuzz_packet, fuzz_pipeline and fuzz_dnstap: make_seeds.py CORPUS_FOLDER. Messages are made here; nothing is taken from captures."""
+"""Seeds for fuzz_packet, fuzz_pipeline, fuzz_dnstap and fuzz_savefile: make_seeds.py CORPUS_FOLDER. Messages are made here; nothing is taken from captures."""
 import pathlib
 import struct
 import sys
@@ -175,3 +175,42 @@ STREAMS = {
 }
 for name, body in STREAMS.items():
     (corpus / "reasm" / name).write_bytes(body)
+
+
+# --- capture files ---
+
+def block(order, kind, body):
+    body += bytes(-len(body) % 4)
+    return struct.pack(order + "II", kind, len(body) + 12) + body + struct.pack(order + "I", len(body) + 12)
+
+
+def section(order):
+    return block(order, 0x0A0D0D0A, struct.pack(order + "IHHq", 0x1A2B3C4D, 1, 0, -1))
+
+
+def interface(order, link, snaplen=0, options=b""):
+    return block(order, 1, struct.pack(order + "HHI", link, 0, snaplen) + options)
+
+
+def packet_block(order, number, ticks, data, kind=6):
+    which = struct.pack(order + "I", number) if kind == 6 else struct.pack(order + "HH", number, 0)
+    return block(order, kind, which + struct.pack(order + "IIII", ticks >> 32, ticks & 0xFFFFFFFF, len(data), len(data)) + data)
+
+
+(corpus / "savefile").mkdir(exist_ok=True)
+small = bytes(12) + b"\x08\0" + b"E" + bytes(19)
+for order, end in (("<", "le"), (">", "be")):
+    for magic, name, more in ((0xA1B2C3D4, "micro", b""), (0xA1B23C4D, "nano", b""), (0xA1B2CD34, "modified", bytes(8))):
+        data = struct.pack(order + "IHHiIII", magic, 2, 4, 0, 0, 65535, 1)
+        data += 2 * (struct.pack(order + "IIII", 1700000000, 5, len(small), len(small)) + more + small)
+        (corpus / "savefile" / f"pcap-{name}-{end}").write_bytes(data)
+    options = struct.pack(order + "HHBxxxHHqHH", 9, 1, 9, 14, 8, -1, 0, 0)
+    data = section(order) + interface(order, 1) + interface(order, 113, 96, options) + packet_block(order, 1, 1700000000123456789, small)
+    data += block(order, 0xBAD, b"xyz") + packet_block(order, 0, 5, small, 2) + block(order, 3, struct.pack(order + "I", len(small)) + small)
+    (corpus / "savefile" / f"pcapng-{end}").write_bytes(data)
+    data = struct.pack(order + "IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 0, 239) + struct.pack(order + "IIII", 1, 0, 20, 20)
+    (corpus / "savefile" / f"nflog-{end}").write_bytes(data + bytes([2, 0, 0, 0]) + struct.pack(order + "HHIHHHH", 8, 5, 7, 6, 9, 7, 0))
+    data = struct.pack(order + "IHHiIII", 0xA1B2C3D4, 2, 2, 0, 0, 0, 1) + struct.pack(order + "IIII", 1, 0, 34, 30)
+    (corpus / "savefile" / f"old-{end}").write_bytes(data + small[:30] + bytes(4))
+data = section("<") + interface("<", 1) + packet_block("<", 0, 7, small) + section(">") + interface(">", 101, 4, struct.pack(">HHBxxx", 9, 1, 0x80 | 20))
+(corpus / "savefile" / "sections").write_bytes(data + packet_block(">", 0, 9, small) + block(">", 3, struct.pack(">I", 11) + b"cut "))

@@ -16,10 +16,6 @@ MODES = ("messages", "transactions", "rrsets", "none")
 DATAERR = 65
 TIMEOUT_S = 120
 SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|UndefinedBehaviorSanitizer|ThreadSanitizer|runtime error:|core dumped")
-# Refused whole, with the reason: what libpcap cannot give.
-NOT_READ = {
-    "pcapplusplus__many_interfaces-1.pcapng": "interface",
-}
 SEED = int(os.environ.get("PICKET_TEST_SEED", "20261124"))
 
 
@@ -78,17 +74,9 @@ def test_every_capture_in_every_mode(sensor, capture, mode):
     check_alive(status, stderr)
     assert counters, f"no counters at the end of standard error: {stderr[-500:]}"
     assert not balance_faults(counters) + output_faults(mode, lines, counters)
-    if capture in NOT_READ:
-        assert status == DATAERR and capture in stderr and NOT_READ[capture] in stderr
-    else:
-        assert status == 0, stderr[-500:]
-        assert counters["packets"] == packets_in(capture)
-        assert len(stderr.splitlines()) == 1, f"more than the counters: {stderr[:500]}"
-
-
-def test_refused_captures_are_known():
-    support.need_captures()
-    assert set(NOT_READ) <= set(support.captures())
+    assert status == 0, stderr[-500:]
+    assert counters["packets"] == packets_in(capture)
+    assert len(stderr.splitlines()) == 1, f"more than the counters: {stderr[:500]}"
 
 
 # --- damaged copies ---
@@ -103,8 +91,8 @@ def run(sensor, path, mode="messages"):
 
 
 def small_captures(at_most):
-    """Captures the sensor reads, not too large; pcap and pcapng, plain and packed."""
-    return [name for name in support.captures() if name not in NOT_READ and (support.DATA / "pcap" / name).stat().st_size <= at_most]
+    """Captures that are not too large; pcap and pcapng, plain and packed."""
+    return [name for name in support.captures() if (support.DATA / "pcap" / name).stat().st_size <= at_most]
 
 
 def record_starts(data):

@@ -13,7 +13,6 @@ ENCRYPTED = ("quic", "tls", "http2")
 MULTICAST = ("5353", "5355")
 BY_TAG = {
     "malformed": "malformed",
-    "multi-interface": "pcapng whose interfaces libpcap cannot mix",
 }
 MAY_DIFFER = ("malformed", "name longer than 255 bytes")  # the other kinds may be missing, but not wrong
 MAX_DIFFERING = 0.005

@@ -287,11 +287,17 @@ static void every_shared_packet_with_dns_passes(void **state)
         }
         struct bpf_program program;
         struct pk_raw_packet raw;
-        compile(pk_capture_link_type(capture), &ports, &program);
+        int link_type = pk_capture_link_type(capture);
+        compile(link_type, &ports, &program);
         for (uint64_t frame = 1; pk_capture_next(capture, &raw) == PK_CAPTURE_PACKET; frame++) {
             struct pk_packet packet;
-            enum pk_disposition is = pk_packet_dissect(
-                pk_capture_link_type(capture), raw.data, raw.caplen, raw.wire_len, &ports, &packet);
+            if (pk_capture_link_type(capture) != link_type) { /* of another interface */
+                link_type = pk_capture_link_type(capture);
+                pcap_freecode(&program);
+                compile(link_type, &ports, &program);
+            }
+            enum pk_disposition is =
+                pk_packet_dissect(link_type, raw.data, raw.caplen, raw.wire_len, &ports, &packet);
             bool is_passed = passes(&program, raw.data, raw.caplen);
             bool is_needed = is == PK_PACKET_DNS || is == PK_PACKET_TCP || is == PK_PACKET_EMPTY ||
                              (is == PK_PACKET_FRAGMENT && packet.fragment.protocol == 17);

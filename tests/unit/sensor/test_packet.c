@@ -449,7 +449,7 @@ static void unknown_links_are_not_supported(void **state)
     struct pk_packet packet;
     assert_false(pk_packet_link_supported(195)); /* 802.15.4 */
     assert_int_equal(dissect(195, (const uint8_t *)payload, PAYLOAD_LEN, PAYLOAD_LEN, &packet),
-        PK_PACKET_NOT_DNS);
+        PK_PACKET_BAD_LINK);
 }
 
 int main(void)
