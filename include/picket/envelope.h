@@ -7,6 +7,7 @@
 #include "picket/bytes.h"
 #include "picket/hash.h"
 #include "picket/key.h"
+#include "picket/observation.h"
 
 enum {
     PK_PROTO_MAGIC = 0x5001,
@@ -147,6 +148,7 @@ enum {
     PK_CAP_SPOOL = 1 << 1,  /* survives a restart */
     PK_CAP_ROTATE = 1 << 2, /* of WELCOME: ROTATE is understood */
     PK_CAP_CONFIG = 1 << 3, /* of HELLO: CONFIG is understood */
+    PK_CAP_SCOPE = 1 << 4,  /* of HELLO: a scope in CONFIG is taken, and frames of 1 MiB */
 };
 struct pk_welcome_body {
     uint32_t sensor_id;
@@ -154,7 +156,7 @@ struct pk_welcome_body {
     uint16_t credit_batches;
     uint32_t credit_bytes, ack_timeout_ms, heartbeat_ms;
     uint64_t resume_epoch, resume_seq; /* all of that epoch up to here is durable */
-    uint32_t config_version;
+    uint32_t config_version; /* of the CONFIG that has the sensor's scope; 0: there is none */
     uint64_t capabilities;
 };
 /* Where an aggregator is reached, and the key by which it is known. */
@@ -193,5 +195,24 @@ enum pk_config_status { /* of CONFIG_ACK */
 };
 pk_err pk_config_body_encode(const struct pk_config_body *body, struct pk_bytes *out);
 pk_err pk_config_body_decode(const uint8_t *data, size_t len, struct pk_config_body *out_body);
+/* What stands in the header of a CONFIG with this body: the first four bytes of its digest, little-endian; never 0. */
+uint32_t pk_config_version(const uint8_t *body, size_t len);
+
+/* A CONFIG that carries the scope of the sensor's tenant instead. */
+struct pk_config_scope {
+    uint32_t serial; /* of the scope as `picketctl apply` numbered it */
+    struct pk_slice
+        text; /* at most PK_MAX_SCOPE_BYTES; decoded: borrowed from the body. len 0: the body has no scope */
+};
+pk_err pk_config_scope_encode(const struct pk_config_scope *scope, struct pk_bytes *out);
+pk_err pk_config_scope_decode(const uint8_t *data, size_t len, struct pk_config_scope *out_scope);
+
+/* Body of CONFIG_ACK, optional: why it is not kept, or what of it the site leaves out. */
+enum {
+    PK_CONFIG_REASON_SIZE = 129
+};
+pk_err pk_config_ack_body_encode(const char *reason, struct pk_bytes *out);
+pk_err pk_config_ack_body_decode(
+    const uint8_t *data, size_t len, char out_reason[PK_CONFIG_REASON_SIZE]);
 
 #endif

@@ -23,6 +23,8 @@ enum {
     PK_MAX_SEGMENT_RECORD = PK_MAX_BODY_BYTES + 256,
 
     /* Scope. */
+    PK_MAX_SCOPE_BYTES =
+        512 << 10, /* a tenant's, as its sensors get it; a greater one is refused */
     PK_MAX_TENANTS = 10000,
     PK_MAX_SITES = 10000, /* a tenant */
     PK_MAX_ZONES = 10000, /* a tenant */

@@ -53,6 +53,7 @@ struct pk_scope_tenant {
     struct pk_name *sensitive_zones;
     size_t n_sensitive_zones;
     uint32_t pseudonym_days;      /* how long pseudonyms stay the same; default 90 */
+    uint32_t window_s;            /* 1 to 60: of sensors that do not say themselves; 0: not said */
     uint32_t activity_days;       /* default 30 */
     uint32_t history_days;        /* default 3650 */
     bool share_actors;            /* takes part in D13; default no */
@@ -71,7 +72,7 @@ pk_err pk_scope_load(
 pk_err pk_scope_parse(const char *name, const char *text, size_t len, struct pk_scope **out_scope,
     char out_error[PK_CONF_ERROR_SIZE]);
 void pk_scope_free(struct pk_scope *scope);
-/* Appends what a sensor of this tenant needs, as text that pk_scope_parse takes. */
+/* Appends what a sensor of this tenant needs, as text that pk_scope_parse takes. PK_ERR_LIMIT: beyond out->max_bytes. */
 pk_err pk_scope_render(const struct pk_scope_tenant *tenant, struct pk_bytes *out);
 
 /* "acme/hq", or "hq" when only one tenant has such a site. On failure out_error says which would be right. */

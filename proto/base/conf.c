@@ -22,7 +22,8 @@ enum kind {
 };
 
 enum {
-    MAX_NODES = 2000000
+    MAX_NODES = 2000000,
+    MAX_KEYS = 1000 /* of a map: each is compared with all before it */
 };
 
 struct pk_conf_node {
@@ -143,6 +144,11 @@ static void place(struct builder *builder, struct pk_conf_node *node)
     if (parent->kind == KIND_MAP) {
         node->key = builder->pending_key;
         builder->pending_key = NULL;
+        if (parent->n_items == MAX_KEYS) {
+            refuse(builder, PK_ERR_LIMIT, node->line, "a map of more than 1000 keys");
+            node_free(node);
+            return;
+        }
         if (find(parent, node->key)) {
             refuse(builder, PK_ERR_CONFIG, node->line, "the same key stands here twice");
             node_free(node);

@@ -14,6 +14,7 @@
 #include "picket/map.h"
 #include "picket/pseudonym.h"
 
+#include "scope_internal.h"
 #include "scope_services.h"
 
 enum {
@@ -176,13 +177,18 @@ static void read_vantage(
     }
 }
 
-static void default_clients(struct pk_scope_site *site)
+bool pk_scope_private_ranges(struct pk_prefix **out_prefixes, size_t *out_n)
 {
     size_t n = sizeof private_ranges / sizeof *private_ranges;
-    site->clients = calloc(n, sizeof *site->clients);
-    for (size_t i = 0; site->clients && i < n; i++) {
-        site->n_clients += pk_prefix_parse(private_ranges[i], &site->clients[i]);
+    struct pk_prefix *prefixes = calloc(n, sizeof *prefixes);
+    for (size_t i = 0; prefixes && i < n; i++) {
+        (void)pk_prefix_parse(private_ranges[i], &prefixes[i]); /* they are well formed */
     }
+    if (prefixes) {
+        *out_prefixes = prefixes;
+        *out_n = n;
+    }
+    return prefixes != NULL;
 }
 
 static void read_site(struct pk_conf *conf, const struct pk_conf_node *node, void *out)
@@ -201,8 +207,8 @@ static void read_site(struct pk_conf *conf, const struct pk_conf_node *node, voi
     } else {
         site->name = read_label(conf, node);
     }
-    if (!site->clients) {
-        default_clients(site);
+    if (!site->clients && !pk_scope_private_ranges(&site->clients, &site->n_clients)) {
+        pk_conf_fail(conf, node, "out of memory");
     }
 }
 
@@ -270,6 +276,9 @@ static void read_tenant(struct pk_conf *conf, const struct pk_conf_node *node, v
     pk_conf_int(
         conf, pk_conf_get(conf, node, "pseudonym_days"), 1, PK_PSEUDONYM_MAX_DAYS, &pseudonym_days);
     tenant->pseudonym_days = (uint32_t)pseudonym_days;
+    int64_t window_s = 0;
+    pk_conf_int(conf, pk_conf_get(conf, node, "window_s"), 1, 60, &window_s);
+    tenant->window_s = (uint32_t)window_s;
     pk_conf_bool(conf, pk_conf_get(conf, node, "share_actors"), &tenant->share_actors);
     tenant->budget = 1;
     pk_conf_double(conf, pk_conf_get(conf, node, "budget"), 0.001, 1000, &tenant->budget);
@@ -344,6 +353,28 @@ static pk_err build_index(struct pk_scope_tenant *tenant)
     return index_services(index); /* last: what the tenant says of a name comes first */
 }
 
+static void free_index(struct pk_scope_tenant *tenant)
+{
+    if (tenant->index) {
+        free(tenant->index->entries);
+        free(tenant->index->services);
+        if (tenant->index->map.slots) {
+            pk_map_done(&tenant->index->map);
+        }
+        free(tenant->index);
+        tenant->index = NULL;
+    }
+}
+
+pk_err pk_scope_reindex(struct pk_scope_tenant *tenant)
+{
+    free_index(tenant);
+    free(tenant->reverse_zones);
+    tenant->n_reverse_zones = 0;
+    derive_reverse_zones(tenant);
+    return tenant->reverse_zones ? build_index(tenant) : PK_ERR_NOMEM;
+}
+
 /* --- life --- */
 
 static void tenant_done(struct pk_scope_tenant *tenant)
@@ -366,14 +397,7 @@ static void tenant_done(struct pk_scope_tenant *tenant)
     free(tenant->canaries);
     free(tenant->watch);
     free(tenant->sensitive_zones);
-    if (tenant->index) {
-        free(tenant->index->entries);
-        free(tenant->index->services);
-        if (tenant->index->map.slots) {
-            pk_map_done(&tenant->index->map);
-        }
-        free(tenant->index);
-    }
+    free_index(tenant);
 }
 
 void pk_scope_free(struct pk_scope *scope)

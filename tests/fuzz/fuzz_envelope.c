@@ -1,10 +1,33 @@
-/* Any bytes as a frame header; what is taken is written the same when nothing was appended to it. */
+/* Any bytes as a frame header, and as the bodies beside it; what is taken is written the same when nothing was appended to it. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "picket/envelope.h"
 #include "picket/limits.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void scope(const uint8_t *data, size_t size)
+{
+    struct pk_config_scope scope, same;
+    struct pk_bytes out;
+    char reason[PK_CONFIG_REASON_SIZE], told[PK_CONFIG_REASON_SIZE];
+    pk_bytes_init(&out, PK_MAX_BODY_BYTES);
+    if (pk_config_scope_decode(data, size, &scope) == PK_OK &&
+        (pk_config_scope_encode(&scope, &out) != PK_OK ||
+            pk_config_scope_decode(out.data, out.len, &same) != PK_OK ||
+            same.text.len != scope.text.len || same.serial != scope.serial)) {
+        abort();
+    }
+    pk_bytes_clear(&out);
+    if (pk_config_ack_body_decode(data, size, reason) == PK_OK &&
+        (pk_config_ack_body_encode(reason, &out) != PK_OK ||
+            pk_config_ack_body_decode(out.data, out.len, told) != PK_OK ||
+            strcmp(reason, told) != 0)) {
+        abort();
+    }
+    pk_bytes_done(&out);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -18,6 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)pk_welcome_body_decode(data, size, &welcome);
     (void)pk_rotate_body_decode(data, size, pubkey);
     (void)pk_config_body_decode(data, size, &config);
+    scope(data, size);
     if (pk_frame_decode(data, size, &frame) != PK_OK) {
         return 0;
     }

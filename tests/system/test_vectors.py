@@ -1,4 +1,5 @@
 """The wire format, read by an implementation that shares nothing with ours but docs/PROTOCOL.md: python3-msgpack and the code below."""
+import base64
 import hashlib
 import ipaddress
 import json
@@ -269,7 +270,74 @@ def test_config_bodies(probe, vector):
     assert again == msgpack.packb({1: [entry[:3] for entry in body[1]]}, use_bin_type=True).hex()
 
 
-@pytest.mark.parametrize("kind,vector", [("batch", v) for v in VECTORS["bad_batches"]] + [("frame", v) for v in VECTORS["bad_frames"]] + [(k, v) for k in ("rotate", "config") for v in VECTORS[f"bad_{k}s"]], ids=lambda v: v if isinstance(v, str) else v["name"])
+def show(probe, kind, data):
+    return subprocess.run([probe, kind, data], capture_output=True, text=True, check=True).stdout.rstrip("\n").split(" ")
+
+
+def known(body, *keys):
+    """The body as a writer of today would write it."""
+    return msgpack.packb({k: v for k, v in body.items() if k in keys}, use_bin_type=True).hex()
+
+
+@pytest.mark.parametrize("vector", VECTORS["scopes"], ids=lambda v: v["name"])
+def test_scopes_in_config(probe, vector):
+    data = bytes.fromhex(vector["hex"])
+    body = unpack(data)
+    assert (body.get(2, b"").hex(), body[3]) == (vector["text"], vector["serial"])
+    version, serial, text, again = show(probe, "scope", vector["hex"])
+    assert (serial, text) == (str(vector["serial"]), vector["text"])
+    assert int(version) == struct.unpack("<I", hashlib.blake2b(data, digest_size=16).digest()[:4])[0]
+    assert again == known({2: b"", **body}, 2, 3)
+
+
+@pytest.mark.parametrize("vector", VECTORS["acks"], ids=lambda v: v["name"])
+def test_answers_to_a_config(probe, vector):
+    body = unpack(bytes.fromhex(vector["hex"]))
+    assert body.get(1, "") == vector["reason"]
+    reason, again = show(probe, "ack", vector["hex"])
+    assert bytes.fromhex(reason).decode() == vector["reason"] and again == known({1: "", **body}, 1)
+
+
+@pytest.mark.parametrize("vector", VECTORS["enrols"], ids=lambda v: v["name"])
+def test_requests_to_enrol(probe, vector):
+    body = unpack(bytes.fromhex(vector["hex"]))
+    wanted = [vector["id"], vector["secret"], vector["wish"]]
+    assert [body[1].hex(), body[2].hex(), body[3]] == wanted
+    assert show(probe, "enrol", vector["hex"]) == [*wanted, known(body, 1, 2, 3)]
+
+
+@pytest.mark.parametrize("vector", VECTORS["enrolleds"], ids=lambda v: v["name"])
+def test_answers_to_who_enrols(probe, vector):
+    body = unpack(bytes.fromhex(vector["hex"]))
+    assert [str(body[1]), str(body[2]), body[3], body[4], ",".join(body[5])] == vector["fields"] and body[6].hex() == vector["scope"]
+    assert show(probe, "enrolled", vector["hex"]) == [*vector["fields"], vector["scope"], known(body, 1, 2, 3, 4, 5, 6)]
+
+
+@pytest.mark.parametrize("vector", VECTORS["tokens"], ids=lambda v: v["name"])
+def test_tokens(probe, vector):
+    text = vector["text"]
+    assert text.startswith("picket1.")
+    body = unpack(base64.urlsafe_b64decode(text[8:] + "=" * (-len(text[8:]) % 4)))
+    wanted = [vector[k] for k in ("endpoint", "server", "id", "secret", "client")]
+    assert [body[1], *(body[k].hex() for k in (2, 3, 4)), body[5].hex() if 5 in body else "-"] == wanted
+    assert show(probe, "token", text) == [*wanted, text]
+
+
+@pytest.mark.parametrize("vector", VECTORS["packed"], ids=lambda v: v["name"])
+def test_packed_bodies(probe, vector):
+    data = bytes.fromhex(vector["hex"])
+    assert subprocess.run(["zstd", "-dc"], input=data, capture_output=True, check=True).stdout.hex() == vector["raw"]
+    assert show(probe, "unpack", vector["hex"]) == [vector["raw"]]
+    decode(bytes.fromhex(vector["raw"]))
+
+
+@pytest.mark.parametrize("vector", VECTORS["bad_tokens"], ids=lambda v: v["name"])
+def test_what_is_no_token(probe, vector):
+    done = subprocess.run([probe, "token", vector["text"]], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stdout.startswith("refused: ")
+
+
+@pytest.mark.parametrize("kind,vector", [("batch", v) for v in VECTORS["bad_batches"]] + [("frame", v) for v in VECTORS["bad_frames"]] + [("unpack", v) for v in VECTORS["bad_packed"]] + [(k, v) for k in ("rotate", "config", "scope", "ack", "enrol", "enrolled") for v in VECTORS[f"bad_{k}s"]], ids=lambda v: v if isinstance(v, str) else v["name"])
 def test_bad_bytes_are_refused_whole_with_a_reason(probe, kind, vector):
     done = subprocess.run([probe, kind, vector["hex"]], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stdout.startswith("refused: ")

@@ -5,6 +5,11 @@
  *   wire_probe pseudonym MASTER PERIOD ADDRESS    hex and number to the pseudonym in hex, and the sketch key of tenant "acme" in that period
  *   wire_probe rotate HEX    the key in the body of ROTATE, in hex, or "refused: <code>"
  *   wire_probe config HEX    the endpoints in the body of CONFIG, "address key time" each, then the body again in hex, or "refused: <code>"
+ *   wire_probe scope HEX     number, text and the body again in hex of a CONFIG with a scope, and its version; or "refused: <code>"
+ *   wire_probe ack HEX       the reason in the body of CONFIG_ACK in hex, then the body again
+ *   wire_probe enrol HEX, enrolled HEX    the fields of their bodies, bytes in hex, then the body again
+ *   wire_probe token TEXT    the fields of a token, bytes in hex, then the token again
+ *   wire_probe unpack HEX    a body of codec 1 unpacked, or "refused: <code>"
  *   wire_probe frame HEX     the decoded header as JSON, or "refused: <code>" */
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,6 +19,8 @@
 #include <sodium.h>
 
 #include "picket/batch.h"
+#include "picket/codec.h"
+#include "picket/enrol.h"
 #include "picket/envelope.h"
 #include "picket/hash.h"
 #include "picket/limits.h"
@@ -422,10 +429,149 @@ static int show_config(const uint8_t *bytes, size_t len)
     return 0;
 }
 
+static int refused(pk_err err)
+{
+    printf("refused: %s\n", pk_err_str(err));
+    return 1;
+}
+
+static int finish(struct pk_bytes *again)
+{
+    putchar(' ');
+    put_hex(again->data, again->len);
+    putchar('\n');
+    pk_bytes_done(again);
+    return 0;
+}
+
+static int show_scope(const uint8_t *bytes, size_t len)
+{
+    struct pk_config_scope scope;
+    struct pk_bytes again;
+    pk_err err = pk_config_scope_decode(bytes, len, &scope);
+    if (err != PK_OK) {
+        return refused(err);
+    }
+    printf("%u %u ", pk_config_version(bytes, len), scope.serial);
+    put_hex(scope.text.data, scope.text.len);
+    pk_bytes_init(&again, PK_MAX_BODY_BYTES);
+    (void)pk_config_scope_encode(&scope, &again);
+    return finish(&again);
+}
+
+static int show_ack(const uint8_t *bytes, size_t len)
+{
+    char reason[PK_CONFIG_REASON_SIZE];
+    struct pk_bytes again;
+    pk_err err = pk_config_ack_body_decode(bytes, len, reason);
+    if (err != PK_OK) {
+        return refused(err);
+    }
+    put_hex((const uint8_t *)reason, strlen(reason));
+    pk_bytes_init(&again, PK_MAX_BODY_BYTES);
+    (void)pk_config_ack_body_encode(reason, &again);
+    return finish(&again);
+}
+
+static int show_enrol(const uint8_t *bytes, size_t len)
+{
+    struct pk_enrol_request request;
+    struct pk_bytes again;
+    pk_err err = pk_enrol_request_decode(bytes, len, &request);
+    if (err != PK_OK) {
+        return refused(err);
+    }
+    put_hex(request.id, sizeof request.id);
+    putchar(' ');
+    put_hex(request.secret, sizeof request.secret);
+    printf(" %s", request.name);
+    pk_bytes_init(&again, PK_MAX_BODY_BYTES);
+    (void)pk_enrol_request_encode(&request, &again);
+    return finish(&again);
+}
+
+static int show_enrolled(const uint8_t *bytes, size_t len)
+{
+    struct pk_enrol_answer answer;
+    struct pk_bytes again;
+    pk_err err = pk_enrol_answer_decode(bytes, len, &answer);
+    if (err != PK_OK) {
+        return refused(err);
+    }
+    printf("%u %u %s %s ", answer.status, answer.sensor_id, answer.name, answer.place);
+    for (uint32_t i = 0; i < answer.n_endpoints; i++) {
+        printf("%s%s", i ? "," : "", answer.endpoints[i]);
+    }
+    putchar(' ');
+    put_hex(answer.scope.data, answer.scope.len);
+    pk_bytes_init(&again, PK_MAX_BODY_BYTES);
+    (void)pk_enrol_answer_encode(&answer, &again);
+    return finish(&again);
+}
+
+static int show_token(const char *text)
+{
+    struct pk_token token;
+    char again[PK_TOKEN_TEXT_SIZE];
+    pk_err err = pk_token_decode(text, &token);
+    if (err != PK_OK) {
+        return refused(err);
+    }
+    printf("%s ", token.endpoint);
+    put_hex(token.server_pubkey, sizeof token.server_pubkey);
+    putchar(' ');
+    put_hex(token.id, sizeof token.id);
+    putchar(' ');
+    put_hex(token.secret, sizeof token.secret);
+    putchar(' ');
+    if (token.has_client_key) {
+        put_hex(token.client_key, sizeof token.client_key);
+    } else {
+        putchar('-');
+    }
+    (void)pk_token_encode(&token, again);
+    printf(" %s\n", again);
+    return 0;
+}
+
+static int show_unpacked(const uint8_t *bytes, size_t len)
+{
+    struct pk_bytes buffer;
+    const uint8_t *body;
+    size_t body_len;
+    pk_bytes_init(&buffer, PK_MAX_BODY_BYTES);
+    pk_err err = pk_unpack(PK_CODEC_ZSTD, bytes, len, &buffer, &body, &body_len);
+    if (err == PK_OK) {
+        put_hex(body, body_len);
+        putchar('\n');
+    }
+    pk_bytes_done(&buffer);
+    return err == PK_OK ? 0 : refused(err);
+}
+
+static int show(const char *what, const uint8_t *bytes, size_t len)
+{
+    static const struct {
+        const char *what;
+        int (*show)(const uint8_t *bytes, size_t len);
+    } all[] = {{"batch", show_batch}, {"config", show_config}, {"rotate", show_rotate},
+        {"scope", show_scope}, {"ack", show_ack}, {"enrol", show_enrol},
+        {"enrolled", show_enrolled}, {"unpack", show_unpacked}, {"frame", show_frame}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (strcmp(what, all[i].what) == 0) {
+            return all[i].show(bytes, len);
+        }
+    }
+    return 2;
+}
+
 int main(int argc, char **argv)
 {
     if (pk_hash_start() != PK_OK) {
         return 2;
+    }
+    if (argc == 3 && strcmp(argv[1], "token") == 0) {
+        return show_token(argv[2]);
     }
     if (argc == 2 && strcmp(argv[1], "make") == 0) {
         return make();
@@ -437,14 +583,11 @@ int main(int argc, char **argv)
     uint8_t *bytes = malloc(len + 1);
     if (argc != 3 || !bytes ||
         sodium_hex2bin(bytes, len + 1, argv[2], strlen(argv[2]), NULL, &len, NULL) != 0) {
-        fputs("wire_probe make | batch HEX | rotate HEX | config HEX | frame HEX\n", stderr);
+        fputs("wire_probe make | token TEXT | WHAT HEX; see the top of wire_probe.c\n", stderr);
         free(bytes);
         return 2;
     }
-    int status = strcmp(argv[1], "batch") == 0    ? show_batch(bytes, len)
-                 : strcmp(argv[1], "config") == 0 ? show_config(bytes, len)
-                 : strcmp(argv[1], "rotate") == 0 ? show_rotate(bytes, len)
-                                                  : show_frame(bytes, len);
+    int status = show(argv[1], bytes, len);
     free(bytes);
     return status;
 }
