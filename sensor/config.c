@@ -15,6 +15,12 @@ static const struct {
     {"sensor", "PICKET_SENSOR"},
     {"site", "PICKET_SITE"},
     {"scope", "PICKET_SCOPE"},
+    {"scope_from", "PICKET_SCOPE_FROM"},
+    {"privacy_floor.inside", "PICKET_PRIVACY_FLOOR_INSIDE"},
+    {"privacy_floor.clients", "PICKET_PRIVACY_FLOOR_CLIENTS"},
+    {"privacy_floor.zones", "PICKET_PRIVACY_FLOOR_ZONES"},
+    {"privacy_floor.networks", "PICKET_PRIVACY_FLOOR_NETWORKS"},
+    {"privacy_floor.pseudonym_days", "PICKET_PRIVACY_FLOOR_PSEUDONYM_DAYS"},
     {"client_key", "PICKET_CLIENT_KEY"},
     {"key_file", "PICKET_KEY_FILE"},
     {"vantage", "PICKET_VANTAGE"},
@@ -264,6 +270,23 @@ static void read_spool(
     pk_conf_finish_map(file, spool);
 }
 
+/* Where the scope comes from, and what of it the site allows. */
+static void read_scope(
+    struct pk_conf *file, const struct pk_conf_node *root, struct pk_sensor_config *config)
+{
+    const struct pk_conf_node *from = pk_conf_get(file, root, "scope_from");
+    const char *text = "aggregator";
+    pk_conf_text(file, from, &text);
+    if (strcmp(text, "aggregator") != 0 && strcmp(text, "file") != 0) {
+        pk_conf_fail(file, from, "must be aggregator or file");
+    }
+    config->takes_scope = strcmp(text, "aggregator") == 0;
+    if (!config->takes_scope && !config->scope) {
+        pk_conf_fail(file, from, "needs scope: the file");
+    }
+    pk_scope_floor_read(file, pk_conf_get(file, root, "privacy_floor"), &config->floor);
+}
+
 static void read_all(struct pk_conf *file, struct pk_sensor_config *config)
 {
     const struct pk_conf_node *root = pk_conf_root(file);
@@ -274,7 +297,7 @@ static void read_all(struct pk_conf *file, struct pk_sensor_config *config)
     } texts[] = {
         {"sensor", &config->name, true},
         {"site", &config->site, true},
-        {"scope", &config->scope, true},
+        {"scope", &config->scope, false},
         {"client_key", &config->client_key, false},
         {"key_file", &config->key_file, true},
         {"log_level", &config->log_level, false},
@@ -295,7 +318,8 @@ static void read_all(struct pk_conf *file, struct pk_sensor_config *config)
     config->vantage = !where            ? PK_VANTAGE_UNKNOWN
                       : where[0] == 'a' ? PK_VANTAGE_AUTHORITATIVE
                                         : PK_VANTAGE_RESOLVER;
-    int64_t window_s = 10, window_rows = PK_MERGE_WINDOW_ROWS;
+    read_scope(file, root, config);
+    int64_t window_s = 0, window_rows = PK_MERGE_WINDOW_ROWS;
     pk_conf_int(file, pk_conf_get(file, root, "window_s"), 1, 60, &window_s);
     pk_conf_int(file, pk_conf_get(file, root, "window_rows"), 1000, 10000000, &window_rows);
     read_dnstap(file, root, config);
@@ -317,15 +341,16 @@ static void read_all(struct pk_conf *file, struct pk_sensor_config *config)
     config->window_rows = (uint32_t)window_rows;
 }
 
-pk_err pk_sensor_config_load(
-    const char *path, struct pk_sensor_config *out_config, char out_error[PK_CONF_ERROR_SIZE])
+pk_err pk_sensor_config_parse(const char *path, const struct pk_bytes *text,
+    struct pk_sensor_config *out_config, char out_error[PK_CONF_ERROR_SIZE])
 {
     struct pk_sensor_config config = {.log_level = "info",
         .ports = {.v = {53}, .n = 1},
         .n_threads = 1,
         .has_sandbox = true,
         .dnstap = PK_DNSTAP_SETTINGS_DEFAULT};
-    pk_err err = pk_conf_load(path, &config.file, out_error);
+    pk_err err = pk_conf_parse(
+        path, text->data ? (const char *)text->data : "", text->len, &config.file, out_error);
     if (err != PK_OK) {
         return err;
     }
@@ -341,6 +366,7 @@ pk_err pk_sensor_config_load(
     const char *wrong = pk_conf_error(config.file);
     if (err != PK_OK || wrong) {
         snprintf(out_error, PK_CONF_ERROR_SIZE, "%s", wrong ? wrong : pk_err_str(err));
+        pk_scope_floor_done(&config.floor);
         pk_conf_free(config.file);
         return err != PK_OK ? err : PK_ERR_CONFIG;
     }
@@ -353,6 +379,7 @@ pk_err pk_sensor_config_load(
 
 void pk_sensor_config_done(struct pk_sensor_config *config)
 {
+    pk_scope_floor_done(&config->floor);
     pk_conf_free(config->file);
     config->file = NULL;
 }

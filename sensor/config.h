@@ -2,8 +2,10 @@
 #ifndef SENSOR_CONFIG_H
 #define SENSOR_CONFIG_H
 
+#include "picket/bytes.h"
 #include "picket/conf.h"
 #include "picket/observation.h"
+#include "picket/scope_floor.h"
 
 #include "input/dnstap_listen.h"
 #include "packet/packet.h"
@@ -19,6 +21,8 @@ struct pk_sensor_config {
     struct pk_conf *file; /* owns the texts below */
     const char *name, *site, *scope, *client_key, *key_file, *user, *log_level;
     enum pk_vantage vantage;
+    bool takes_scope; /* from the aggregator; scope (a file, may be NULL) holds until then */
+    struct pk_scope_floor floor;
     const char *interfaces[PK_STATS_MAX_INTERFACES]; /* names and patterns, live; or */
     size_t n_interfaces;
     const char *reads[PK_CONFIG_MAX_READS]; /* recorded captures, read once, then the sensor ends */
@@ -30,7 +34,7 @@ struct pk_sensor_config {
     unsigned n_threads; /* of the capture */
     bool has_sandbox;
     uint64_t ring_bytes;
-    uint32_t window_ms;
+    uint32_t window_ms; /* 0: not said */
     uint32_t window_rows;
     const char *ring_folder; /* NULL: no ring */
     uint64_t ring_max_bytes;
@@ -44,8 +48,9 @@ struct pk_sensor_config {
     size_t n_endpoints;
 };
 
-pk_err pk_sensor_config_load(
-    const char *path, struct pk_sensor_config *out_config, char out_error[PK_CONF_ERROR_SIZE]);
+/* text is the file's; path is what messages call it. */
+pk_err pk_sensor_config_parse(const char *path, const struct pk_bytes *text,
+    struct pk_sensor_config *out_config, char out_error[PK_CONF_ERROR_SIZE]);
 void pk_sensor_config_done(struct pk_sensor_config *config);
 
 #endif

@@ -51,6 +51,8 @@ struct daemon {
     int sync_stop_fd;
     int stop_fd; /* of the uplink */
     const char *config_path;
+    struct pk_scope_box scopes; /* that the aggregator sends */
+    struct pk_pushed pushed;    /* the last of them that could be used; version 0: none came yet */
 };
 
 static volatile sig_atomic_t stop_requested, reload_requested;
@@ -96,7 +98,35 @@ static void set_uplink(struct daemon *d)
     }
     delivery->sensor = d->sensor;
     delivery->vantage = (uint8_t)config->vantage;
-    delivery->privacy = d->has_client_key ? PK_PRIVACY_PSEUDONYMS : PK_PRIVACY_NO_CLIENTS;
+    delivery->privacy = d->has_client_key && !config->floor.hides_inside ? PK_PRIVACY_PSEUDONYMS
+                                                                         : PK_PRIVACY_NO_CLIENTS;
+}
+
+/* Says whose scope it is, and to the uplink which. */
+static void announce_scope(struct daemon *d)
+{
+    const struct pk_settings *settings = d->settings;
+    struct pk_scope_verdict in_use = {.version = settings->pushed_version};
+    char escaped[PK_CONF_ERROR_SIZE];
+    if (settings->pushed_error[0]) {
+        pk_warn("scope", "the one that was kept cannot be used reason=\"%s\"",
+            pk_log_escape(
+                settings->pushed_error, strlen(settings->pushed_error), escaped, sizeof escaped));
+    }
+    if (settings->n_left_out > 0) {
+        snprintf(in_use.reason, sizeof in_use.reason,
+            "the site's privacy_floor leaves out %zu names and networks", settings->n_left_out);
+        pk_warn("scope", "%s", in_use.reason);
+    }
+    if (settings->pushed_version) {
+        pk_info("scope", "in use from=aggregator serial=%" PRIu32 " zones=%zu",
+            settings->pushed_serial, settings->tenant->n_zones);
+    } else if (!settings->config.scope) {
+        pk_warn("scope",
+            "none yet: nothing but what is built in is in scope until the aggregator sends one");
+    }
+    in_use.status = settings->config.spool_folder ? PK_CONFIG_KEPT : PK_CONFIG_NOT_DURABLE;
+    pk_scope_box_set_in_use(&d->scopes, &in_use);
 }
 
 /* Looks for a pair that is to be the next (rotate-key). False: there is none, or none that is new. */
@@ -129,7 +159,8 @@ static int load(struct daemon *d, const char *path)
 {
     char error[PK_CONF_ERROR_SIZE], key_error[PK_KEY_ERROR_SIZE];
     d->config_path = path;
-    if (pk_settings_load(path, &d->settings, error) != PK_OK) {
+    pk_scope_box_init(&d->scopes);
+    if (pk_settings_load(path, NULL, &d->settings, error) != PK_OK) {
         return fail(EX_CONFIG, error);
     }
     const struct pk_sensor_config *config = &d->settings->config;
@@ -148,6 +179,7 @@ static int load(struct daemon *d, const char *path)
     (void)take_next_key(d);
     snprintf(d->sensor, sizeof d->sensor, "%s", config->name);
     set_uplink(d);
+    announce_scope(d);
     d->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     pk_privileges_hide_memory();
     return EX_OK;
@@ -238,8 +270,8 @@ static int open_rings(struct daemon *d)
     snprintf(origin.sensor, sizeof origin.sensor, "%s", config->name);
     for (unsigned i = 0; i < d->n_workers && config->ring_folder; i++) {
         struct pk_ring *ring;
-        if (pk_ring_open(config->ring_folder, config->ring_max_bytes, i, &origin, config->scope,
-                &ring, error) != PK_OK) {
+        if (pk_ring_open(config->ring_folder, config->ring_max_bytes, i, &origin,
+                &d->settings->scope_text, &ring, error) != PK_OK) {
             return fail(EX_CANTCREAT, error);
         }
         pk_worker_take_ring(d->workers[i], ring);
@@ -388,7 +420,8 @@ static void reload(struct daemon *d)
     char error[PK_CONF_ERROR_SIZE], escaped[PK_CONF_ERROR_SIZE];
     struct pk_settings *wanted;
     reload_requested = 0;
-    if (pk_settings_load(d->config_path, &wanted, error) != PK_OK) {
+    if (pk_settings_load(d->config_path, d->pushed.version ? &d->pushed : NULL, &wanted, error) !=
+        PK_OK) {
         pk_error("reload", "refused, the old settings stay reason=\"%s\"",
             pk_log_escape(error, strlen(error), escaped, sizeof escaped));
         return;
@@ -400,6 +433,39 @@ static void reload(struct daemon *d)
         return;
     }
     use_settings(d, wanted);
+    announce_scope(d);
+}
+
+/* As a SIGHUP with another scope: one that cannot be used changes nothing, and the aggregator hears why. */
+static void judge_scope(struct daemon *d)
+{
+    char error[PK_CONF_ERROR_SIZE] = "", escaped[PK_CONF_ERROR_SIZE];
+    struct pk_pushed offer;
+    struct pk_settings *wanted = NULL;
+    if (!pk_scope_box_take(&d->scopes, &offer)) {
+        return;
+    }
+    struct pk_scope_verdict verdict = {.version = offer.version, .status = PK_CONFIG_REFUSED};
+    if (!d->settings->config.takes_scope) {
+        snprintf(error, sizeof error, "this site keeps its own scope (scope_from: file)");
+    } else if (pk_settings_with_scope(d->settings, d->config_path, &offer, &wanted, error) ==
+               PK_OK) {
+        use_settings(d, wanted);
+        announce_scope(d);
+        struct pk_pushed kept;
+        if (pk_pushed_init(&kept, offer.body.data, offer.body.len) == PK_OK) { /* for reloads */
+            pk_pushed_done(&d->pushed);
+            d->pushed = kept;
+        }
+        verdict = pk_scope_box_in_use(&d->scopes);
+    }
+    if (!wanted) {
+        snprintf(verdict.reason, sizeof verdict.reason, "%.*s", PK_CONFIG_REASON_SIZE - 1, error);
+        pk_warn("scope", "refused serial=%" PRIu32 " reason=\"%s\"", offer.serial,
+            pk_log_escape(error, strlen(error), escaped, sizeof escaped));
+        pk_pushed_done(&offer); /* nothing of it is to be kept */
+    }
+    pk_scope_box_answer(&d->scopes, &verdict, &offer);
 }
 
 static void on_tick(void *arg, int64_t mono_ms)
@@ -411,6 +477,8 @@ static void on_tick(void *arg, int64_t mono_ms)
         end_reload(d);
     } else if (reload_requested) {
         reload(d);
+    } else {
+        judge_scope(d);
     }
 }
 
@@ -468,7 +536,7 @@ static int confine(const struct daemon *d)
     const struct pk_sensor_config *config = &d->settings->config;
     struct pk_privileges_done done;
     snprintf(config_path, sizeof config_path, "%s", d->config_path);
-    snprintf(scope_path, sizeof scope_path, "%s", config->scope);
+    snprintf(scope_path, sizeof scope_path, "%s", config->scope ? config->scope : d->config_path);
     snprintf(key_path, sizeof key_path, "%s", d->key_file);
     const char *key_folder = dirname(key_path);
     struct pk_privileges_rules rules = {
@@ -603,6 +671,7 @@ static bool start_threads(struct daemon *d)
 static int run_live(struct daemon *d)
 {
     const struct pk_worker_hooks hooks = {.arg = d, .is_done = live_is_done, .tick = on_tick};
+    d->uplink.scopes = &d->scopes; /* here alone is somebody who can change it */
     int status = open_live(d);
     if (status == EX_OK && !start_threads(d)) {
         status = fail(EX_OSERR, "cannot start the capture's threads");
@@ -704,6 +773,8 @@ static void close_daemon(struct daemon *d)
     pk_spool_close(d->spool);
     pk_settings_free(d->settings);
     pk_settings_free(d->retired);
+    pk_scope_box_done(&d->scopes);
+    pk_pushed_done(&d->pushed);
     pk_keypair_wipe(&d->uplink.keys);
     pk_keypair_wipe(&d->uplink.next_keys);
     if (d->stop_fd > 0) {
@@ -785,7 +856,7 @@ int pk_run_reread(const char *config_path, int64_t since_us)
     struct pk_settings *settings = NULL;
     uint64_t n_rows = 0;
     int status = EX_OK;
-    if (pk_settings_load(config_path, &settings, error) != PK_OK) {
+    if (pk_settings_load(config_path, NULL, &settings, error) != PK_OK) {
         return fail(EX_CONFIG, error);
     }
     const struct pk_sensor_config *config = &settings->config;
@@ -795,8 +866,9 @@ int pk_run_reread(const char *config_path, int64_t since_us)
     } else if (config->client_key &&
                pk_client_key_load(config->client_key, client_key, key_error) != PK_OK) {
         status = fail(EX_NOPERM, key_error);
-    } else if (pk_reread_make(settings, config->client_key ? client_key : NULL, since_us, path,
-                   &n_rows, reread_error) != PK_OK) {
+    } else if (pk_reread_make(settings,
+                   config->client_key && !config->floor.hides_inside ? client_key : NULL, since_us,
+                   path, &n_rows, reread_error) != PK_OK) {
         status = fail(EX_DATAERR, reread_error);
     }
     if (status == EX_OK && n_rows > 0) {
@@ -849,7 +921,7 @@ int pk_run_rotate_key(const char *config_path)
     struct pk_settings *settings = NULL;
     struct pk_keypair pair = {.pubkey = {0}};
     struct stat owner;
-    if (pk_settings_load(config_path, &settings, error) != PK_OK) {
+    if (pk_settings_load(config_path, NULL, &settings, error) != PK_OK) {
         return fail(EX_CONFIG, error);
     }
     const char *key_file = settings->config.key_file;

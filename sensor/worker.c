@@ -46,7 +46,7 @@ static struct pk_merge_options merge_options(
     return (struct pk_merge_options){
         .tenant = settings->tenant,
         .site = settings->site,
-        .client_key = worker->client_key,
+        .client_key = settings->config.floor.hides_inside ? NULL : worker->client_key,
         .vantage = settings->config.vantage,
         .window_ms = settings->config.window_ms,
         .window_rows = settings->config.window_rows,
@@ -168,7 +168,7 @@ static void take_wanted(struct pk_worker *worker)
     if (worker->ring) {
         struct pk_merge_options ring = ring_options(wanted);
         pk_merge_change(worker->ring_merge, &ring);
-        if (pk_ring_set_scope(worker->ring, wanted->config.scope) != PK_OK) {
+        if (pk_ring_set_scope(worker->ring, &wanted->scope_text) != PK_OK) {
             pk_error("ring",
                 "the new scope cannot be kept beside the ring: what comes now will be read again as seen under the old one");
         }

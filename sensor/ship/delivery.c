@@ -201,7 +201,8 @@ static void say_hello(struct pk_delivery *d, struct pk_delivery_time now)
 {
     struct pk_queue_info info = info_of(d);
     struct pk_hello_body hello = {
-        .capabilities = PK_CAP_ZSTD | PK_CAP_CONFIG | (d->options.is_durable ? PK_CAP_SPOOL : 0),
+        .capabilities = PK_CAP_ZSTD | PK_CAP_CONFIG | (d->options.is_durable ? PK_CAP_SPOOL : 0) |
+                        (d->link.offer_scope ? PK_CAP_SCOPE : 0),
         .vantage = d->options.vantage,
         .privacy = d->options.privacy,
         .spool_epoch = info.epoch,
@@ -369,6 +370,8 @@ static size_t land(struct pk_delivery *d, uint64_t epoch, uint64_t from, uint64_
 
 /* --- receiving --- */
 
+static void tell_scope_in_use(struct pk_delivery *d);
+
 static void on_welcome(struct pk_delivery *d, const struct pk_frame *frame, const uint8_t *body,
     size_t len, int64_t now_ms)
 {
@@ -413,6 +416,7 @@ static void on_welcome(struct pk_delivery *d, const struct pk_frame *frame, cons
             d->link.rotated(d->link.arg);
         }
     }
+    tell_scope_in_use(d);
 }
 
 /* Covers what was sent in this session, never more: what lies in the aggregator under the same number may be other content (a restored copy of the queue). */
@@ -531,15 +535,64 @@ static void on_rotate(struct pk_delivery *d, const uint8_t *body, size_t len, in
     }
 }
 
+static void ack_config(struct pk_delivery *d, uint32_t version, uint8_t status, const char *reason)
+{
+    struct pk_frame answer = {.type = PK_FRAME_CONFIG_ACK,
+        .session = d->session,
+        .u.config_ack = {.version = version, .status = status}};
+    struct pk_bytes body;
+    pk_bytes_init(&body, PK_MAX_HEADER_BYTES);
+    bool has_body = reason && reason[0] && pk_config_ack_body_encode(reason, &body) == PK_OK;
+    (void)d->link.send(d->link.arg, &answer, has_body ? body.data : NULL,
+        has_body ? body.len : 0); /* lost: it is told again */
+    pk_bytes_done(&body);
+}
+
+void pk_delivery_scope_judged(struct pk_delivery *d, const struct pk_scope_verdict *verdict)
+{
+    if (d->state == PK_DELIVERY_READY) {
+        ack_config(d, verdict->version, verdict->status, verdict->reason);
+    }
+}
+
+/* The aggregator names the scope it has for us: when that is the one in use, it need not send it. */
+static void tell_scope_in_use(struct pk_delivery *d)
+{
+    if (d->link.offer_scope && d->welcome.config_version) {
+        struct pk_scope_verdict verdict = d->link.scope_in_use(d->link.arg);
+        if (verdict.version == d->welcome.config_version) {
+            ack_config(d, verdict.version, verdict.status, verdict.reason);
+        }
+    }
+}
+
+static void on_scope(
+    struct pk_delivery *d, const struct pk_frame *frame, const uint8_t *body, size_t len)
+{
+    struct pk_scope_verdict in_use = d->link.scope_in_use(d->link.arg);
+    if (in_use.version == pk_config_version(body, len)) {
+        ack_config(d, frame->u.config.version, in_use.status, in_use.reason);
+        return;
+    }
+    pk_err err = d->link.offer_scope(d->link.arg, body, len);
+    if (err != PK_OK && err != PK_ERR_LIMIT) {
+        ack_config(d, frame->u.config.version, PK_CONFIG_REFUSED, "the scope cannot be read");
+    }
+}
+
 /* Further endpoints, from the one we are connected to. A list that cannot be read changes nothing. */
 static void on_config(
     struct pk_delivery *d, const struct pk_frame *frame, const uint8_t *body, size_t len)
 {
     struct pk_config_body news;
-    struct pk_frame answer = {.type = PK_FRAME_CONFIG_ACK,
-        .session = d->session,
-        .u.config_ack = {.version = frame->u.config.version, .status = PK_CONFIG_REFUSED}};
-    if (body && pk_config_body_decode(body, len, &news) == PK_OK) {
+    struct pk_config_scope scope = {.serial = 0};
+    uint8_t status = PK_CONFIG_REFUSED;
+    bool is_whole = body && pk_config_scope_decode(body, len, &scope) == PK_OK;
+    if (is_whole && scope.text.len > 0 && d->link.offer_scope) {
+        on_scope(d, frame, body, len);
+        return;
+    }
+    if (is_whole && pk_config_body_decode(body, len, &news) == PK_OK) {
         uint32_t dropped = 0;
         struct pk_config_body *learned = &d->options.learned;
         bool is_new = pk_learned_add(learned, &news, &dropped);
@@ -548,13 +601,13 @@ static void on_config(
             d->endpoint -= dropped < d->endpoint - first ? dropped : d->endpoint - first;
         }
         bool is_kept = d->link.learn && d->link.learn(d->link.arg, learned);
-        answer.u.config_ack.status = is_kept ? PK_CONFIG_KEPT : PK_CONFIG_NOT_DURABLE;
+        status = is_kept ? PK_CONFIG_KEPT : PK_CONFIG_NOT_DURABLE;
         for (uint32_t i = 0; is_new && i < news.n; i++) {
             tell(d, PK_LOG_INFO, "learned endpoint=%s%s", news.endpoints[i].endpoint.address,
                 is_kept ? "" : " (not on disk)");
         }
     }
-    (void)d->link.send(d->link.arg, &answer, NULL, 0); /* lost: it is told again */
+    ack_config(d, frame->u.config.version, status, is_whole ? NULL : "cannot be read");
 }
 
 /* NTP's exchange (RFC 5905 s8), symmetric delay assumed; the sample with the least round trip is the truest. */

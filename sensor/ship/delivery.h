@@ -8,7 +8,7 @@
  *   - A refused key, a silent server, a broken connection all lead to DOWN; the wait doubles up to a minute, jittered between its half and its whole, so that a fleet does not come
  *     back in step. A refused key waits longer; it is asked again for ever, since it may be added tomorrow.
  *   - Endpoints are tried in order. A sensor that had to leave the first one goes back to it after PK_DELIVERY_RETURN_MS of quiet.
- *   - CONFIG tells of further endpoints: they are tried after those of the list.
+ *   - CONFIG tells of further endpoints: they are tried after those of the list. Or it brings a scope, which goes to whoever decides about it; the answer follows when he has.
  *   - A sensor with a next key asks for it with ROTATE; when the aggregator has it, the next session is under that key. While there are two, a refusal of one is followed by the
  *     other: whatever was cut short, one of them is known.
  *   - BYE may name another endpoint (the tenant's home): it is tried next, once. */
@@ -24,6 +24,7 @@
 
 #include "ship/learned.h"
 #include "ship/queue.h"
+#include "ship/scope_box.h"
 
 enum {
     PK_DELIVERY_MAX_ENDPOINTS = 8,  /* configured; one more is learned by redirection */
@@ -55,6 +56,10 @@ struct pk_delivery_link {
     void (*rotated)(void *arg);
     /* Makes sure that this is known after a restart; false: it is not. May be NULL: it is not. */
     bool (*learn)(void *arg, const struct pk_config_body *learned);
+    /* A body of CONFIG that has a scope: hands it on, to be answered by pk_delivery_scope_judged. PK_ERR_LIMIT: not now, it comes again; others: it cannot be one. May be NULL: no scope is taken. */
+    pk_err (*offer_scope)(void *arg, const uint8_t *body, size_t body_len);
+    /* The verdict on the scope that is in use; with offer_scope. */
+    struct pk_scope_verdict (*scope_in_use)(void *arg);
 };
 
 struct pk_delivery_options {
@@ -111,6 +116,8 @@ void pk_delivery_on_message(struct pk_delivery *delivery, const uint8_t *header,
     const uint8_t *body, size_t body_len, struct pk_delivery_time now);
 /* Does what is due: connects, sends, gives up. Call after events, when the queue grew, and at least once a second. */
 void pk_delivery_tick(struct pk_delivery *delivery, struct pk_delivery_time now);
+/* What became of a scope that was offered: the aggregator is told. */
+void pk_delivery_scope_judged(struct pk_delivery *delivery, const struct pk_scope_verdict *verdict);
 /* Takes leave and goes down for good. */
 void pk_delivery_stop(struct pk_delivery *delivery);
 

@@ -273,7 +273,7 @@ pk_err pk_reread_make(const struct pk_settings *settings, const uint8_t *client_
     char list[PK_REREAD_PATH_SIZE];
     out_error[0] = '\0';
     pk_client_rules_forget(&r.rules);
-    if (pk_ring_keep_scope(r.folder, settings->config.scope, r.digest) != PK_OK) {
+    if (pk_ring_keep_scope(r.folder, &settings->scope_text, r.digest) != PK_OK) {
         return fail(&r, PK_ERR_IO, r.folder, strerror(errno));
     }
     pending_paths(r.folder, r.digest, out_path, list);
@@ -296,7 +296,7 @@ pk_err pk_reread_done(const struct pk_settings *settings, char out_error[PK_RERE
     struct reread r = {
         .settings = settings, .folder = settings->config.ring_folder, .error = out_error};
     char psp[PK_REREAD_PATH_SIZE], list[PK_REREAD_PATH_SIZE], mark[PK_REREAD_PATH_SIZE], name[256];
-    if (pk_ring_keep_scope(r.folder, settings->config.scope, r.digest) != PK_OK) {
+    if (pk_ring_keep_scope(r.folder, &settings->scope_text, r.digest) != PK_OK) {
         return fail(&r, PK_ERR_IO, r.folder, strerror(errno));
     }
     pending_paths(r.folder, r.digest, psp, list);

@@ -18,7 +18,6 @@
 #include "ship/psp_file.h"
 
 enum {
-    MAX_SCOPE_BYTES = 16 << 20,
     MAX_PATH = PATH_MAX,
 };
 
@@ -36,34 +35,20 @@ struct pk_ring {
 };
 
 pk_err pk_ring_keep_scope(
-    const char *folder, const char *scope_path, char out_digest[PK_RING_DIGEST_SIZE])
+    const char *folder, const struct pk_bytes *scope, char out_digest[PK_RING_DIGEST_SIZE])
 {
-    struct pk_bytes text;
-    uint8_t chunk[65536], digest[PK_DIGEST_BYTES];
+    uint8_t digest[PK_DIGEST_BYTES];
     char path[MAX_PATH];
-    pk_bytes_init(&text, MAX_SCOPE_BYTES);
-    FILE *in = fopen(scope_path, "rbe");
-    size_t n = 0;
-    while (in && (n = fread(chunk, 1, sizeof chunk, in)) > 0) {
-        pk_bytes_put(&text, chunk, n);
+    pk_digest(scope->data, scope->len, digest);
+    for (unsigned i = 0; i < 8; i++) {
+        snprintf(out_digest + 2 * i, 3, "%02x", digest[i]);
     }
-    bool is_good = in && !ferror(in) && text.err == PK_OK;
-    if (in) {
-        (void)fclose(in);
+    snprintf(path, sizeof path, "%.*s/scope-%s.yaml", MAX_PATH / 2, folder, out_digest);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    bool is_good = fd >= 0 && write(fd, scope->data, scope->len) == (ssize_t)scope->len;
+    if (fd >= 0) {
+        is_good = close(fd) == 0 && is_good;
     }
-    if (is_good) {
-        pk_digest(text.data, text.len, digest);
-        for (unsigned i = 0; i < 8; i++) {
-            snprintf(out_digest + 2 * i, 3, "%02x", digest[i]);
-        }
-        snprintf(path, sizeof path, "%.*s/scope-%s.yaml", MAX_PATH / 2, folder, out_digest);
-        int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-        is_good = fd >= 0 && write(fd, text.data, text.len) == (ssize_t)text.len;
-        if (fd >= 0) {
-            is_good = close(fd) == 0 && is_good;
-        }
-    }
-    pk_bytes_done(&text);
     return is_good ? PK_OK : PK_ERR_IO;
 }
 
@@ -147,7 +132,7 @@ static pk_err append_origin(void *arg, const struct pk_sealed *sealed)
 }
 
 pk_err pk_ring_open(const char *folder, uint64_t max_bytes, unsigned writer,
-    const struct pk_origin *origin, const char *scope_path, struct pk_ring **out_ring,
+    const struct pk_origin *origin, const struct pk_bytes *scope, struct pk_ring **out_ring,
     char out_error[PK_RING_ERROR_SIZE])
 {
     struct pk_ring *ring = calloc(1, sizeof *ring);
@@ -164,7 +149,7 @@ pk_err pk_ring_open(const char *folder, uint64_t max_bytes, unsigned writer,
         remove_parts(ring);
     }
     if (err == PK_OK) {
-        err = pk_ring_set_scope(ring, scope_path);
+        err = pk_ring_set_scope(ring, scope);
     }
     if (err == PK_OK) {
         err = pk_batcher_new(&ring->unused, append_origin, ring, &ring->origin_batcher);
@@ -188,10 +173,10 @@ void pk_ring_close(struct pk_ring *ring)
     }
 }
 
-pk_err pk_ring_set_scope(struct pk_ring *ring, const char *scope_path)
+pk_err pk_ring_set_scope(struct pk_ring *ring, const struct pk_bytes *scope)
 {
     end_file(ring);
-    return pk_ring_keep_scope(ring->folder, scope_path, ring->digest);
+    return pk_ring_keep_scope(ring->folder, scope, ring->digest);
 }
 
 pk_err pk_ring_append(void *arg, const struct pk_sealed *sealed)

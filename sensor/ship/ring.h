@@ -19,14 +19,14 @@ enum {
 
 struct pk_ring;
 
-/* origin and scope_path are copied; scope_path's content is kept in the folder, which is made when it is not there. PK_ERR_IO, PK_ERR_NOMEM. */
+/* origin is copied; the scope's text is kept in the folder, which is made when it is not there. PK_ERR_IO, PK_ERR_NOMEM. */
 pk_err pk_ring_open(const char *folder, uint64_t max_bytes, unsigned writer,
-    const struct pk_origin *origin, const char *scope_path, struct pk_ring **out_ring,
+    const struct pk_origin *origin, const struct pk_bytes *scope, struct pk_ring **out_ring,
     char out_error[PK_RING_ERROR_SIZE]);
 /* Ends the file in hand. */
 void pk_ring_close(struct pk_ring *ring);
-/* What comes from now on was seen under the scope that is in this file now. */
-pk_err pk_ring_set_scope(struct pk_ring *ring, const char *scope_path);
+/* What comes from now on was seen under this scope. */
+pk_err pk_ring_set_scope(struct pk_ring *ring, const struct pk_bytes *scope);
 /* pk_sealed_cb with the ring as argument. Never fails: the ring must not hold up what is shipped; see pk_ring_lost. */
 pk_err pk_ring_append(void *ring, const struct pk_sealed *sealed);
 /* Rows that could not be written. */
@@ -34,6 +34,6 @@ uint64_t pk_ring_lost(const struct pk_ring *ring);
 
 /* Copies a scope into the folder and gives its digest. */
 pk_err pk_ring_keep_scope(
-    const char *folder, const char *scope_path, char out_digest[PK_RING_DIGEST_SIZE]);
+    const char *folder, const struct pk_bytes *scope, char out_digest[PK_RING_DIGEST_SIZE]);
 
 #endif

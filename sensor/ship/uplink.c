@@ -5,6 +5,7 @@
 #include "ship/uplink.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 
 enum {
     MONITOR_FRAME = 6, /* event be16, value be32 in host order */
+    MAX_FRAME = PK_MAX_BODY_BYTES + 4096,
 };
 
 struct uplink {
@@ -61,7 +63,7 @@ static bool set_options(struct uplink *up, const struct pk_endpoint *endpoint)
     };
     bool is_next = up->has_rotated || pk_delivery_uses_next_key(up->delivery);
     const struct pk_keypair *keys = is_next ? &up->options->next_keys : &up->options->keys;
-    int64_t max_frame = 64 << 10;
+    int64_t max_frame = MAX_FRAME;
     bool is_good = zmq_setsockopt(up->socket, ZMQ_MAXMSGSIZE, &max_frame, sizeof max_frame) == 0;
     for (size_t i = 0; i < sizeof ints / sizeof *ints; i++) {
         is_good = is_good && zmq_setsockopt(up->socket, ints[i].option, &ints[i].value,
@@ -161,6 +163,40 @@ static bool on_learn(void *arg, const struct pk_config_body *learned)
     uint32_t dropped;
     bool is_new = kept.n != learned->n || pk_learned_add(&kept, learned, &dropped);
     return !is_new || pk_learned_save(up->options->learned_folder, learned) == PK_OK;
+}
+
+static pk_err on_offer_scope(void *arg, const uint8_t *body, size_t body_len)
+{
+    const struct uplink *up = arg;
+    return pk_scope_box_offer(up->options->scopes, body, body_len);
+}
+
+static struct pk_scope_verdict on_scope_in_use(void *arg)
+{
+    const struct uplink *up = arg;
+    return pk_scope_box_in_use(up->options->scopes);
+}
+
+/* The disk is asked here and not by whoever judged: he empties rings. */
+static void mind_scope(struct uplink *up)
+{
+    struct pk_scope_verdict verdict;
+    struct pk_pushed judged;
+    if (!up->options->scopes || !pk_scope_box_answered(up->options->scopes, &verdict, &judged)) {
+        return;
+    }
+    if (judged.version) {
+        bool is_kept = up->options->learned_folder &&
+                       pk_pushed_save(up->options->learned_folder, &judged) == PK_OK;
+        verdict.status = is_kept ? PK_CONFIG_KEPT : PK_CONFIG_NOT_DURABLE;
+        pk_scope_box_set_in_use(up->options->scopes, &verdict);
+        if (!is_kept) {
+            pk_warn("uplink", "the scope is in use and cannot be kept on the disk serial=%" PRIu32,
+                judged.serial);
+        }
+    }
+    pk_pushed_done(&judged);
+    pk_delivery_scope_judged(up->delivery, &verdict);
 }
 
 /* --- what happens on the socket --- */
@@ -268,6 +304,7 @@ static pk_err run(struct uplink *up, const struct pk_queue *queue,
         }
         while (up->socket && (items[2].revents & ZMQ_POLLIN) && read_message(up)) {
         }
+        mind_scope(up);
         pk_delivery_tick(up->delivery, now());
         copy_counters(up, counters);
     }
@@ -285,7 +322,9 @@ pk_err pk_uplink_run(const struct pk_uplink_options *options, const struct pk_qu
         .random = on_random,
         .tell = on_tell,
         .rotated = on_rotated,
-        .learn = on_learn};
+        .learn = on_learn,
+        .offer_scope = options->scopes ? on_offer_scope : NULL,
+        .scope_in_use = on_scope_in_use};
     struct pk_delivery_options delivery = options->delivery;
     randombytes_buf(delivery.boot_id, sizeof delivery.boot_id);
     delivery.software = "picket-sensor " PICKET_VERSION;

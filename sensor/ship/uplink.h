@@ -13,9 +13,12 @@ struct pk_uplink_options {
     struct pk_delivery_options delivery; /* boot_id is filled here */
     struct pk_keypair keys;
     struct pk_keypair next_keys; /* with delivery.has_next_key */
-    const char *learned_folder;  /* where learned endpoints are kept; NULL: nowhere; borrowed */
-    const char *key_file;        /* where the pair lives, the next beside it; borrowed */
-    bool ends_when_empty;        /* return when everything is acknowledged */
+    const char
+        *learned_folder; /* where learned endpoints and scopes are kept; NULL: nowhere; borrowed */
+    struct pk_scope_box
+        *scopes;          /* where scopes that come are judged; NULL: none are taken; borrowed */
+    const char *key_file; /* where the pair lives, the next beside it; borrowed */
+    bool ends_when_empty; /* return when everything is acknowledged */
 };
 
 /* Written by the uplink's thread, read by others. */

@@ -1,0 +1,26 @@
+/* The scope an aggregator sent (CONFIG): as it came, and as it is kept across restarts.
+ *
+ * The file is `scope` in the spool's folder: the body of CONFIG (docs/PROTOCOL.md s3) and its CRC-32C, big-endian. A damaged one counts as none: the scope of the configuration stands, and the
+ * aggregator sends it again. */
+#ifndef SENSOR_PUSHED_H
+#define SENSOR_PUSHED_H
+
+#include "picket/bytes.h"
+#include "picket/envelope.h"
+
+struct pk_pushed {
+    uint32_t version; /* of the CONFIG, 0: there is none */
+    uint32_t serial;  /* as `picketctl apply` numbered it */
+    struct pk_bytes body;
+    struct pk_slice text; /* borrowed from body */
+};
+
+/* Copies a body of CONFIG. PK_ERR_MALFORMED, PK_ERR_LIMIT: it has no scope that may be. out is empty then. */
+pk_err pk_pushed_init(struct pk_pushed *out_pushed, const uint8_t *body, size_t len);
+void pk_pushed_done(struct pk_pushed *pushed);
+/* Empty when there is none, or none that is whole. */
+void pk_pushed_load(const char *folder, struct pk_pushed *out_pushed);
+/* Durable when PK_OK; else the old file is as it was. PK_ERR_IO. */
+pk_err pk_pushed_save(const char *folder, const struct pk_pushed *pushed);
+
+#endif
