@@ -167,6 +167,7 @@ pk_err pipeline_reload(struct pk_pipeline *pipeline)
     }
     pk_registry_done(&pipeline->registry);
     pipeline->registry = fresh;
+    pipeline_scope_reloaded(pipeline);
     pipeline->homes_changed = true;
     pk_homes_poke(pipeline->homes); /* new tenants need a home */
     pk_info("registry", "control_version=%" PRIu64 " tenants=%zu sites=%zu sensors=%zu", version,
@@ -247,6 +248,7 @@ static void on_stats(struct pk_pipeline *pipeline, const uint8_t *data, size_t l
         atomic_store(&pipeline->counters.refused_batches, stats.refused_batches);
         atomic_store(&pipeline->counters.refused_credit, stats.refused_credit);
         atomic_store(&pipeline->counters.configured, stats.configured);
+        atomic_store(&pipeline->counters.scoped, stats.scoped);
         atomic_store(&pipeline->counters.offences, stats.offences);
         atomic_store(&pipeline->counters.struck, stats.struck);
         atomic_store(&pipeline->counters.overgrown, stats.overgrown);
@@ -334,6 +336,10 @@ static void on_child(
         on_clone(pipeline, data, len);
     } else if (type == PK_LINK_ROTATE) {
         pipeline_on_rotate(pipeline, data, len);
+    } else if (type == PK_LINK_SCOPE_ASK) {
+        pipeline_on_scope_ask(pipeline, data, len);
+    } else if (type == PK_LINK_SCOPE_ACK) {
+        pipeline_on_scope_ack(pipeline, data, len);
     } else if (type == PK_LINK_READY) {
         pk_info("ingest", "listening endpoint=%s",
             pk_log_escape((const char *)data, strnlen((const char *)data, len), text, sizeof text));
@@ -604,6 +610,7 @@ pk_err pk_pipeline_run(struct pk_pipeline *pipeline, int stop_fd)
         if (pipeline->ingest.pid > 0) {
             take_messages(pipeline); /* that were left behind a full queue */
         }
+        pipeline_write_notes(pipeline, now_ms);
         save_state(pipeline, now_ms);
         write_reports(pipeline, now_ms);
         check_alarms(pipeline, now_ms);
@@ -630,6 +637,7 @@ void pk_pipeline_close(struct pk_pipeline *pipeline)
     pk_reports_done(&pipeline->reports);
     pk_detection_free(pipeline->detection);
     pk_homes_close(pipeline->homes);
+    pk_scope_push_done(&pipeline->scopes);
     pk_registry_done(&pipeline->registry);
     pk_store_close(pipeline->store);
     pk_keypair_wipe(&pipeline->setup.server);

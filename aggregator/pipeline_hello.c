@@ -94,8 +94,10 @@ static void answer_hello(
     if (!sensor) {
         return; /* the registry was read again */
     }
-    struct pk_link_resume resume = {
-        .sensor = hello->sensor, .session = hello->session, .epoch = hello->body.spool_epoch};
+    struct pk_link_resume resume = {.sensor = hello->sensor,
+        .session = hello->session,
+        .epoch = hello->body.spool_epoch,
+        .config_version = pipeline_scope_version(pipeline, sensor->tenant)};
     /* What is durable is told for people only: a sensor is welcome while the store is away, and gets credit when it is back. */
     if (pipeline_store_ready(pipeline) && pk_store_newest_seq(pipeline->store, sensor->tenant,
                                               sensor->sensor, resume.epoch, &resume.seq) != PK_OK) {

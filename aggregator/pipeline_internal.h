@@ -10,6 +10,7 @@
 #include "pipeline.h"
 #include "registry.h"
 #include "reports.h"
+#include "scope_push.h"
 #include "store/store.h"
 #include "tenancy.h"
 
@@ -39,6 +40,10 @@ struct pk_pipeline {
     int64_t retry_at_ms;  /* nothing touches the store before */
     int64_t retry_ms;
     int64_t next_alarm_ms, next_report_ms, next_control_ms, next_state_ms, next_child_ms;
+    struct pk_scope_push scopes;
+    struct pk_store_config_note config_notes[PK_STORE_MAX_NOTES]; /* to be written, one a sensor */
+    size_t n_config_notes;
+    int64_t next_notes_ms;
     struct pk_pipeline_counters counters;
 };
 
@@ -63,6 +68,17 @@ bool pipeline_commit_turn(struct pk_pipeline *pipeline);
 /* A batch from the child joins the queue. */
 void pipeline_on_batch(
     struct pk_pipeline *pipeline, const uint8_t *data, size_t len, bool is_refused);
+
+/* pipeline_scope.c */
+/* A registry was read: sensors are sent the scope when it is another. */
+void pipeline_scope_reloaded(struct pk_pipeline *pipeline);
+/* Of the CONFIG that has the tenant's scope; 0: none. */
+uint32_t pipeline_scope_version(struct pk_pipeline *pipeline, struct pk_tenant_id tenant);
+/* The child wants a session's scope; a sensor said what became of one. */
+void pipeline_on_scope_ask(struct pk_pipeline *pipeline, const uint8_t *data, size_t len);
+void pipeline_on_scope_ack(struct pk_pipeline *pipeline, const uint8_t *data, size_t len);
+/* Writes what sensors said, at most once a second. */
+void pipeline_write_notes(struct pk_pipeline *pipeline, int64_t now_ms);
 
 /* pipeline_hello.c */
 /* A sensor came: welcome it, send it on, or let it wait. */

@@ -42,6 +42,9 @@ void handle_add_token(struct context *c);
 void handle_tokens(struct context *c);
 void handle_close_token(struct context *c);
 void handle_change_sensor(struct context *c);
+void handle_sensors(struct context *c);
+/* Adds what handle_sensors tells to the rows of a list that name the sensor. */
+pk_err join_sensors(struct context *c, json_t *list);
 
 /* findings.c */
 void handle_findings(struct context *c);

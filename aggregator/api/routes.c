@@ -348,6 +348,9 @@ static void loss(struct context *c)
 {
     json_t *list = json_array();
     pk_err err = pk_store_query_loss(c->routes->reader, c->tenant, on_loss, list);
+    if (err == PK_OK) {
+        err = join_sensors(c, list);
+    }
     if (err != PK_OK) {
         json_decref(list);
         refuse_store(c, c->routes->reader, err);
@@ -438,6 +441,24 @@ static void ledger(struct context *c)
 
 /* --- for administrators --- */
 
+/* A sensor takes so much and no more. */
+static bool fits_sensors(const struct pk_scope *scope, char out_error[PK_CONF_ERROR_SIZE])
+{
+    bool fits = true;
+    for (size_t i = 0; i < scope->n_tenants && fits; i++) {
+        struct pk_bytes text;
+        pk_bytes_init(&text, PK_MAX_SCOPE_BYTES);
+        fits = pk_scope_render(&scope->tenants[i], &text) == PK_OK;
+        pk_bytes_done(&text);
+        if (!fits) {
+            snprintf(out_error, PK_CONF_ERROR_SIZE,
+                "tenant %s: what its sensors get of this is larger than %d bytes: name zones instead of the names in them",
+                scope->tenants[i].name, PK_MAX_SCOPE_BYTES);
+        }
+    }
+    return fits;
+}
+
 static void apply_scope(struct context *c)
 {
     struct pk_scope *scope = NULL;
@@ -447,6 +468,11 @@ static void apply_scope(struct context *c)
     if (pk_scope_parse(name ? name : "scope", c->request->body, c->request->body_len, &scope,
             error) != PK_OK) {
         refuse(c->response, BAD_REQUEST, error);
+        return;
+    }
+    if (!fits_sensors(scope, error)) {
+        refuse(c->response, BAD_REQUEST, error);
+        pk_scope_free(scope);
         return;
     }
     pk_err err = pk_store_apply_scope(c->routes->control, scope, c->request->body, &version);
@@ -600,6 +626,7 @@ static const struct route {
     {"POST", "/api/v1/suppressions/end/", true, TENANT, handle_end_suppression},
     {"GET", "/api/v1/loss", false, TENANT, loss},
     {"GET", "/api/v1/ledger", false, TENANT, ledger},
+    {"GET", "/api/v1/sensors", false, TENANT, handle_sensors},
     {"GET", "/api/v1/alarms", false, TENANT, alarms},
     {"POST", "/api/v1/scope", false, ADMIN, apply_scope},
     {"POST", "/api/v1/sensors", false, ADMIN, add_sensor},

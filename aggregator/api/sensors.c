@@ -171,3 +171,77 @@ void handle_change_sensor(struct context *c)
     }
     json_decref(body);
 }
+
+/* --- how they stand --- */
+
+static const char *state_of(const struct pk_store_sensor_row *sensor)
+{
+    return !sensor->is_active ? "revoked" : sensor->is_pending ? "pending" : "active";
+}
+
+static const char *status_of(const struct pk_store_sensor_row *sensor)
+{
+    static const char *const texts[] = {"kept", "refused", "not on disk"};
+    size_t n = sizeof texts / sizeof *texts;
+    return sensor->scope_has == 0     ? "unknown"
+           : sensor->scope_status < n ? texts[sensor->scope_status]
+                                      : "other";
+}
+
+static void put_facts(json_t *row, const struct pk_store_sensor_row *sensor)
+{
+    char text[PK_TIME_TEXT_SIZE];
+    json_t *scope = json_object();
+    (void)json_object_set_new(row, "state", json_string(state_of(sensor)));
+    (void)json_object_set_new(scope, "wanted", json_integer(sensor->scope_wanted));
+    (void)json_object_set_new(
+        scope, "acknowledged", sensor->scope_has ? json_integer(sensor->scope_has) : json_null());
+    (void)json_object_set_new(scope, "status", json_string(status_of(sensor)));
+    (void)json_object_set_new(scope, "reason", json_string(sensor->scope_reason));
+    (void)json_object_set_new(scope, "at",
+        sensor->scope_has ? json_string(pk_time_text(sensor->scope_at_us, text)) : json_null());
+    (void)json_object_set_new(row, "scope", scope);
+}
+
+static void on_sensor(void *arg, const struct pk_store_sensor_row *sensor)
+{
+    json_t *row = json_object();
+    (void)json_object_set_new(row, "site", json_string(sensor->site));
+    (void)json_object_set_new(row, "sensor", json_string(sensor->name));
+    put_facts(row, sensor);
+    (void)json_array_append_new(arg, row);
+}
+
+void handle_sensors(struct context *c)
+{
+    json_t *list = json_array();
+    pk_err err = pk_store_query_sensors(c->routes->reader, c->tenant, on_sensor, list);
+    if (err != PK_OK) {
+        json_decref(list);
+        refuse_store(c, c->routes->reader, err);
+        return;
+    }
+    reply_json(c->response, OK, list);
+}
+
+static void on_joined(void *arg, const struct pk_store_sensor_row *sensor)
+{
+    json_t *row = json_object_get(arg, sensor->name);
+    if (row) {
+        put_facts(row, sensor);
+    }
+}
+
+pk_err join_sensors(struct context *c, json_t *list)
+{
+    json_t *by_name = json_object(), *row;
+    size_t i;
+    json_array_foreach(list, i, row)
+    {
+        const char *name = json_string_value(json_object_get(row, "sensor"));
+        (void)json_object_set(by_name, name ? name : "", row);
+    }
+    pk_err err = pk_store_query_sensors(c->routes->reader, c->tenant, on_joined, by_name);
+    json_decref(by_name);
+    return err;
+}

@@ -184,6 +184,28 @@ static void print_now(const json_t *row)
     }
 }
 
+/* Who they are and whether they have the scope that is meant for them. */
+static void print_standing(const json_t *list)
+{
+    size_t index;
+    json_t *row;
+    printf("\n%-12s %-12s %-8s %7s %7s %-12s %s\n", "SITE", "SENSOR", "STATE", "SCOPE", "HAS",
+        "STATUS", "REASON");
+    json_array_foreach((json_t *)(uintptr_t)list, index, row)
+    {
+        const json_t *scope = json_object_get(row, "scope");
+        const json_t *has = json_object_get(scope, "acknowledged");
+        char text[24] = "-";
+        if (json_is_integer(has)) {
+            snprintf(text, sizeof text, "%lld", (long long)json_integer_value(has));
+        }
+        printf("%-12s %-12s %-8s %7lld %7s %-12s %s\n", ctl_text(row, "site"),
+            ctl_text(row, "sensor"), ctl_text(row, "state"),
+            (long long)json_integer_value(json_object_get(scope, "wanted")), text,
+            ctl_text(scope, "status"), ctl_text(scope, "reason"));
+    }
+}
+
 static void print_sensors(const json_t *list)
 {
     size_t index;
@@ -206,6 +228,7 @@ static void print_sensors(const json_t *list)
         print_losses(row);
         print_now(row);
     }
+    print_standing(list);
 }
 
 static void print_hours(const json_t *list)

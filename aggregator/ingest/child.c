@@ -95,11 +95,9 @@ static void fail_start(struct child *child, const char *what)
 /* The body is made once; its digest is its version, so that a sensor's answer is to what it got. */
 static pk_err set_config(struct child *child, const struct pk_config_body *config)
 {
-    uint8_t digest[PK_DIGEST_BYTES];
     pk_bytes_init(&child->config, PK_MAX_BODY_BYTES);
     pk_err err = config->n > 0 ? pk_config_body_encode(config, &child->config) : PK_OK;
-    pk_digest(child->config.data, child->config.len, digest);
-    memcpy(&child->config_version, digest, sizeof child->config_version);
+    child->config_version = pk_config_version(child->config.data, child->config.len);
     return err;
 }
 
@@ -322,6 +320,12 @@ static void on_core(struct child *child, enum pk_link_type type, const uint8_t *
         struct pk_link_rotated rotated;
         memcpy(&rotated, data, sizeof rotated);
         on_rotated(child, &rotated);
+    } else if (type == PK_LINK_SCOPES) {
+        pk_scopes_changed(child);
+    } else if (type == PK_LINK_SCOPE && len >= sizeof(struct pk_link_scope)) {
+        struct pk_link_scope scope;
+        memcpy(&scope, data, sizeof scope);
+        pk_scopes_answer(child, &scope, data + sizeof scope, len - sizeof scope);
     } else if (type == PK_LINK_STOP) {
         child->is_stopping = true;
     }
@@ -383,7 +387,7 @@ static void each_second(struct child *child, int64_t now_ms)
         return;
     }
     child->next_stats_ms = now_ms + STATS_MS;
-    uint64_t n_configured = 0;
+    uint64_t n_configured = 0, n_scoped = 0;
     for (size_t i = child->sessions.n; i-- > 0;) {
         struct pk_session *session = &child->sessions.slots[i];
         if (now_ms - session->last_frame_ms > SESSION_IDLE_MS) {
@@ -391,12 +395,14 @@ static void each_second(struct child *child, int64_t now_ms)
         } else {
             pk_session_touch(&child->sessions, session, now_ms);
             n_configured += session->has_config;
+            n_scoped += session->scope.wanted != 0 && session->scope.has == session->scope.wanted;
             if (session->is_resumed && now_ms - session->config_ms > CONFIG_AGAIN_MS) {
                 pk_talk_config(child, session, now_ms);
             }
         }
     }
     child->stats.configured = n_configured;
+    child->stats.scoped = n_scoped;
     child->stats.sessions = child->sessions.n;
     child->stats.refused_keys = pk_zap_refused(child->zap);
     child->stats.outstanding_bytes = child->sessions.outstanding_bytes;
@@ -442,6 +448,7 @@ static void serve(struct child *child)
         int64_t now_ms = pk_clock_mono_ms();
         pk_peer_cut_due(child, now_ms);
         pk_door_serve(child, now_ms);
+        pk_scopes_due(child, now_ms);
         pk_watch_connections(child, now_ms);
         mind_credit(child, now_ms);
         each_second(child, now_ms);

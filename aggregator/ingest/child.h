@@ -46,9 +46,10 @@ struct child {
     struct pk_sessions sessions;
     struct pk_offences offences;
     struct pk_link_stats stats;
-    int64_t next_stats_ms, next_watch_ms, next_credit_ms, next_report_ms;
-    int64_t done_ms;    /* when the core last answered a batch, or there was none to answer */
-    bool is_store_away; /* says the core */
+    int64_t next_stats_ms, next_watch_ms, next_credit_ms, next_report_ms, next_scopes_ms;
+    size_t scopes_cursor; /* where the next look for scopes that are due begins */
+    int64_t done_ms;      /* when the core last answered a batch, or there was none to answer */
+    bool is_store_away;   /* says the core */
     bool is_stopping;
     struct doomed doomed[PK_MAX_DOOMED]; /* in order of time */
     size_t n_doomed;
@@ -77,6 +78,19 @@ void pk_talk_bye(struct child *child, const struct pk_session *session, enum pk_
 
 /* To a sensor that understands it and has not said that it has it. */
 void pk_talk_config(struct child *child, struct pk_session *session, int64_t now_ms);
+/* scopes.c */
+/* After WELCOME, which named this version. */
+void pk_scopes_welcomed(struct child *child, struct pk_session *session, uint32_t version);
+/* Of the core: every session's is to be asked for anew; one session's came. */
+void pk_scopes_changed(struct child *child);
+void pk_scopes_answer(
+    struct child *child, const struct pk_link_scope *scope, const uint8_t *body, size_t len);
+/* CONFIG_ACK; false: not about a scope. */
+bool pk_scopes_acked(struct child *child, struct pk_session *session, const struct pk_frame *frame,
+    const uint8_t *body, size_t len);
+/* Asks the core for what is due. */
+void pk_scopes_due(struct child *child, int64_t now_ms);
+
 void pk_talk_rotated(
     struct child *child, struct pk_session *session, const struct pk_link_rotated *rotated);
 

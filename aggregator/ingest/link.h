@@ -29,6 +29,8 @@ enum pk_link_type {
     PK_LINK_STOP,      /* say BYE to everybody and end */
     PK_LINK_MOVED,     /* struct pk_link_moved: the sensor's home is elsewhere, end its session */
     PK_LINK_ROTATED,   /* struct pk_link_rotated: answer to ROTATE, after the keys */
+    PK_LINK_SCOPES,    /* nothing: the scope is another one, ask for each session */
+    PK_LINK_SCOPE, /* struct pk_link_scope, then the body of CONFIG: answer to SCOPE_ASK; no body: it has it */
     /* child to core */
     PK_LINK_READY = 32, /* text: the endpoint that was bound */
     PK_LINK_FAILED,     /* text: why the child cannot start */
@@ -41,6 +43,8 @@ enum pk_link_type {
     PK_LINK_ROTATE,     /* struct pk_link_rotate: a sensor wants another key */
     PK_LINK_REPORTS,    /* array of struct pk_link_report: what sensors said of themselves since */
     PK_LINK_CLONE,      /* struct pk_link_clone: a key is used on two machines */
+    PK_LINK_SCOPE_ASK,  /* struct pk_link_scope_ask: a session is to be sent its scope */
+    PK_LINK_SCOPE_ACK,  /* struct pk_link_scope_ack: what a sensor said to its scope */
 };
 
 enum {
@@ -91,6 +95,20 @@ struct pk_link_hello {
 struct pk_link_resume {
     uint32_t sensor;
     uint64_t session, epoch, seq;
+    uint32_t config_version; /* of the CONFIG that has its scope; 0: none */
+};
+struct pk_link_scope_ask {
+    uint32_t sensor, has; /* the version it said it uses; 0: none */
+    uint64_t session;
+};
+struct pk_link_scope {
+    uint32_t sensor, version;
+    uint64_t session;
+};
+struct pk_link_scope_ack {
+    uint32_t sensor, version;
+    uint8_t status; /* enum pk_config_status */
+    char reason[PK_CONFIG_REASON_SIZE];
 };
 struct pk_link_store {
     bool is_away;
@@ -156,6 +174,7 @@ struct pk_link_stats {
     uint64_t sessions, hellos, batches, batch_bytes, duplicates_in_flight;
     uint64_t refused_keys, refused_frames, refused_batches, refused_credit;
     uint64_t outstanding_bytes, parked_sessions, overloaded;
+    uint64_t scoped;     /* sessions that use the scope they were sent */
     uint64_t configured; /* sessions that have the present CONFIG on disk */
     uint64_t offences, struck, overgrown, enrol_requests;
     bool is_paused;

@@ -185,6 +185,8 @@ static void on_hello(struct child *child, const struct pk_session *stranger, uin
     session->last_frame_ms = session->hello_ms = now_ms;
     session->rotate_ms = now_ms - HELLO_EVERY_MS;
     session->takes_config = (hello.body.capabilities & PK_CAP_CONFIG) != 0;
+    session->scope = (struct pk_session_scope){
+        .is_taken = (hello.body.capabilities & PK_CAP_SCOPE) != 0, .due_ms = INT64_MAX};
     memcpy(session->pubkey, stranger->pubkey, PK_KEY_BYTES);
     session->queued =
         hello.body.spool_newest_seq >= hello.body.spool_oldest_seq && hello.body.spool_bytes > 0;
@@ -438,6 +440,11 @@ void pk_peer_frame(struct child *child, struct incoming *in)
         on_batch(child, session, &frame, in);
     } else if (frame.type == PK_FRAME_HEARTBEAT) {
         on_heartbeat(child, session, &frame);
+    } else if (frame.type == PK_FRAME_CONFIG_ACK &&
+               pk_scopes_acked(child, session, &frame,
+                   in->has_body ? zmq_msg_data(&in->body) : NULL,
+                   in->has_body ? zmq_msg_size(&in->body) : 0)) {
+        /* about the scope */
     } else if (frame.type == PK_FRAME_CONFIG_ACK) {
         session->has_config = frame.u.config_ack.version == child->config_version &&
                               frame.u.config_ack.status == PK_CONFIG_KEPT;

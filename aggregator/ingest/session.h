@@ -52,7 +52,19 @@ struct pk_session {
     int64_t last_frame_ms, last_batch_ms;
     int64_t hello_ms, rotate_ms, config_ms;
     bool takes_config, has_config; /* understands CONFIG; has the present one on disk */
-    uint8_t pubkey[PK_KEY_BYTES];  /* by which it came in */
+    struct pk_session_scope {
+        bool is_taken;       /* the sensor understands it */
+        uint32_t wanted;     /* the version it is to have, as the core said last; 0: none */
+        uint32_t has;        /* the version it said it uses */
+        int64_t due_ms;      /* when it is sent (again); INT64_MAX: nothing to do */
+        int64_t wait_ms;     /* until the next try when this one is not answered */
+        uint32_t held_bytes; /* what may be on its way to it, ... */
+        int64_t asked_ms;    /* ... asked for then */
+        uint32_t said;       /* the version and ... */
+        uint8_t said_status; /* ... the status the core was told last, ... */
+        int64_t said_ms;     /* ... then */
+    } scope;
+    uint8_t pubkey[PK_KEY_BYTES]; /* by which it came in */
     /* For whoever must cut the connection. */
     int fd;
     char peer[PK_PEER_SIZE];

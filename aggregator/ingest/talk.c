@@ -65,6 +65,7 @@ void pk_talk_welcome(
         .heartbeat_ms = PK_CHILD_HEARTBEAT_MS,
         .resume_epoch = resume->epoch,
         .resume_seq = resume->seq,
+        .config_version = resume->config_version,
     };
     struct pk_frame frame = {
         .type = PK_FRAME_WELCOME,
@@ -77,6 +78,7 @@ void pk_talk_welcome(
         session->is_resumed = true;
         (void)pk_talk_frame(child, session, &frame, &body);
         pk_talk_config(child, session, pk_clock_mono_ms());
+        pk_scopes_welcomed(child, session, resume->config_version);
     }
     pk_bytes_done(&body);
 }

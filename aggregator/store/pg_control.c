@@ -315,8 +315,10 @@ static pk_err load_scope(struct pk_store *store, struct pk_store_registry *regis
 {
     PGresult *result;
     pk_err err = pg_query(store, "load scope",
-        "select scope from scope_version order by version desc limit 1", NULL, false, &result);
+        "select scope, version from scope_version order by version desc limit 1", NULL, false,
+        &result);
     if (err == PK_OK && PQntuples(result) == 1) {
+        registry->scope_serial = strtoull(PQgetvalue(result, 0, 1), NULL, 10);
         registry->scope_text = strdup(PQgetvalue(result, 0, 0));
         err = registry->scope_text ? PK_OK : PK_ERR_NOMEM;
     }

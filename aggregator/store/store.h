@@ -96,11 +96,39 @@ struct pk_store_registry {
     size_t n_assignments;
     int64_t enrol_until_us; /* a token is open until then */
     char *scope_text;       /* newest scope, YAML; NULL when none was applied */
+    uint64_t scope_serial;  /* its version */
 };
 pk_err pk_store_load_registry(struct pk_store *store, struct pk_store_registry *out_registry);
 void pk_store_registry_done(struct pk_store_registry *registry);
 /* The control version alone, for the poll behind NOTIFY; LISTEN is set by the first call. */
 pk_err pk_store_control_version(struct pk_store *store, uint64_t *out_version);
+
+/* What a sensor said to the scope it was sent. */
+enum {
+    PK_STORE_MAX_NOTES = 1024 /* of one call */
+};
+struct pk_store_config_note {
+    struct pk_tenant_id tenant;
+    struct pk_sensor_id sensor;
+    int64_t serial; /* of the scope */
+    uint8_t status; /* enum pk_config_status */
+    char reason[PK_CONFIG_REASON_SIZE];
+    int64_t at_us;
+};
+/* The newest of a sensor stands. */
+pk_err pk_store_note_configs(
+    struct pk_store *store, const struct pk_store_config_note *notes, size_t n);
+/* Who a tenant's sensors are, and what they were told (pg_standing.c). */
+struct pk_store_sensor_row {
+    char name[65], site[65];
+    bool is_active, is_pending;
+    int64_t scope_wanted, scope_has; /* serials; has 0: nothing was said */
+    uint8_t scope_status;            /* enum pk_config_status */
+    char scope_reason[PK_CONFIG_REASON_SIZE];
+    int64_t scope_at_us;
+};
+pk_err pk_store_query_sensors(struct pk_store *store, struct pk_tenant_id tenant,
+    void (*row)(void *arg, const struct pk_store_sensor_row *sensor), void *arg);
 
 /* --- enrolment and key life (pg_enrol.c) --- */
 /* Where sensors find this mesh. endpoints: one a line. */

@@ -1,0 +1,97 @@
+/* The tenants' scopes on their way to the sensors, and what these say to it. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "picket/clock.h"
+#include "picket/log.h"
+
+#include "pipeline_internal.h"
+
+enum {
+    NOTES_MS = 1000
+};
+
+void pipeline_scope_reloaded(struct pk_pipeline *pipeline)
+{
+    if (pk_scope_push_set(&pipeline->scopes, &pipeline->registry) && pipeline->ingest.pid > 0) {
+        (void)pk_link_send(&pipeline->ingest.link, PK_LINK_SCOPES, NULL, 0, NULL,
+            0); /* lost with the child, whose successor asks for all */
+    }
+}
+
+uint32_t pipeline_scope_version(struct pk_pipeline *pipeline, struct pk_tenant_id tenant)
+{
+    return pk_scope_push_version(&pipeline->scopes, &pipeline->registry, tenant);
+}
+
+void pipeline_on_scope_ask(struct pk_pipeline *pipeline, const uint8_t *data, size_t len)
+{
+    struct pk_link_scope_ask ask;
+    if (len != sizeof ask) {
+        return;
+    }
+    memcpy(&ask, data, sizeof ask);
+    const struct pk_store_sensor *sensor = pk_registry_sensor(&pipeline->registry, ask.sensor);
+    struct pk_link_scope scope = {.sensor = ask.sensor, .session = ask.session};
+    struct pk_slice body = {.data = NULL};
+    if (sensor) {
+        body = pk_scope_push_body(
+            &pipeline->scopes, &pipeline->registry, sensor->tenant, &scope.version);
+    }
+    bool is_known = scope.version == ask.has;
+    (void)pk_link_send(&pipeline->ingest.link, PK_LINK_SCOPE, &scope, sizeof scope, body.data,
+        is_known ? 0 : body.len); /* a full link: the child asks again */
+}
+
+void pipeline_on_scope_ack(struct pk_pipeline *pipeline, const uint8_t *data, size_t len)
+{
+    struct pk_link_scope_ack ack;
+    if (len != sizeof ack) {
+        return;
+    }
+    memcpy(&ack, data, sizeof ack);
+    ack.reason[sizeof ack.reason - 1] = '\0';
+    for (char *at = ack.reason; *at; at++) { /* it goes into the database and onto screens */
+        *at = *at >= 0x20 && *at < 0x7f ? *at : '?';
+    }
+    const struct pk_store_sensor *sensor = pk_registry_sensor(&pipeline->registry, ack.sensor);
+    if (!sensor || ack.version != pipeline_scope_version(pipeline, sensor->tenant)) {
+        return; /* to one that is no longer in force */
+    }
+    struct pk_store_config_note note = {.tenant = sensor->tenant,
+        .sensor = sensor->sensor,
+        .serial = (int64_t)pipeline->scopes.serial,
+        .status = ack.status,
+        .at_us = pk_clock_wall_us()};
+    snprintf(note.reason, sizeof note.reason, "%s", ack.reason);
+    size_t i = 0;
+    while (i < pipeline->n_config_notes && pipeline->config_notes[i].sensor.v != note.sensor.v) {
+        i++;
+    }
+    if (ack.status == PK_CONFIG_REFUSED && i == pipeline->n_config_notes) { /* once a second */
+        char escaped[4 * sizeof ack.reason];
+        atomic_fetch_add(&pipeline->counters.scope_refusals, 1);
+        pk_warn("scope", "refused sensor=%s serial=%" PRIi64 " reason=\"%s\"", sensor->name,
+            note.serial, pk_log_escape(ack.reason, strlen(ack.reason), escaped, sizeof escaped));
+    }
+    if (i < PK_STORE_MAX_NOTES) { /* a full table: said again at the sensor's next session */
+        pipeline->config_notes[i] = note;
+        pipeline->n_config_notes += i == pipeline->n_config_notes;
+    }
+}
+
+void pipeline_write_notes(struct pk_pipeline *pipeline, int64_t now_ms)
+{
+    if (now_ms < pipeline->next_notes_ms || pipeline->n_config_notes == 0 ||
+        !pipeline_store_ready(pipeline)) {
+        return;
+    }
+    pipeline->next_notes_ms = now_ms + NOTES_MS;
+    if (pk_store_note_configs(pipeline->store, pipeline->config_notes, pipeline->n_config_notes) !=
+        PK_OK) {
+        pipeline_store_failed(pipeline, "note what sensors say to their scope");
+    } else {
+        pipeline->n_config_notes = 0;
+    }
+}

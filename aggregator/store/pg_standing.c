@@ -1,0 +1,75 @@
+/* Who the sensors are and how they stand: told by the aggregator as it happens, read for people. */
+#include <string.h>
+
+#include "pg_internal.h"
+
+/* No lease is asked for: the newest word of a sensor stands, whichever aggregator heard it. */
+static pk_err note_config(struct pk_store *store, const struct pk_store_config_note *note)
+{
+    struct params params = {0};
+    param_int(&params, note->tenant.v);
+    param_int(&params, note->sensor.v);
+    param_int(&params, note->serial);
+    param_int(&params, note->status);
+    param_text(&params, note->reason);
+    param_int(&params, note->at_us);
+    return pg_exec(store, "note what a sensor said to its scope",
+        "insert into sensor_config as c (tenant_id, sensor_id, serial, status, reason, at_us) values ($1::int, $2::int, $3::bigint, $4::smallint, $5, $6::bigint)"
+        " on conflict (tenant_id, sensor_id) do update set serial = excluded.serial, status = excluded.status, reason = excluded.reason, at_us = excluded.at_us"
+        " where excluded.at_us >= c.at_us",
+        &params);
+}
+
+pk_err pk_store_note_configs(
+    struct pk_store *store, const struct pk_store_config_note *notes, size_t n)
+{
+    pk_err err = pg_begin(store);
+    if (err != PK_OK) {
+        return err;
+    }
+    for (size_t i = 0; i < n && err == PK_OK; i++) {
+        err = note_config(store, &notes[i]);
+    }
+    return pg_end(store, err);
+}
+
+static void copy_text(const PGresult *result, int row, int column, char *out, size_t size)
+{
+    struct pk_slice text = get_bytes(result, row, column);
+    size_t n = text.len < size - 1 ? text.len : size - 1;
+    memcpy(out, text.data, n);
+    out[n] = '\0';
+}
+
+pk_err pk_store_query_sensors(struct pk_store *store, struct pk_tenant_id tenant,
+    void (*row)(void *arg, const struct pk_store_sensor_row *sensor), void *arg)
+{
+    struct params params = {0};
+    param_int(&params, tenant.v);
+    pk_err err = pg_begin_for(store, tenant);
+    PGresult *result = NULL;
+    if (err == PK_OK) {
+        err = pg_query(store, "read sensors",
+            "select se.name, coalesce(si.name, ''), se.is_active::int, se.is_pending::int, coalesce((select max(version) from scope_version), 0)::bigint,"
+            " coalesce(c.serial, 0)::bigint, coalesce(c.status, 0)::int, coalesce(c.reason, ''), coalesce(c.at_us, 0)::bigint"
+            " from sensor se left join site_assignment sa on sa.tenant_id = se.tenant_id and sa.sensor_id = se.sensor_id and sa.to_us = 9223372036854775807"
+            " left join site si on si.tenant_id = sa.tenant_id and si.site_id = sa.site_id"
+            " left join sensor_config c on c.tenant_id = se.tenant_id and c.sensor_id = se.sensor_id"
+            " where se.tenant_id = $1::int order by 2, 1",
+            &params, true, &result);
+    }
+    for (int i = 0; err == PK_OK && i < PQntuples(result); i++) {
+        struct pk_store_sensor_row sensor = {.is_active = get_int(result, i, 2) != 0,
+            .is_pending = get_int(result, i, 3) != 0,
+            .scope_wanted = get_int(result, i, 4),
+            .scope_has = get_int(result, i, 5),
+            .scope_status = (uint8_t)get_int(result, i, 6),
+            .scope_at_us = get_int(result, i, 8)};
+        copy_text(result, i, 0, sensor.name, sizeof sensor.name);
+        copy_text(result, i, 1, sensor.site, sizeof sensor.site);
+        copy_text(result, i, 7, sensor.scope_reason, sizeof sensor.scope_reason);
+        row(arg, &sensor);
+    }
+    PQclear(result);
+    return pg_end(store, err);
+}
