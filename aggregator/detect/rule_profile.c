@@ -4,12 +4,16 @@
  * counted from three that do not exist; service names (_x._tcp), counted from five that do not exist; client configuration (autodiscover, lyncdiscover, enterpriseregistration,
  * ...). A mail server touches the first three and asks for selectors that exist; a phone asks for its configuration; neither guesses. So a finding, severity 2, needs three
  * families, ten names, and one family of guesses; 3 when three zones are profiled within the day. A busy resolver leaves a hint alone, and less than a finding leaves a hint
- * too. What connects to the mail server afterwards is not visible here. */
+ * too. What connects to the mail server afterwards is not visible here.
+ *
+ * Or services alone: a list of them (dnsrecon -t srv has 49, nmap dns-srv-enum some 30) asks for kinds nobody has. A PC of a domain, a telephone and a mail program together ask for fewer
+ * than ten that do not exist; so ten different first labels do (as bits by hash), of a busy resolver sixteen: all its users' programs are behind it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "picket/dnsmsg.h"
+#include "picket/hash.h"
 
 #include "internal.h"
 
@@ -32,6 +36,8 @@ enum {
     MIN_NAMES = 10,
     MIN_SELECTORS = 3, /* that do not exist */
     MIN_SERVICES = 5,
+    MIN_KINDS = 10, /* of services that do not exist, without anything else */
+    MIN_KINDS_BUSY = 16,
     BUSY_ROWS = 300
 };
 
@@ -44,6 +50,7 @@ struct profile {
     uint8_t n_names;
     uint8_t n_asked[N_FAMILIES]; /* distinct names of each, saturating */
     uint8_t n_missed[N_FAMILIES];
+    uint64_t services; /* first labels of services that do not exist: a bit by hash */
     uint64_t zones[MAX_ZONES]; /* profiled within the day before the latest */
     uint8_t n_zones;
     int64_t zones_us;
@@ -134,10 +141,11 @@ static unsigned zones_profiled(struct profile *profile, uint64_t zone, int64_t n
 struct verdict {
     unsigned families, names, guesses;
     double nats_families, nats_guesses;
-    bool is_alarm;
+    bool is_alarm, is_services; /* the services alone are a list's */
 };
 
-static struct verdict judge(const struct pk_engine *engine, const struct profile *profile)
+static struct verdict judge(
+    const struct pk_engine *engine, const struct profile *profile, bool is_busy)
 {
     struct verdict verdict = {.names = profile->n_names};
     for (unsigned i = 0; i < N_FAMILIES; i++) {
@@ -152,9 +160,13 @@ static struct verdict judge(const struct pk_engine *engine, const struct profile
     verdict.nats_guesses = nats_guess * verdict.guesses;
     verdict.nats_guesses =
         verdict.nats_guesses < nats_guess_cap ? verdict.nats_guesses : nats_guess_cap;
-    verdict.is_alarm =
-        verdict.families >= MIN_FAMILIES && verdict.names >= MIN_NAMES && verdict.guesses > 0 &&
-        verdict.nats_families + verdict.nats_guesses > rule_threshold_by_hand(engine, threshold);
+    unsigned kinds = (unsigned)__builtin_popcountll(profile->services);
+    verdict.is_services = kinds >= (is_busy ? MIN_KINDS_BUSY : MIN_KINDS);
+    bool is_mixed = verdict.families >= MIN_FAMILIES && verdict.names >= MIN_NAMES &&
+                    verdict.guesses > 0 && !is_busy;
+    verdict.is_alarm = (is_mixed || verdict.is_services) &&
+                       verdict.nats_families + verdict.nats_guesses >
+                           rule_threshold_by_hand(engine, threshold);
     return verdict;
 }
 
@@ -170,11 +182,20 @@ static pk_err report(struct pk_engine *engine, const struct observation *seen,
     subject_of_actor(seen->actor, &subject);
     struct pk_finding *finding =
         dossier_begin(engine, RULE_PROFILE, dossier, &subject, verdict->names, severity);
-    snprintf(finding->title, sizeof finding->title,
-        "Mail and service profiling by %.50s: %u names of %u kinds", finding->actor_key,
-        verdict->names, verdict->families);
+    bool is_mixed = verdict->families >= MIN_FAMILIES;
+    if (is_mixed) {
+        snprintf(finding->title, sizeof finding->title,
+            "Mail and service profiling by %.50s: %u names of %u kinds", finding->actor_key,
+            verdict->names, verdict->families);
+    } else {
+        snprintf(finding->title, sizeof finding->title,
+            "Service enumeration by %.50s: %u service names, %u do not exist", finding->actor_key,
+            profile->n_asked[FAMILY_SERVICE], profile->n_missed[FAMILY_SERVICE]);
+    }
     finding->technique[finding->n_techniques++] = "T1590.002";
-    finding->technique[finding->n_techniques++] = "T1589.002";
+    if (is_mixed) {
+        finding->technique[finding->n_techniques++] = "T1589.002";
+    }
     contribute(finding, "kinds of mail and service names touched", verdict->nats_families);
     contribute(finding, "selectors and services guessed that do not exist", verdict->nats_guesses);
     finding->trials = verdict->names;
@@ -217,13 +238,18 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
         (uint8_t)(profile->n_asked[family] + (profile->n_asked[family] < UINT8_MAX));
     profile->n_missed[family] =
         (uint8_t)(profile->n_missed[family] + (is_miss && profile->n_missed[family] < UINT8_MAX));
+    if (family == FAMILY_SERVICE && is_miss) {
+        uint8_t len;
+        const uint8_t *label = pk_name_label(&seen->name, 0, &len);
+        profile->services |= UINT64_C(1) << pk_hash_fixed(label, len) % 64;
+    }
     pk_err err = dossier_note(dossier, seen, is_miss ? NOTE_SAMPLE : NOTE_LEARNED, true);
-    struct verdict verdict = judge(engine, profile);
+    struct verdict verdict = judge(engine, profile, seen->actor->rows >= BUSY_ROWS);
     if (err == PK_OK && verdict.families >= MIN_FAMILIES) {
         err = hint_leave(engine, seen->actor, HINT_PROFILE,
             1 + (verdict.nats_guesses < 2 ? verdict.nats_guesses : 2), now_us);
     }
-    return err == PK_OK && verdict.is_alarm && seen->actor->rows < BUSY_ROWS
+    return err == PK_OK && verdict.is_alarm
                ? report(engine, seen, profile, dossier, &verdict)
                : err;
 }
@@ -239,6 +265,7 @@ static void save(const void *ledger, struct pk_bytes *out)
     }
     pk_bytes_put(out, profile->n_asked, sizeof profile->n_asked);
     pk_bytes_put(out, profile->n_missed, sizeof profile->n_missed);
+    pk_bytes_put_be64(out, profile->services);
     pk_bytes_put_u8(out, profile->n_zones);
     for (uint8_t i = 0; i < profile->n_zones; i++) {
         pk_bytes_put_be64(out, profile->zones[i]);
@@ -257,6 +284,7 @@ static void load(void *ledger, struct pk_reader *in)
     }
     state_get_bytes(in, profile->n_asked, sizeof profile->n_asked);
     state_get_bytes(in, profile->n_missed, sizeof profile->n_missed);
+    profile->services = pk_reader_be64(in);
     profile->n_zones = state_get_count(in, MAX_ZONES);
     for (uint8_t i = 0; i < profile->n_zones; i++) {
         profile->zones[i] = pk_reader_be64(in);
@@ -267,7 +295,7 @@ static void load(void *ledger, struct pk_reader *in)
 const struct rule rule_profile = {
     .id = "D10",
     .family = "profile",
-    .version = "2",
+    .version = "3",
     .budget_share = 0.03,
     .ledger_bytes = sizeof(struct profile),
     .max_ledgers = 5000,
