@@ -1,7 +1,6 @@
 /* Replay: verify every file whole, then feed the engines in the order of time over all files, then print.
  *
- * The order is fixed: batches by the start of their window, then by file, then by place in the file. So the same files give the same findings however they are named on
- * the command line only if their order is the same; detection over sites does not depend on it beyond ties within a window. */
+ * The order is fixed: rows by their time; of one time by the start of their batch's window, then by file, then by place in the file. */
 #include "replay.h"
 
 #include <errno.h>
@@ -20,6 +19,7 @@
 #include "picket/segment.h"
 
 #include "baseline_file.h"
+#include "by_time.h"
 #include "cof_history.h"
 #include "detect/engine.h"
 #include "detect/finding.h"
@@ -258,11 +258,19 @@ static struct pk_engine *engine_of(struct replay *replay, const struct pk_scope_
     return *engine;
 }
 
-static pk_err feed_row(struct replay *replay, struct pk_engine *engine, const struct item *item,
-    const struct pk_batch *batch, size_t i)
+static pk_err feed_row(void *arg, const struct pk_batch *batch, const void *about, size_t i)
 {
+    struct replay *replay = arg;
+    const struct item *item = about;
     const struct file *file = &replay->files[item->file];
     struct pk_engine_origin origin = {.site = file->site->name, .sensor = file->origin.sensor};
+    struct pk_engine *engine = engine_of(replay, file->tenant);
+    if (!engine) {
+        return PK_ERR_NOMEM;
+    }
+    if (replay->is_closed) {
+        return PK_OK;
+    }
     if (item->kind == PK_BATCH_CLIENT) {
         struct pk_client_count row;
         pk_batch_client_count(batch, i, &row);
@@ -274,24 +282,27 @@ static pk_err feed_row(struct replay *replay, struct pk_engine *engine, const st
     return pk_engine_observe(engine, &origin, &row);
 }
 
-static int feed(struct replay *replay, const struct item *item)
+/* Everything before a batch's window goes in before the batch is unpacked. */
+static pk_err feed(struct replay *replay, struct pk_by_time *rows)
 {
-    const struct file *file = &replay->files[item->file];
-    struct pk_engine *engine = engine_of(replay, file->tenant);
-    struct pk_batch *batch = NULL;
-    struct pk_batch_fault fault;
-    if (!engine || decode(replay, item->codec, item->body, item->body_len, &batch, &fault) !=
-                       PK_OK) { /* verified before: only memory can fail */
-        return fail(EX_OSERR, "out of memory");
+    pk_err err = PK_OK;
+    int64_t fed_us = INT64_MIN;
+    for (size_t i = 0; i < replay->n_items && err == PK_OK && !replay->is_closed; i++) {
+        const struct item *item = &replay->items[i];
+        struct pk_batch *batch = NULL;
+        struct pk_batch_fault fault;
+        if (item->window_start_us > fed_us) {
+            fed_us = item->window_start_us;
+            err = pk_by_time_give(rows, fed_us);
+        }
+        if (err == PK_OK) { /* verified before: only memory can fail */
+            err = decode(replay, item->codec, item->body, item->body_len, &batch, &fault);
+        }
+        if (err == PK_OK) {
+            err = pk_by_time_add(rows, batch, item);
+        }
     }
-    int status = EX_OK;
-    for (size_t i = 0; i < pk_batch_rows(batch) && status == EX_OK; i++) {
-        status = feed_row(replay, engine, item, batch, i) == PK_OK
-                     ? EX_OK
-                     : fail(EX_OSERR, "out of memory");
-    }
-    pk_batch_free(batch);
-    return status;
+    return err == PK_OK ? pk_by_time_give(rows, INT64_MAX) : err;
 }
 
 static void print_summary(const struct replay *replay)
@@ -330,9 +341,11 @@ static int run(struct replay *replay)
     if (replay->n_items > 1) {
         qsort(replay->items, replay->n_items, sizeof *replay->items, compare_items);
     }
-    for (size_t i = 0; i < replay->n_items && status == EX_OK && !replay->is_closed; i++) {
-        status = feed(replay, &replay->items[i]);
+    struct pk_by_time *rows = NULL;
+    if (pk_by_time_new(feed_row, replay, &rows) != PK_OK || feed(replay, rows) != PK_OK) {
+        status = fail(EX_OSERR, "out of memory");
     }
+    pk_by_time_free(rows);
     for (size_t i = 0; i < replay->scope->n_tenants && status == EX_OK && !replay->is_closed; i++) {
         if (replay->engines[i] && (pk_engine_flush(replay->engines[i]) != PK_OK ||
                                       pk_engine_finish(replay->engines[i]) != PK_OK)) {
