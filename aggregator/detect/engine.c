@@ -231,7 +231,7 @@ pk_err pk_engine_observe(
     seen.actor->rows += seen.actor->rows < UINT32_MAX;
     seen.is_own_scanner = key.kind != ACTOR_PSEUDONYM && pk_scope_is_in(engine->tenant->scanners,
                                                              engine->tenant->n_scanners, &key.addr);
-    if (seen.reason == PK_SCOPE_ZONE) {
+    if (seen.reason == PK_SCOPE_ZONE || seen.reason == PK_SCOPE_REVERSE) {
         legs_note(engine, &seen);
     }
     trial_judge(engine, &seen);

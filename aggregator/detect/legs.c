@@ -78,7 +78,8 @@ void legs_note(struct pk_engine *engine, struct observation *seen)
             .actor = actor_index(engine, actor),
             .is_inside = is_inside};
     }
-    seen->is_upstream = (actor->asked >= MIN_ASKED && 10 * actor->echoed >= 9 * actor->asked) ||
+    seen->is_upstream = (seen->is_echo && 2 * actor->echoed >= actor->asked) ||
+                        (actor->asked >= MIN_ASKED && 10 * actor->echoed >= 9 * actor->asked) ||
                         (actor->asked >= MIN_DECLARED && 2 * actor->echoed >= actor->asked &&
                             is_declared(engine, actor));
 }

@@ -1,7 +1,8 @@
 /* One resolution seen several times: client -> branch forwarder -> head-office resolver -> authority. Private to aggregator/detect.
  *
  * Evidence is charged to the leg nearest to the client. A source is the next leg when nearly all it asks was asked within three seconds by an inside client or at a resolver:
- * nine in ten of at least fifty questions; for a declared resolver of the tenant half of ten. Addresses do not matter, so it works across NAT and with pseudonyms. Only an inside leg
+ * nine in ten of at least fifty questions; for a declared resolver of the tenant half of ten. Before, a question that an inside leg just asked is charged to that leg alone when half of the
+ * source's questions so far were such. Addresses do not matter, so it works across NAT and with pseudonyms. Only an inside leg
  * can take the charge: an outsider who forges questions in another's name shifts nothing.
  *
  * The memory of questions is a fixed table, one place a name hash; what is older than two minutes of the engine's clock counts for nothing and is not saved. */

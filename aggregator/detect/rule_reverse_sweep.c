@@ -69,7 +69,7 @@ static enum kind kind_of(const struct observation *seen, struct pk_addr *out_add
 {
     const struct pk_signature *signature = &seen->row->signature;
     if (seen->reason != PK_SCOPE_REVERSE || signature->qtype != PK_TYPE_PTR ||
-        signature->opcode != PK_OPCODE_QUERY || seen->is_own_scanner) {
+        signature->opcode != PK_OPCODE_QUERY || seen->is_own_scanner || seen->is_upstream) {
         return NOT_OURS;
     }
     if (pk_name_reverse_addr(&seen->name, out_addr)) {
