@@ -188,6 +188,20 @@ static void ask_history(const struct pk_engine *engine, struct observation *seen
     }
 }
 
+/* Whether this is the name's first answer with data to the source, in a zone that may have a wildcard. Tools ask for AAAA beside A, and where the wildcard has no AAAA its NODATA may come first: then it
+ * is the data that tells. */
+static bool is_first_data(struct pk_engine *engine, const struct observation *seen)
+{
+    enum {
+        DATA = 1
+    };
+    uint64_t contact[3] = {seen->source_hash, seen->name_hash, DATA};
+    return seen->row->signature.answer == PK_ANSWER_DATA && seen->row->answer_digest != 0 &&
+           (seen->trial.class == PK_LABEL_RANDOM || zone_may_have_wildcard(seen->zone)) &&
+           pk_contacts_add(
+               &engine->contacts, pk_hash_fixed(contact, sizeof contact), seen->row->first_us);
+}
+
 void trial_judge(struct pk_engine *engine, struct observation *seen)
 {
     struct trial *trial = &seen->trial;
@@ -208,13 +222,16 @@ void trial_judge(struct pk_engine *engine, struct observation *seen)
         return;
     }
     uint64_t contact[2] = {seen->source_hash, seen->name_hash};
-    if (!pk_contacts_add(
-            &engine->contacts, pk_hash_fixed(contact, sizeof contact), seen->row->first_us)) {
+    bool is_first = pk_contacts_add(
+             &engine->contacts, pk_hash_fixed(contact, sizeof contact), seen->row->first_us),
+         is_data = is_first_data(engine, seen);
+    bool is_wildcard =
+        (is_first || is_data) && zone_is_wildcard(seen->zone, seen->row, trial->class);
+    if (!is_first && !is_wildcard) {
         trial->no = NO_TRIAL_AGAIN;
         engine->stats.no_trials[NO_TRIAL_AGAIN]++;
         return;
     }
-    bool is_wildcard = zone_is_wildcard(seen->zone, seen->row, trial->class);
     bool is_miss = is_wildcard || seen->row->signature.answer == PK_ANSWER_NXDOMAIN;
     trial->marks |= is_wildcard ? MARK_WILDCARD : 0;
     trial->outcome = !is_miss                              ? OUTCOME_HIT

@@ -126,6 +126,42 @@ static bool is_wildcard(const struct zone *zone, unsigned slot)
                zone->wildcards[slot].n_labels >= WILDCARD_LABELS * zone->n_nxdomain);
 }
 
+/* The slot of an answer, MAX_WILDCARDS: none. Answers that no random-looking name got give way to more frequent ones (Misra and Gries 1982), and at once to one that such a name got: the names a
+ * list asked before its first random-looking one count too. */
+static unsigned wildcard_slot(struct zone *zone, uint64_t digest, enum pk_label_class class)
+{
+    unsigned least = MAX_WILDCARDS;
+    for (unsigned i = 0; i < zone->n_wildcards; i++) {
+        if (zone->wildcards[i].digest == digest) {
+            return i;
+        }
+        if (zone->wildcards[i].n_random == 0 &&
+            (least == MAX_WILDCARDS ||
+                zone->wildcards[i].n_labels < zone->wildcards[least].n_labels)) {
+            least = i;
+        }
+    }
+    if (zone->n_wildcards < MAX_WILDCARDS) {
+        least = zone->n_wildcards++;
+        zone->wildcards[least].n_labels = zone->wildcards[least].n_random = 0;
+    } else if (least < MAX_WILDCARDS && class != PK_LABEL_RANDOM) {
+        for (unsigned i = 0; i < MAX_WILDCARDS; i++) {
+            if (zone->wildcards[i].n_random == 0 && zone->wildcards[i].n_labels > 0) {
+                zone->wildcards[i].n_labels--;
+            }
+        }
+        if (zone->wildcards[least].n_labels > 0) {
+            return MAX_WILDCARDS;
+        }
+    } else if (least < MAX_WILDCARDS) {
+        zone->wildcards[least].n_labels = 0;
+    }
+    if (least < MAX_WILDCARDS) {
+        zone->wildcards[least].digest = digest;
+    }
+    return least;
+}
+
 bool zone_is_wildcard(struct zone *zone, const struct pk_activity *row, enum pk_label_class class)
 {
     uint64_t digest = row->answer_digest;
@@ -135,14 +171,8 @@ bool zone_is_wildcard(struct zone *zone, const struct pk_activity *row, enum pk_
     if (digest == 0 || row->signature.answer != PK_ANSWER_DATA) {
         return false;
     }
-    unsigned slot = 0;
-    while (slot < zone->n_wildcards && zone->wildcards[slot].digest != digest) {
-        slot++;
-    }
-    if (slot == zone->n_wildcards && slot < MAX_WILDCARDS && class == PK_LABEL_RANDOM) {
-        zone->wildcards[zone->n_wildcards++].digest = digest;
-    }
-    if (slot == zone->n_wildcards) {
+    unsigned slot = wildcard_slot(zone, digest, class);
+    if (slot == MAX_WILDCARDS) {
         return false;
     }
     if (class == PK_LABEL_RANDOM) {
@@ -150,6 +180,16 @@ bool zone_is_wildcard(struct zone *zone, const struct pk_activity *row, enum pk_
     }
     raise(&zone->wildcards[slot].n_labels);
     return is_wildcard(zone, slot);
+}
+
+bool zone_may_have_wildcard(const struct zone *zone)
+{
+    for (unsigned i = 0; i < zone->n_wildcards; i++) {
+        if (zone->wildcards[i].n_random > 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool zone_has_wildcard(const struct zone *zone)

@@ -62,6 +62,8 @@ pk_err zone_enter(struct pk_engine *engine, struct observation *seen);
  * nothing in the zone does not exist. Learns from the row, which is a first contact. */
 bool zone_is_wildcard(struct zone *zone, const struct pk_activity *row, enum pk_label_class class);
 bool zone_has_wildcard(const struct zone *zone);
+/* Whether a random-looking name was answered. */
+bool zone_may_have_wildcard(const struct zone *zone);
 /* Counts a first contact, with a wildcard's name that is neither a word nor looks generated or with another one. True when the zone's users give themselves names (vanity hosting): a
  * fifth of at least two hundred first contacts were such. There they say nothing. */
 bool zone_is_free_form(struct zone *zone, bool is_free_name);
