@@ -7,7 +7,8 @@
  * too. What connects to the mail server afterwards is not visible here.
  *
  * Or services alone: a list of them (dnsrecon -t srv has 49, nmap dns-srv-enum some 30) asks for kinds nobody has. A PC of a domain, a telephone and a mail program together ask for fewer
- * than ten that do not exist; so ten different first labels do (as bits by hash), of a busy resolver sixteen: all its users' programs are behind it. */
+ * than ten that do not exist; so ten different first labels do (as bits by hash), of a busy resolver sixteen: all its users' programs are behind it; six when an outside program asks the
+ * authoritative server itself, recursion desired: PCs and telephones ask their resolver. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,7 @@ enum {
     MIN_SERVICES = 5,
     MIN_KINDS = 10, /* of services that do not exist, without anything else */
     MIN_KINDS_BUSY = 16,
+    MIN_KINDS_DIRECT = 6, /* by a program that asks the authoritative server itself */
     BUSY_ROWS = 300
 };
 
@@ -50,7 +52,7 @@ struct profile {
     uint8_t n_names;
     uint8_t n_asked[N_FAMILIES]; /* distinct names of each, saturating */
     uint8_t n_missed[N_FAMILIES];
-    uint64_t services; /* first labels of services that do not exist: a bit by hash */
+    uint64_t services;         /* first labels of services that do not exist: a bit by hash */
     uint64_t zones[MAX_ZONES]; /* profiled within the day before the latest */
     uint8_t n_zones;
     int64_t zones_us;
@@ -145,8 +147,12 @@ struct verdict {
 };
 
 static struct verdict judge(
-    const struct pk_engine *engine, const struct profile *profile, bool is_busy)
+    const struct pk_engine *engine, const struct observation *seen, const struct profile *profile)
 {
+    const struct pk_signature *signature = &seen->row->signature;
+    bool is_busy = seen->actor->rows >= BUSY_ROWS,
+         is_direct = signature->vantage == PK_VANTAGE_AUTHORITATIVE &&
+                     (signature->flags & PK_SIG_QUERY_RD) && seen->actor->key.kind == ACTOR_ADDRESS;
     struct verdict verdict = {.names = profile->n_names};
     for (unsigned i = 0; i < N_FAMILIES; i++) {
         unsigned missed = profile->n_missed[i];
@@ -161,12 +167,14 @@ static struct verdict judge(
     verdict.nats_guesses =
         verdict.nats_guesses < nats_guess_cap ? verdict.nats_guesses : nats_guess_cap;
     unsigned kinds = (unsigned)__builtin_popcountll(profile->services);
-    verdict.is_services = kinds >= (is_busy ? MIN_KINDS_BUSY : MIN_KINDS);
+    verdict.is_services = kinds >= (is_busy        ? MIN_KINDS_BUSY
+                                       : is_direct ? MIN_KINDS_DIRECT
+                                                   : MIN_KINDS);
     bool is_mixed = verdict.families >= MIN_FAMILIES && verdict.names >= MIN_NAMES &&
                     verdict.guesses > 0 && !is_busy;
-    verdict.is_alarm = (is_mixed || verdict.is_services) &&
-                       verdict.nats_families + verdict.nats_guesses >
-                           rule_threshold_by_hand(engine, threshold);
+    verdict.is_alarm =
+        (is_mixed || verdict.is_services) &&
+        verdict.nats_families + verdict.nats_guesses > rule_threshold_by_hand(engine, threshold);
     return verdict;
 }
 
@@ -244,14 +252,13 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
         profile->services |= UINT64_C(1) << pk_hash_fixed(label, len) % 64;
     }
     pk_err err = dossier_note(dossier, seen, is_miss ? NOTE_SAMPLE : NOTE_LEARNED, true);
-    struct verdict verdict = judge(engine, profile, seen->actor->rows >= BUSY_ROWS);
+    struct verdict verdict = judge(engine, seen, profile);
     if (err == PK_OK && verdict.families >= MIN_FAMILIES) {
         err = hint_leave(engine, seen->actor, HINT_PROFILE,
             1 + (verdict.nats_guesses < 2 ? verdict.nats_guesses : 2), now_us);
     }
-    return err == PK_OK && verdict.is_alarm
-               ? report(engine, seen, profile, dossier, &verdict)
-               : err;
+    return err == PK_OK && verdict.is_alarm ? report(engine, seen, profile, dossier, &verdict)
+                                            : err;
 }
 
 static void save(const void *ledger, struct pk_bytes *out)

@@ -5,7 +5,7 @@
  *    baseline knows how many ask what everybody asks.
  *  - A name that history knows existed is somebody's old bookmark or D11's business: no weight.
  *  - Resolvers of many, with hundreds of first contacts before, are judged by the rate of labels new to them (Poisson), since the names that exist run out within a day.
- *  - An alarm about an established source waits half a minute for company, unless two dozen names missed already: a botched roll-out shows at many branches at once and then
+ *  - An alarm about an established source waits half a minute for company, unless sixteen names missed already: a botched roll-out shows at many branches at once and then
  *    carries no weight. A stranger's goes out at once.
  *  - Names that were only counted (the window's rows were full) count for a source that is suspected by those that were seen, as far as these do not look generated: at most
  *    sixty-four a row, misses before hits. So an outage or a busy resolver, which show no miss, bring nothing.
@@ -34,7 +34,7 @@ enum {
     MAX_OTHERS =
         2, /* networks that ask for the same label before it is everybody's, not a list's */
     MANY_HITS = 5,
-    MANY_MISSES = 24, /* names that need no company */
+    MANY_MISSES = 16, /* names that need no company */
     FAST_S = 600,     /* in which a fast wealth as high as the threshold is gone */
     SLOW_S = 3 * 86400,
     HELD_US = 30 * 1000000,
