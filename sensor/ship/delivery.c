@@ -44,7 +44,7 @@ struct pk_delivery {
     int64_t progress_ms; /* when the last ACK came, or the first batch after none left */
     int64_t next_heartbeat_ms;
     int64_t backoff_ms;
-    bool was_refused;                   /* said once */
+    bool was_refused, was_unreachable;  /* said once */
     bool uses_next_key, has_tried_both; /* both keys were refused in a row */
     int64_t next_rotate_ms;
     bool is_open; /* CONNECTING: the handshake is done, HELLO waits for the pipe */
@@ -150,9 +150,9 @@ static int64_t next_backoff(struct pk_delivery *d, int64_t at_least_ms)
     return d->backoff_ms;
 }
 
-/* This endpoint does not do: the next one is tried, at once while there is one that was not tried in this round. */
-static void give_up_endpoint(
-    struct pk_delivery *d, int64_t now_ms, int64_t at_least_ms, const char *why)
+/* This endpoint does not do: the next one is tried, after next_ms while there is one that was not tried in this round. */
+static void try_next_endpoint(
+    struct pk_delivery *d, int64_t now_ms, int64_t next_ms, int64_t at_least_ms, const char *why)
 {
     bool was_last = !d->is_redirected && d->endpoint + 1 == n_all(d);
     if (d->is_redirected) {
@@ -160,7 +160,13 @@ static void give_up_endpoint(
     } else {
         d->endpoint = (d->endpoint + 1) % n_all(d);
     }
-    go_down(d, was_last ? next_backoff(d, at_least_ms) : PK_DELIVERY_BACKOFF_FIRST_MS, now_ms, why);
+    go_down(d, was_last ? next_backoff(d, at_least_ms) : next_ms, now_ms, why);
+}
+
+static void give_up_endpoint(
+    struct pk_delivery *d, int64_t now_ms, int64_t at_least_ms, const char *why)
+{
+    try_next_endpoint(d, now_ms, PK_DELIVERY_BACKOFF_FIRST_MS, at_least_ms, why);
 }
 
 /* One that was announced for later is left out; the first of the list never is. */
@@ -249,6 +255,20 @@ static void on_refused(struct pk_delivery *d, int64_t now_ms)
     give_up_endpoint(d, now_ms, PK_DELIVERY_BACKOFF_REFUSED_MS, "refused");
 }
 
+/* Many sensors hear this at the same moment: the aggregator they had died. */
+static void on_unreachable(struct pk_delivery *d, int64_t now_ms)
+{
+    if (d->state != PK_DELIVERY_CONNECTING) {
+        return;
+    }
+    if (!d->was_unreachable) {
+        tell(d, PK_LOG_WARNING, "endpoint=%s cannot be reached; batches wait, others are tried",
+            endpoint_of(d)->address);
+    }
+    d->was_unreachable = true;
+    try_next_endpoint(d, now_ms, PK_DELIVERY_NEXT_MS, 0, "cannot be reached");
+}
+
 void pk_delivery_on_event(
     struct pk_delivery *d, enum pk_delivery_event event, struct pk_delivery_time now)
 {
@@ -271,9 +291,12 @@ void pk_delivery_on_event(
             endpoint_of(d)->address);
         give_up_endpoint(d, now.mono_ms, 0, "handshake");
         break;
+    case PK_DELIVERY_UNREACHABLE:
+        on_unreachable(d, now.mono_ms);
+        break;
     case PK_DELIVERY_BROKEN:
         if (d->state == PK_DELIVERY_CONNECTING) {
-            break; /* libzmq goes on trying; our own deadline ends it */
+            break; /* libzmq says next that it tries again, or why it does not */
         }
         /* The same endpoint again: a restart of the aggregator is the usual cause. */
         go_down(d, next_backoff(d, 0), now.mono_ms, "the connection broke");
@@ -399,7 +422,7 @@ static void on_welcome(struct pk_delivery *d, const struct pk_frame *frame, cons
     d->flight_bytes = 0;
     d->state = PK_DELIVERY_READY;
     d->backoff_ms = 0;
-    d->was_refused = false;
+    d->was_refused = d->was_unreachable = false;
     d->has_tried_both = false;
     d->next_rotate_ms = now_ms;
     d->progress_ms = d->next_heartbeat_ms = now_ms;

@@ -97,7 +97,7 @@ static bool on_connect(void *arg, const struct pk_endpoint *endpoint)
     struct uplink *up = arg;
     int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
                  ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
-                 ZMQ_EVENT_DISCONNECTED;
+                 ZMQ_EVENT_CONNECT_RETRIED | ZMQ_EVENT_DISCONNECTED;
     /* A name of its own for each socket: a closed one frees its name only some time later. */
     char monitor[64];
     snprintf(monitor, sizeof monitor, "inproc://picket.uplink.monitor.%u", up->n_sockets++);
@@ -221,6 +221,9 @@ static void read_monitor(struct uplink *up)
     case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
     case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
         pk_delivery_on_event(up->delivery, PK_DELIVERY_FAILED, now());
+        break;
+    case ZMQ_EVENT_CONNECT_RETRIED: /* it failed, and libzmq would wait before it tries again */
+        pk_delivery_on_event(up->delivery, PK_DELIVERY_UNREACHABLE, now());
         break;
     case ZMQ_EVENT_DISCONNECTED:
         pk_delivery_on_event(up->delivery, PK_DELIVERY_BROKEN, now());

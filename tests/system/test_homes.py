@@ -160,6 +160,8 @@ def test_a_killed_home_is_taken_over_with_its_state(pair, wanted):
     finish(pair.mesh, sensors)
     check(pair, wanted)
     assert "tenant=acme open" in pair.mesh.log("b")
+    # Whoever was still at the dead home was told by its socket, and did not wait for a deadline.
+    assert any(f"endpoint={pair.endpoint('a')} cannot be reached" in pair.mesh.log(f"{site}-1") for site in SITES)
 
 
 def test_a_drained_home_is_taken_over_at_once(pair, wanted):

@@ -1,4 +1,5 @@
 """Enrolled but hostile: peers that hold a key and break every rule. They are answered, struck and cut; everybody else's rows arrive."""
+import json
 import os
 import pathlib
 import signal
@@ -23,6 +24,18 @@ def metrics(mesh):
 
 def children(pid):
     return [int(p) for p in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_dead(pid):
+    """Also when nobody has looked after it yet."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def writable_bytes(pid):
+    return int(next(line.split()[1] for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmData"))) * 1024
 
 
 def resident_mib(pid):
@@ -163,6 +176,46 @@ def test_a_message_without_an_end_is_cut_and_the_others_go_on(mesh, batches):
         assert neighbour.await_type(ACK)
         print(f"frames sent {n}, child grew by {peak_mib(child) - before:.0f} MiB, neighbour's ACK after {time.monotonic() - started:.3f} s")
     assert "a message that does not end" in one.log("aggregator")
+
+
+RESUME_S = 5  # the promise
+
+
+@pytest.mark.parametrize("how", ["kill", "limit"])
+def test_the_others_resume_after_the_child_is_dead(mesh, batches, how):
+    """At worst a peer takes the ingest child down: killed at once, or by a message that grows past its memory. A real sensor that was at work then goes on."""
+    one = mesh()
+    one.add_sensor("hq", "bad")
+    one.add_sensor("hq", "good")
+    one.wait_for_keys(2)
+    aggregator = one.processes["aggregator"].pid
+    (child,) = children(aggregator)
+    config = one.sensor_config("good", "hq", [CAPTURES / "hq.pcap"])
+    with Peer(one, read_key(one.folder / "bad.key")) as peer:
+        assert peer.hello()[0] == WELCOME
+        # No batch of the sensor is committed before the child is dead: it is at work all the time.
+        blocker = one.postgres.connect(one.database)
+        blocker.execute("begin")
+        blocker.execute("lock table ingest_mark in exclusive mode")
+        process = one.start("good", "picket-sensor", "--config", config)
+        wait_until(lambda: one.table("select 1 from pg_locks where not granted and relation = 'ingest_mark'::regclass"), 30, "a commit under way")
+        if how == "limit":
+            subprocess.run(["prlimit", f"--data={writable_bytes(child) + (8 << 20)}", "--pid", str(child)], check=True)  # below where a connection that is ahead is cut
+            for _ in range(60000):
+                peer.socket.send(b"x" * 1000, flags=2)  # SNDMORE
+            peer.socket.send(b"x")
+        else:
+            os.kill(child, signal.SIGKILL)
+        before = one.log("good").count(" connected endpoint")
+        started = wait_until(lambda: time.monotonic() if is_dead(child) else None, 30, "its death")
+    blocker.execute("rollback")
+    blocker.close()
+    wait_until(lambda: one.log("good").count(" connected endpoint") > before, 10 * RESUME_S, "the sensor again")
+    resumed = time.monotonic() - started
+    assert process.wait(10 * RESUME_S) == 0
+    print(f"{how}: connected again {resumed:.2f} s after the child's death, all of it stored after {time.monotonic() - started:.2f} s")
+    wait_until(lambda: metrics(one)["picket_ingest_restarts_total"] == 1, 20, "the count")
+    assert one.table("select count(*) from ingest_mark") == one.table("select count(distinct (sensor_id, epoch, seq)) from ingest_mark") != [(0,)]
 
 
 def test_handshake_flood_at_a_low_descriptor_limit(mesh, batches):

@@ -598,7 +598,13 @@ static void restart_sensor(struct world *w)
 
 static void handshake(struct world *w)
 {
-    if (!w->is_connecting || !w->is_reachable || w->endpoint != 0) {
+    if (w->is_connecting && (!w->is_reachable || w->endpoint != 0)) { /* refused, or no answer */
+        if (roll(w, 2) == 0) {
+            pk_delivery_on_event(w->delivery, PK_DELIVERY_UNREACHABLE, w->now);
+        }
+        return;
+    }
+    if (!w->is_connecting) {
         return;
     }
     w->is_connecting = false;
@@ -809,6 +815,51 @@ static void a_silent_first_endpoint_gives_way_and_is_tried_again_after_an_hour(v
     end_world(&w);
 }
 
+/* Many sensors lose the same aggregator at the same moment. */
+static void an_endpoint_that_refuses_gives_way_within_two_seconds_and_spread(void **state)
+{
+    (void)state;
+    static struct world w;
+    unsigned n_tenths[20] = {0};
+    for (uint64_t seed = 1; seed <= 1000; seed++) {
+        new_world(&w, seed * 7919);
+        advance(&w, 1000);
+        assert_int_equal(w.endpoint, 0);
+        int64_t before_ms = w.now.mono_ms;
+        pk_delivery_on_event(w.delivery, PK_DELIVERY_UNREACHABLE, w.now);
+        assert_int_equal(pk_delivery_state(w.delivery), PK_DELIVERY_DOWN);
+        while (w.endpoint == 0) {
+            advance(&w, 10);
+        }
+        int64_t waited_ms = w.now.mono_ms - before_ms;
+        assert_true(waited_ms <= PK_DELIVERY_NEXT_MS + 10);
+        n_tenths[waited_ms / 100 < 20 ? waited_ms / 100 : 19]++;
+        end_world(&w);
+    }
+    for (size_t i = 0; i < 20; i++) {
+        assert_true(n_tenths[i] < 200); /* no tenth of a second has a fifth of them */
+    }
+}
+
+static void endpoints_that_all_refuse_are_asked_ever_less_often_and_for_ever(void **state)
+{
+    (void)state;
+    static struct world w;
+    unsigned n_in[3] = {0}; /* connections begun in each ten minutes */
+    new_world(&w, 9);
+    for (int64_t ms = 0; ms < 1800000; ms += 100) {
+        advance(&w, 100);
+        if (w.is_connecting) {
+            n_in[ms / 600000]++;
+            pk_delivery_on_event(w.delivery, PK_DELIVERY_UNREACHABLE, w.now);
+        }
+    }
+    assert_in_range(n_in[0], 30, 70); /* two a round; a round lasts a minute at most */
+    assert_in_range(n_in[1], 18, 42);
+    assert_in_range(n_in[2], 18, 42);
+    end_world(&w);
+}
+
 static void bye_with_another_endpoint_is_followed_once(void **state)
 {
     (void)state;
@@ -890,6 +941,8 @@ int main(void)
         cmocka_unit_test(every_batch_is_stored_once_in_any_order_of_faults),
         cmocka_unit_test(a_restored_copy_of_the_queue_loses_nothing),
         cmocka_unit_test(a_silent_first_endpoint_gives_way_and_is_tried_again_after_an_hour),
+        cmocka_unit_test(an_endpoint_that_refuses_gives_way_within_two_seconds_and_spread),
+        cmocka_unit_test(endpoints_that_all_refuse_are_asked_ever_less_often_and_for_ever),
         cmocka_unit_test(bye_with_another_endpoint_is_followed_once),
         cmocka_unit_test(no_aggregator_can_make_it_forget_what_was_not_sent),
         cmocka_unit_test(clock_offset_is_the_sample_with_the_least_round_trip),
