@@ -66,6 +66,8 @@ static void render(struct pk_pipeline_counters *c, struct pk_bytes *out)
             atomic_load(&c->scoped)},
         {"picket_scope_refusals_total", "counter",
             "Scopes that a sensor could not, or would not, use.", atomic_load(&c->scope_refusals)},
+        {"picket_stale_sensors_total", "counter", "Identities of fleets that were silent too long.",
+            atomic_load(&c->stale)},
         {"picket_ingest_bytes_total", "counter", "Batch bytes received.",
             atomic_load(&c->ingest_bytes)},
         {"picket_refused_keys_total", "counter", "Handshakes refused.",

@@ -52,6 +52,7 @@ void pipeline_store_failed(struct pk_pipeline *pipeline, const char *doing)
     if (pipeline->retry_ms > RETRY_MAX_MS) {
         pipeline->retry_ms = RETRY_MAX_MS;
     }
+    pipeline->calm_since_ms = now_ms;
     pipeline->retry_at_ms = now_ms + pipeline->retry_ms / 2 + pipeline->retry_ms * noise / 512;
     atomic_fetch_add(&pipeline->counters.store_failures, 1);
     atomic_store(&pipeline->counters.is_ready, false);
@@ -230,6 +231,8 @@ static void check_alarms(struct pk_pipeline *pipeline, int64_t now_ms)
         pipeline->next_alarm_ms = now_ms + ALARM_MS;
         if (pk_tenancy_check_alarms(&pipeline->tenancy) != PK_OK) {
             pipeline_store_failed(pipeline, "check alarms");
+        } else {
+            pipeline_expire_stale(pipeline, now_ms);
         }
     }
 }

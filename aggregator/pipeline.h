@@ -25,7 +25,7 @@ struct pk_pipeline_counters {
         refused_credit;
     atomic_uint_fast64_t configured, offences, struck, overgrown, overloaded, parked_sessions,
         outstanding_bytes, is_paused;
-    atomic_uint_fast64_t scoped, scope_refusals;
+    atomic_uint_fast64_t scoped, scope_refusals, stale;
     atomic_uint_fast64_t homes, homes_lost, turned_away, alarms_opened, alarms_closed;
     atomic_bool is_ready; /* database connected, child listening */
 };

@@ -40,6 +40,8 @@ struct pk_pipeline {
     int64_t retry_at_ms;  /* nothing touches the store before */
     int64_t retry_ms;
     int64_t next_alarm_ms, next_report_ms, next_control_ms, next_state_ms, next_child_ms;
+    int64_t calm_since_ms; /* the store has answered and no home was opened since */
+    uint64_t calm_homes;
     struct pk_scope_push scopes;
     struct pk_store_config_note config_notes[PK_STORE_MAX_NOTES]; /* to be written, one a sensor */
     size_t n_config_notes;
@@ -77,6 +79,8 @@ uint32_t pipeline_scope_version(struct pk_pipeline *pipeline, struct pk_tenant_i
 /* The child wants a session's scope; a sensor said what became of one. */
 void pipeline_on_scope_ask(struct pk_pipeline *pipeline, const uint8_t *data, size_t len);
 void pipeline_on_scope_ack(struct pk_pipeline *pipeline, const uint8_t *data, size_t len);
+/* Ends identities of fleets that are silent too long. */
+void pipeline_expire_stale(struct pk_pipeline *pipeline, int64_t now_ms);
 /* Writes what sensors said, at most once a second. */
 void pipeline_write_notes(struct pk_pipeline *pipeline, int64_t now_ms);
 

@@ -1,4 +1,4 @@
-/* The tenants' scopes on their way to the sensors, and what these say to it. */
+/* Sensors as they stand: the tenants' scopes on their way to them and what they say to it; fleets' identities that are gone. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -78,6 +78,19 @@ void pipeline_on_scope_ack(struct pk_pipeline *pipeline, const uint8_t *data, si
     if (i < PK_STORE_MAX_NOTES) { /* a full table: said again at the sensor's next session */
         pipeline->config_notes[i] = note;
         pipeline->n_config_notes += i == pipeline->n_config_notes;
+    }
+}
+
+void pipeline_expire_stale(struct pk_pipeline *pipeline, int64_t now_ms)
+{
+    uint64_t homes = atomic_load(&pipeline->counters.homes);
+    if (homes != pipeline->calm_homes || pipeline->calm_since_ms == 0) {
+        pipeline->calm_homes = homes;
+        pipeline->calm_since_ms = now_ms;
+    }
+    if (pk_tenancy_expire_stale(&pipeline->tenancy, (now_ms - pipeline->calm_since_ms) * 1000) !=
+        PK_OK) {
+        pipeline_store_failed(pipeline, "look for stale sensors");
     }
 }
 

@@ -145,6 +145,33 @@ pk_err pk_tenancy_write_reports(struct pk_tenancy *tenancy)
     return err;
 }
 
+static void on_stale(void *arg, const char *sensor, int64_t silent_s)
+{
+    struct pk_tenancy *tenancy = arg;
+    atomic_fetch_add(&tenancy->counters->stale, 1);
+    pk_info("enrol",
+        "stale sensor=%s silent_s=%" PRId64 " its key is refused until it enrols again", sensor,
+        silent_s);
+}
+
+pk_err pk_tenancy_expire_stale(struct pk_tenancy *tenancy, int64_t calm_us)
+{
+    struct pk_tenant_id tenant;
+    pk_err err = PK_OK;
+    for (size_t i = 0; err == PK_OK && (tenant = pk_homes_at(tenancy->homes, i)).v != 0; i++) {
+        uint64_t generation = pk_homes_generation(tenancy->homes, tenant);
+        if (generation != 0) {
+            err = pk_store_expire_stale(
+                tenancy->store, tenant, generation, calm_us, on_stale, tenancy);
+        }
+        if (err == PK_ERR_CONFLICT) {
+            pk_tenancy_lose(tenancy, tenant);
+            err = PK_OK;
+        }
+    }
+    return err;
+}
+
 /* A stop in order: others need not wait for leases to run out. */
 void pk_tenancy_leave(struct pk_tenancy *tenancy)
 {

@@ -49,6 +49,8 @@ void pk_tenancy_unpark(
 pk_err pk_tenancy_write_reports(struct pk_tenancy *tenancy);
 /* Looks for alarms of the tenants here; each opening and closing is a line in the log. */
 pk_err pk_tenancy_check_alarms(struct pk_tenancy *tenancy);
+/* Ends identities of fleets that are silent too long; calm_us: for how long sensors had the chance to be heard here. */
+pk_err pk_tenancy_expire_stale(struct pk_tenancy *tenancy, int64_t calm_us);
 /* A stop in order: others need not wait for leases to run out. The engines' state is saved already. */
 void pk_tenancy_leave(struct pk_tenancy *tenancy);
 

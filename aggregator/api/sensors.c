@@ -11,6 +11,7 @@
 enum {
     MAX_TTL_S = 366 * 86400,
     MAX_USES = 100000,
+    MIN_STALE_S = 600, /* as long as an aggregator waits after its start */
     MAX_PREFIXES = 16
 };
 
@@ -59,11 +60,13 @@ void handle_add_token(struct context *c)
     json_t *body = json_loadb(c->request->body, c->request->body_len, JSON_REJECT_DUPLICATES, NULL);
     char tenant[65];
     json_int_t ttl_s = json_integer_value(json_object_get(body, "ttl_s")),
-               uses = json_integer_value(json_object_get(body, "uses"));
+               uses = json_integer_value(json_object_get(body, "uses")),
+               stale_s = json_integer_value(json_object_get(body, "stale_after_s"));
     struct pk_store_token token = {.tenant = tenant,
         .n_uses = (uint32_t)uses,
         .until_us = pk_clock_wall_us() + ttl_s * PK_US_PER_S,
         .allowed_from = text_of(body, "from"),
+        .stale_after_s = (uint32_t)stale_s,
         .needs_approval = json_is_true(json_object_get(body, "approve")),
         .is_fleet = json_is_true(json_object_get(body, "fleet"))};
     if (!split_place(text_of(body, "site"), tenant, &token.site)) {
@@ -71,6 +74,9 @@ void handle_add_token(struct context *c)
     } else if (ttl_s < 1 || ttl_s > MAX_TTL_S || uses < 1 || uses > MAX_USES) {
         refuse(c->response, BAD_REQUEST,
             "a token is open for a second to a year, and for 1 to 100000 sensors");
+    } else if (stale_s != 0 && (!token.is_fleet || stale_s < MIN_STALE_S || stale_s > MAX_TTL_S)) {
+        refuse(
+            c->response, BAD_REQUEST, "stale_after_s is for fleet tokens: ten minutes to a year");
     } else if (!read_prefixes(token.allowed_from, MAX_PREFIXES)) {
         refuse(c->response, BAD_REQUEST, "from must be at most 16 prefixes with commas between");
     } else if (!read_hex(text_of(body, "id"), token.id, sizeof token.id) ||
@@ -102,6 +108,7 @@ static bool on_token(void *arg, const struct pk_store_token_row *token)
     (void)json_object_set_new(object, "until", json_integer(token->until_us / PK_US_PER_S));
     (void)json_object_set_new(object, "approve", json_boolean(token->needs_approval));
     (void)json_object_set_new(object, "fleet", json_boolean(token->is_fleet));
+    (void)json_object_set_new(object, "stale_after", json_integer(token->stale_after_s));
     return json_array_append_new(arg, object) == 0;
 }
 
@@ -176,7 +183,10 @@ void handle_change_sensor(struct context *c)
 
 static const char *state_of(const struct pk_store_sensor_row *sensor)
 {
-    return !sensor->is_active ? "revoked" : sensor->is_pending ? "pending" : "active";
+    return sensor->stale_us     ? "stale"
+           : !sensor->is_active ? "revoked"
+           : sensor->is_pending ? "pending"
+                                : "active";
 }
 
 static const char *status_of(const struct pk_store_sensor_row *sensor)
@@ -193,6 +203,9 @@ static void put_facts(json_t *row, const struct pk_store_sensor_row *sensor)
     char text[PK_TIME_TEXT_SIZE];
     json_t *scope = json_object();
     (void)json_object_set_new(row, "state", json_string(state_of(sensor)));
+    (void)json_object_set_new(row, "fleet", json_boolean(sensor->is_fleet));
+    (void)json_object_set_new(row, "stale_since",
+        sensor->stale_us ? json_string(pk_time_text(sensor->stale_us, text)) : json_null());
     (void)json_object_set_new(scope, "wanted", json_integer(sensor->scope_wanted));
     (void)json_object_set_new(
         scope, "acknowledged", sensor->scope_has ? json_integer(sensor->scope_has) : json_null());

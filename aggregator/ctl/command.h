@@ -16,7 +16,7 @@ struct arguments {
     struct pk_api_client client;
     const char *file, *tenant, *site, *name, *pubkey, *severity, *since, *type, *note, *detector,
         *actor, *zone, *reason, *until, *ttl, *uses, *from, *client_key, *to, *number, *seed,
-        *hours;
+        *hours, *stale_after;
     bool as_json, wants_all, approve, fleet;
     const char *words[PK_CTL_MAX_WORDS]; /* the command itself is the first */
     int n_words;

@@ -19,7 +19,7 @@ static const char usage[] =
     "\n"
     "  picketctl bootstrap                             first administrator's key, on the API's own host; prints it once\n"
     "  picketctl apply -f scope.yaml                   tenants, sites, zones, networks\n"
-    "  picketctl enroll --site TENANT/SITE [--ttl 24h] [--uses N] [--from PREFIXES] [--approve] [--fleet] [--client-key FILE]\n"
+    "  picketctl enroll --site TENANT/SITE [--ttl 24h] [--uses N] [--from PREFIXES] [--approve] [--fleet [--stale-after 7d]] [--client-key FILE]\n"
     "                                                  a token for picket-sensor enroll; printed once\n"
     "  picketctl tokens [--json]                       those that are open\n"
     "  picketctl token close ID\n"
@@ -413,6 +413,7 @@ enum {
     OPT_NUMBER,
     OPT_SEED,
     OPT_HOURS,
+    OPT_STALE_AFTER,
     OPT_JSON,
     OPT_ALL,
     OPT_APPROVE,
@@ -445,6 +446,7 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
         {"client-key", required_argument, NULL, OPT_CLIENT_KEY},
         {"to", required_argument, NULL, OPT_TO},
         {"hours", required_argument, NULL, OPT_HOURS},
+        {"stale-after", required_argument, NULL, OPT_STALE_AFTER},
         {"approve", no_argument, NULL, OPT_APPROVE},
         {"fleet", no_argument, NULL, OPT_FLEET},
         {"n", required_argument, NULL, OPT_NUMBER},
@@ -459,7 +461,7 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
     const char **texts[] = {&a->client.server, &a->client.key, &a->tenant, &a->site, &a->name,
         &a->pubkey, &a->severity, &a->since, &a->type, &a->note, &a->detector, &a->actor, &a->zone,
         &a->reason, &a->until, &a->ttl, &a->uses, &a->from, &a->client_key, &a->to, &a->number,
-        &a->seed, &a->hours};
+        &a->seed, &a->hours, &a->stale_after};
     int option;
     while ((option = getopt_long(argc, argv, "f:hV", options, NULL)) != -1) {
         if (option >= OPT_SERVER && option < OPT_JSON) {

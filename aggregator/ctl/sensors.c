@@ -59,6 +59,8 @@ static json_t *describe(const struct arguments *arguments, const struct pk_token
     (void)json_object_set_new(object, "from", json_string(arguments->from ? arguments->from : ""));
     (void)json_object_set_new(object, "approve", json_boolean(arguments->approve));
     (void)json_object_set_new(object, "fleet", json_boolean(arguments->fleet));
+    (void)json_object_set_new(object, "stale_after_s",
+        json_integer(arguments->stale_after ? read_seconds(arguments->stale_after) : 0));
     (void)json_object_set_new(object, "id", json_string(id));
     (void)json_object_set_new(object, "secret_hash", json_string(hash));
     return object;
@@ -90,6 +92,10 @@ int ctl_enroll(const struct arguments *arguments)
     if (ttl_s == 0) {
         return ctl_fail(EX_USAGE, "--ttl is a time like 24h or 7d, a year at most");
     }
+    if (arguments->stale_after &&
+        (!arguments->fleet || read_seconds(arguments->stale_after) == 0)) {
+        return ctl_fail(EX_USAGE, "--stale-after is a time like 7d, and goes with --fleet");
+    }
     if (sodium_init() < 0) {
         return ctl_fail(EX_OSERR, "the system gives no random numbers");
     }
@@ -111,8 +117,8 @@ static void print_tokens(const json_t *list)
 {
     size_t index;
     json_t *token;
-    printf("%-32s %-20s %9s %9s %-8s %-5s %s\n", "ID", "SITE", "USES LEFT", "FAILURES", "APPROVE",
-        "FLEET", "OPEN UNTIL");
+    printf("%-32s %-20s %9s %9s %-8s %-5s %11s %s\n", "ID", "SITE", "USES LEFT", "FAILURES",
+        "APPROVE", "FLEET", "STALE AFTER", "OPEN UNTIL");
     json_array_foreach((json_t *)(uintptr_t)list, index, token)
     {
         char until[32] = "";
@@ -121,12 +127,18 @@ static void print_tokens(const json_t *list)
         if (gmtime_r(&at, &utc)) {
             (void)strftime(until, sizeof until, "%Y-%m-%dT%H:%M:%SZ", &utc);
         }
-        printf("%-32s %-20s %9lld %9lld %-8s %-5s %s\n", ctl_text(token, "id"),
+        long long stale_s = (long long)json_integer_value(json_object_get(token, "stale_after"));
+        char stale[24] = "-";
+        if (stale_s > 0) {
+            snprintf(stale, sizeof stale, stale_s < 7200 ? "%lldm" : "%lldh",
+                stale_s < 7200 ? stale_s / 60 : stale_s / 3600);
+        }
+        printf("%-32s %-20s %9lld %9lld %-8s %-5s %11s %s\n", ctl_text(token, "id"),
             ctl_text(token, "site"),
             (long long)json_integer_value(json_object_get(token, "uses_left")),
             (long long)json_integer_value(json_object_get(token, "failures")),
             json_is_true(json_object_get(token, "approve")) ? "yes" : "no",
-            json_is_true(json_object_get(token, "fleet")) ? "yes" : "no", until);
+            json_is_true(json_object_get(token, "fleet")) ? "yes" : "no", stale, until);
     }
     if (json_array_size(list) == 0) {
         puts("no token is open");

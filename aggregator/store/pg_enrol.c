@@ -98,9 +98,10 @@ pk_err pk_store_add_token(struct pk_store *store, const struct pk_store_token *t
         param_int(&params, token->needs_approval);
         param_int(&params, token->is_fleet);
         param_int(&params, now_us());
+        param_int(&params, token->stale_after_s);
         err = pg_exec(store, "add token",
-            "insert into enrol_token (token_id, secret_hash, tenant_id, site_id, uses_left, until_us, allowed_from, needs_approval, is_fleet, added_us)"
-            " values ($1, $2, $3::int, $4::int, $5::int, $6::bigint, $7, $8::int::boolean, $9::int::boolean, $10::bigint)",
+            "insert into enrol_token (token_id, secret_hash, tenant_id, site_id, uses_left, until_us, allowed_from, needs_approval, is_fleet, added_us, stale_after_s)"
+            " values ($1, $2, $3::int, $4::int, $5::int, $6::bigint, $7, $8::int::boolean, $9::int::boolean, $10::bigint, $11::int)",
             &params);
     }
     if (err == PK_OK) {
@@ -116,13 +117,14 @@ pk_err pk_store_list_tokens(struct pk_store *store,
     struct params params = {0};
     param_int(&params, now_us());
     pk_err err = pg_query(store, "list tokens",
-        "select k.token_id, t.name, s.name, k.uses_left, k.failures, k.until_us, k.needs_approval::int, k.is_fleet::int"
+        "select k.token_id, t.name, s.name, k.uses_left, k.failures, k.until_us, k.needs_approval::int, k.is_fleet::int, k.stale_after_s"
         " from enrol_token k join tenant t using (tenant_id) join site s on s.tenant_id = k.tenant_id and s.site_id = k.site_id"
         " where k.until_us > $1::bigint and (k.uses_left > 0 or k.is_fleet) order by k.added_us desc",
         &params, true, &result);
     for (int i = 0; err == PK_OK && i < PQntuples(result); i++) {
         struct pk_store_token_row token = {.uses_left = (uint32_t)get_int(result, i, 3),
             .failures = (uint32_t)get_int(result, i, 4),
+            .stale_after_s = (uint32_t)get_int(result, i, 8),
             .until_us = get_int(result, i, 5),
             .needs_approval = get_int(result, i, 6) != 0,
             .is_fleet = get_int(result, i, 7) != 0};
@@ -215,22 +217,51 @@ static pk_err read_token(struct pk_store *store, const struct pk_enrol_request *
     return err;
 }
 
-/* The same key once more: the answer may have been lost on its way. *out_known: the key is somebody's; the result stands when it came by this token lately. */
-static pk_err find_same_key(struct pk_store *store, const struct pk_enrol_request *request,
-    const uint8_t *pubkey, bool *out_known, struct pk_store_enrolled *out)
+/* An identity that was taken for gone is there again, and takes a use again. Without one it stays refused. */
+static pk_err revive(struct pk_store *store, const struct token_row *token,
+    const struct pk_enrol_request *request, int64_t sensor, bool *out_revived)
+{
+    struct params params = {0}, use = {0};
+    *out_revived = token->uses_left > 0;
+    if (!*out_revived) {
+        return PK_OK;
+    }
+    param_int(&params, token->tenant);
+    param_int(&params, sensor);
+    pk_err err = pg_exec(store, "revive sensor",
+        "update sensor set is_active = true, stale_us = null where tenant_id = $1::int and sensor_id = $2::int",
+        &params);
+    param_bytes(&use, request->id, sizeof request->id);
+    param_int(&use, now_us());
+    return err == PK_OK
+               ? pg_exec(store, "take a use",
+                     "update enrol_token set uses_left = uses_left - 1, used_us = $2::bigint where token_id = $1",
+                     &use)
+               : err;
+}
+
+/* The same key once more: the answer may have been lost on its way, or a container of a fleet starts again. *out_known: the key is somebody's; the result stands when it came by this token, lately unless
+ * it is a fleet's. */
+static pk_err find_same_key(struct pk_store *store, const struct token_row *token,
+    const struct pk_enrol_request *request, const uint8_t *pubkey, bool *out_known,
+    struct pk_store_enrolled *out)
 {
     PGresult *result;
     struct params params = {0};
     param_bytes(&params, pubkey, PK_KEY_BYTES);
     param_bytes(&params, request->id, sizeof request->id);
-    param_int(&params, now_us() - 3600 * PK_US_PER_S);
+    param_int(&params, token->is_fleet ? 0 : now_us() - 3600 * PK_US_PER_S);
     pk_err err = pg_query(store, "find key",
-        "select s.sensor_id, s.name, s.is_pending::int, (coalesce(k.token_id = $2, false) and k.added_us > $3::bigint and k.is_active and s.is_active)::int"
-        " from sensor_key k join sensor s on s.tenant_id = k.tenant_id and s.sensor_id = k.sensor_id where k.pubkey = $1",
+        "select s.sensor_id, s.name, s.is_pending::int, (coalesce(k.token_id = $2, false) and k.added_us > $3::bigint and k.is_active and (s.is_active or s.stale_us is not null))::int,"
+        " (s.stale_us is not null)::int from sensor_key k join sensor s on s.tenant_id = k.tenant_id and s.sensor_id = k.sensor_id where k.pubkey = $1",
         &params, true, &result);
     if (err == PK_OK && PQntuples(result) == 1) {
         *out_known = true;
-        if (get_int(result, 0, 3) != 0) {
+        bool is_same = get_int(result, 0, 3) != 0;
+        if (is_same && get_int(result, 0, 4) != 0) {
+            err = revive(store, token, request, get_int(result, 0, 0), &is_same);
+        }
+        if (is_same) {
             out->result = get_int(result, 0, 2) ? PK_STORE_ENROL_PENDING : PK_STORE_ENROLLED;
             out->sensor.v = (uint32_t)get_int(result, 0, 0);
             copy_field(result, 0, 1, out->name, sizeof out->name);
@@ -265,9 +296,14 @@ static pk_err join_fleet(struct pk_store *store, const struct token_row *token,
     param_text(&params, request->name);
     param_bytes(&params, request->id, sizeof request->id);
     pk_err err = pg_query(store, "find node",
-        "select sensor_id, is_pending::int from sensor where tenant_id = $1::int and name = $2 and fleet_token = $3 and is_active",
+        "select sensor_id, is_pending::int, (stale_us is not null)::int from sensor where tenant_id = $1::int and name = $2 and fleet_token = $3 and (is_active or stale_us is not null)",
         &params, true, &result);
-    if (err == PK_OK && PQntuples(result) == 1) {
+    bool is_there = err == PK_OK && PQntuples(result) == 1;
+    if (is_there && get_int(result, 0, 2) != 0) {
+        err = revive(store, token, request, get_int(result, 0, 0), &is_there);
+        *out_joined = true; /* also when it cannot be: nobody else takes its name */
+    }
+    if (err == PK_OK && is_there) {
         int64_t sensor = get_int(result, 0, 0);
         struct params old = {0};
         param_int(&old, token->tenant);
@@ -382,7 +418,7 @@ pk_err pk_store_enrol(struct pk_store *store, const struct pk_enrol_request *req
     }
     err = read_token(store, request, from, &token, &enrolled);
     if (err == PK_OK && token.is_good) {
-        err = find_same_key(store, request, pubkey, &is_known, &enrolled);
+        err = find_same_key(store, &token, request, pubkey, &is_known, &enrolled);
     }
     if (err == PK_OK && token.is_good && !is_known && token.is_fleet && *request->name) {
         err = join_fleet(store, &token, request, pubkey, &has_joined, &enrolled);
@@ -470,7 +506,7 @@ pk_err pk_store_change_sensor(struct pk_store *store, const char *tenant_name, c
         switch (change) {
         case PK_STORE_SENSOR_REVOKE:
             err = pg_exec(store, "revoke sensor",
-                "update sensor set is_active = false where tenant_id = $1::int and sensor_id = $2::int",
+                "update sensor set is_active = false, stale_us = null where tenant_id = $1::int and sensor_id = $2::int",
                 &params);
             break;
         case PK_STORE_SENSOR_APPROVE:

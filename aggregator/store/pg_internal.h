@@ -55,6 +55,9 @@ pk_err pg_write_ledger(struct pk_store *store, const struct pk_store_batch *batc
 pk_err pg_end(struct pk_store *store, pk_err err);
 pk_err pg_fail(struct pk_store *store, pk_err err, const char *text);
 
+/* An aggregator takes nobody for silent that may only not have found it yet, after its start or an outage. */
+#define PG_STALE_GRACE_S "600"
+
 /* pg_control.c: for whoever changes what the aggregator must hear of; within a transaction. */
 pk_err pg_raise_version(struct pk_store *store);
 pk_err pg_find_site(struct pk_store *store, const char *tenant, const char *site,

@@ -51,7 +51,7 @@ pk_err pk_store_query_sensors(struct pk_store *store, struct pk_tenant_id tenant
     if (err == PK_OK) {
         err = pg_query(store, "read sensors",
             "select se.name, coalesce(si.name, ''), se.is_active::int, se.is_pending::int, coalesce((select max(version) from scope_version), 0)::bigint,"
-            " coalesce(c.serial, 0)::bigint, coalesce(c.status, 0)::int, coalesce(c.reason, ''), coalesce(c.at_us, 0)::bigint"
+            " coalesce(c.serial, 0)::bigint, coalesce(c.status, 0)::int, coalesce(c.reason, ''), coalesce(c.at_us, 0)::bigint, coalesce(se.stale_us, 0)::bigint, (se.fleet_token is not null)::int"
             " from sensor se left join site_assignment sa on sa.tenant_id = se.tenant_id and sa.sensor_id = se.sensor_id and sa.to_us = 9223372036854775807"
             " left join site si on si.tenant_id = sa.tenant_id and si.site_id = sa.site_id"
             " left join sensor_config c on c.tenant_id = se.tenant_id and c.sensor_id = se.sensor_id"
@@ -64,7 +64,9 @@ pk_err pk_store_query_sensors(struct pk_store *store, struct pk_tenant_id tenant
             .scope_wanted = get_int(result, i, 4),
             .scope_has = get_int(result, i, 5),
             .scope_status = (uint8_t)get_int(result, i, 6),
-            .scope_at_us = get_int(result, i, 8)};
+            .scope_at_us = get_int(result, i, 8),
+            .stale_us = get_int(result, i, 9),
+            .is_fleet = get_int(result, i, 10) != 0};
         copy_text(result, i, 0, sensor.name, sizeof sensor.name);
         copy_text(result, i, 1, sensor.site, sizeof sensor.site);
         copy_text(result, i, 7, sensor.scope_reason, sizeof sensor.scope_reason);

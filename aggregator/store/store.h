@@ -121,7 +121,8 @@ pk_err pk_store_note_configs(
 /* Who a tenant's sensors are, and what they were told (pg_standing.c). */
 struct pk_store_sensor_row {
     char name[65], site[65];
-    bool is_active, is_pending;
+    bool is_active, is_pending, is_fleet;
+    int64_t stale_us;                /* when it was taken for gone; 0: it was not */
     int64_t scope_wanted, scope_has; /* serials; has 0: nothing was said */
     uint8_t scope_status;            /* enum pk_config_status */
     char scope_reason[PK_CONFIG_REASON_SIZE];
@@ -147,6 +148,8 @@ struct pk_store_token {
     int64_t until_us;
     const char *allowed_from; /* prefixes with commas between; "": from anywhere */
     bool needs_approval;
+    uint32_t
+        stale_after_s; /* of a fleet: who was silent for so long is taken for gone; 0: nobody */
     bool
         is_fleet; /* a newcomer with a node name that is known is the same sensor: its new key replaces the old */
 };
@@ -155,7 +158,7 @@ pk_err pk_store_add_token(struct pk_store *store, const struct pk_store_token *t
 struct pk_store_token_row {
     uint8_t id[PK_TOKEN_ID_BYTES];
     char tenant[65], site[65];
-    uint32_t uses_left, failures;
+    uint32_t uses_left, failures, stale_after_s;
     int64_t until_us;
     bool needs_approval, is_fleet;
 };
@@ -174,8 +177,8 @@ struct pk_store_enrolled {
     struct pk_sensor_id sensor;
     char name[65], tenant[65], site[65];
 };
-/* One transaction: checks the token, adds the sensor with its key (under the wished name, or that and a number), takes one use. The same key again within an hour gets the same
- * answer and takes none. */
+/* One transaction: checks the token, adds the sensor with its key (under the wished name, or that and a number), takes one use. The same key again within an hour (of a fleet: at any time) gets the same
+ * answer and takes none. A stale identity of the fleet, found by its node's name or its key, is the same sensor again and takes one. */
 pk_err pk_store_enrol(struct pk_store *store, const struct pk_enrol_request *request,
     const uint8_t pubkey[PK_KEY_BYTES], const struct pk_addr *from,
     struct pk_store_enrolled *out_enrolled);
@@ -188,6 +191,11 @@ enum pk_store_sensor_change {
 };
 pk_err pk_store_change_sensor(struct pk_store *store, const char *tenant, const char *name,
     enum pk_store_sensor_change change, const char *text);
+/* Ends the identities of a tenant's fleets that were silent for as long as their token says (pg_stale.c), and tells of each. calm_us: how long sensors had the chance to be heard. PK_ERR_CONFLICT as of
+ * pk_store_commit. */
+pk_err pk_store_expire_stale(struct pk_store *store, struct pk_tenant_id tenant,
+    uint64_t generation, int64_t calm_us,
+    void (*gone)(void *arg, const char *sensor, int64_t silent_s), void *arg);
 /* "10.0.0.0/8,2001:db8::1": false when one of them is none, or there are more than max. */
 bool pk_store_parse_prefixes(
     const char *text, struct pk_prefix *out_prefixes, size_t max, size_t *out_n);
