@@ -41,6 +41,8 @@ const char *pk_name_text(const struct pk_name *name, char out_text[PK_NAME_TEXT_
 void pk_name_lower(struct pk_name *name);
 bool pk_name_equal(const struct pk_name *a, const struct pk_name *b);
 uint64_t pk_name_hash(const struct pk_name *name); /* keyed, case ignored */
+/* Letters of both cases in one name: the 0x20 trick, or somebody's shift key. Length bytes are no letters. */
+bool pk_name_is_case_mixed(const struct pk_name *name);
 /* Canonical order, RFC 4034 s6.1. */
 int pk_name_compare(const struct pk_name *a, const struct pk_name *b);
 /* True when name is ancestor or below it; every name is within the root. */

@@ -71,14 +71,43 @@ static pk_err walk(const uint8_t *msg, size_t msg_len, size_t *pos, struct pk_na
     return PK_OK;
 }
 
+/* A name that is one sound run of labels up to the root: its length, 0 for anything else, which walk then judges. Nearly every question is one, and
+ * walk's bookkeeping for each label was a twelfth of parsing and pairing. */
+static size_t plain_run(const uint8_t *msg, size_t msg_len, size_t pos, unsigned *out_n_labels)
+{
+    size_t at = pos;
+    unsigned n = 0;
+    while (at < msg_len && msg[at] <= PK_LABEL_MAX) {
+        if (msg[at] == 0) {
+            *out_n_labels = n;
+            return at + 1 - pos <= PK_NAME_MAX ? at + 1 - pos : 0;
+        }
+        at += (size_t)msg[at] + 1;
+        n++;
+    }
+    return 0;
+}
+
 pk_err pk_name_parse(const uint8_t *msg, size_t msg_len, size_t *pos, struct pk_name *out_name)
 {
-    return walk(msg, msg_len, pos, out_name);
+    unsigned n_labels;
+    size_t len = plain_run(msg, msg_len, *pos, &n_labels);
+    if (len == 0) {
+        return walk(msg, msg_len, pos, out_name);
+    }
+    memcpy(out_name->wire, msg + *pos, len);
+    out_name->len = (uint8_t)len;
+    out_name->n_labels = (uint8_t)n_labels;
+    *pos += len;
+    return PK_OK;
 }
 
 pk_err pk_name_skip(const uint8_t *msg, size_t msg_len, size_t *pos)
 {
-    return walk(msg, msg_len, pos, NULL);
+    unsigned n_labels;
+    size_t len = plain_run(msg, msg_len, *pos, &n_labels);
+    *pos += len;
+    return len > 0 ? PK_OK : walk(msg, msg_len, pos, NULL);
 }
 
 pk_err pk_name_from_wire(const uint8_t *wire, size_t len, struct pk_name *out_name)
@@ -202,16 +231,25 @@ static uint64_t fold8(uint64_t v)
     return v | is_upper >> 2;
 }
 
+static void fold_word(uint8_t *out, const uint8_t *in)
+{
+    uint64_t v;
+    memcpy(&v, in, sizeof v);
+    v = fold8(v);
+    memcpy(out, &v, sizeof v);
+}
+
+/* Folding twice is folding once, so the last eight bytes may overlap those before them. */
 static void fold_bytes(uint8_t *out, const uint8_t *in, size_t len)
 {
-    size_t i = 0;
-    for (; i + 8 <= len; i += 8) {
-        uint64_t v;
-        memcpy(&v, in + i, sizeof v);
-        v = fold8(v);
-        memcpy(out + i, &v, sizeof v);
+    if (len >= 8) {
+        for (size_t i = 0; i < len - 8; i += 8) {
+            fold_word(out + i, in + i);
+        }
+        fold_word(out + len - 8, in + len - 8);
+        return;
     }
-    for (; i < len; i++) {
+    for (size_t i = 0; i < len; i++) {
         out[i] = fold(in[i]);
     }
 }
@@ -221,23 +259,56 @@ void pk_name_lower(struct pk_name *name)
     fold_bytes(name->wire, name->wire, name->len);
 }
 
+static bool equal_folded8(const uint8_t *a, const uint8_t *b)
+{
+    uint64_t x, y;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return x == y || fold8(x) == fold8(y);
+}
+
+/* The last eight bytes overlap those before them: names of eight bytes and more are never compared byte by byte. */
 static bool equal_folded(const uint8_t *a, const uint8_t *b, size_t len)
 {
-    size_t i = 0;
-    for (; i + 8 <= len; i += 8) {
-        uint64_t x, y;
-        memcpy(&x, a + i, sizeof x);
-        memcpy(&y, b + i, sizeof y);
-        if (x != y && fold8(x) != fold8(y)) {
-            return false;
+    if (len >= 8) {
+        for (size_t i = 0; i < len - 8; i += 8) {
+            if (!equal_folded8(a + i, b + i)) {
+                return false;
+            }
         }
+        return equal_folded8(a + len - 8, b + len - 8);
     }
-    for (; i < len; i++) {
-        if (a[i] != b[i] && fold(a[i]) != fold(b[i])) {
+    for (size_t i = 0; i < len; i++) {
+        if (fold(a[i]) != fold(b[i])) {
             return false;
         }
     }
     return true;
+}
+
+/* Bytes above 0x7f and what is no letter change nothing. */
+static uint64_t letters8(uint64_t v, char first)
+{
+    const uint64_t ones = 0x0101010101010101u, high = ones << 7;
+    uint64_t low = v & ~high, begin = (uint64_t)(0x80 - first), end = begin - 26;
+    return ((low + ones * begin) ^ (low + ones * end)) & ~v & high;
+}
+
+bool pk_name_is_case_mixed(const struct pk_name *name)
+{
+    uint8_t padded[8] = {0};
+    const uint8_t *wire = name->len < sizeof padded ? padded : name->wire;
+    size_t last = name->len < sizeof padded ? 0 : name->len - sizeof padded;
+    uint64_t upper = 0, lower = 0, v;
+    if (wire == padded) {
+        memcpy(padded, name->wire, name->len);
+    }
+    for (size_t i = 0; i < last + sizeof v; i += sizeof v) {
+        memcpy(&v, wire + (i < last ? i : last), sizeof v);
+        upper |= letters8(v, 'A');
+        lower |= letters8(v, 'a');
+    }
+    return upper != 0 && lower != 0;
 }
 
 bool pk_name_equal(const struct pk_name *a, const struct pk_name *b)

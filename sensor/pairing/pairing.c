@@ -463,17 +463,6 @@ static uint16_t query_flags(const struct pk_dnsmsg *dns)
     return flags;
 }
 
-/* Both cases of letters in one name: the 0x20 trick, or somebody's shift key. */
-static bool is_case_mixed(const struct pk_name *name)
-{
-    bool has_upper = false, has_lower = false;
-    for (size_t i = 0; i < name->len; i++) {
-        has_upper = has_upper || (name->wire[i] >= 'A' && name->wire[i] <= 'Z');
-        has_lower = has_lower || (name->wire[i] >= 'a' && name->wire[i] <= 'z');
-    }
-    return has_upper && has_lower;
-}
-
 static void fill_query(struct pk_query *query, const struct pk_message *message)
 {
     query->ts_us = message->ts_us;
@@ -487,7 +476,7 @@ static void fill_query(struct pk_query *query, const struct pk_message *message)
     query->flags = query_flags(&message->dns);
     query->edns_udp_size = message->dns.edns.udp_size;
     query->has_question = message->dns.has_question;
-    query->is_case_mixed = is_case_mixed(&message->dns.question.name);
+    query->is_case_mixed = pk_name_is_case_mixed(&message->dns.question.name);
     query->question.type = message->dns.question.type;
     query->question.class = message->dns.question.class;
     query->question.name.len = message->dns.question.name.len;

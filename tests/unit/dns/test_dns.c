@@ -228,6 +228,74 @@ static int start(void **state)
     return pk_hash_start() == PK_OK ? 0 : -1;
 }
 
+static uint8_t lower_of(uint8_t c)
+{
+    return c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c;
+}
+
+static bool is_mixed(const struct pk_name *name)
+{
+    bool has_upper = false, has_lower = false;
+    for (size_t i = 0; i < name->len; i++) {
+        has_upper = has_upper || (name->wire[i] >= 'A' && name->wire[i] <= 'Z');
+        has_lower = has_lower || (name->wire[i] >= 'a' && name->wire[i] <= 'z');
+    }
+    return has_upper && has_lower;
+}
+
+/* Names of one label and of every length up to 30, any byte at any place: eight bytes at once must say what byte by byte would. */
+static void case_is_ignored_for_letters_alone_at_every_place(void **state)
+{
+    (void)state;
+    for (uint8_t len = 1; len < 30; len++) {
+        struct pk_name a = {.len = (uint8_t)(len + 2), .n_labels = 1};
+        a.wire[0] = len;
+        memset(a.wire + 1, 'q', len);
+        for (size_t at = 1; at <= len; at++) {
+            for (unsigned v = 0; v < 256; v++) {
+                struct pk_name b = a, c = a, lower;
+                b.wire[at] = (uint8_t)v;
+                c.wire[at] = (uint8_t)(v ^ 0x20);
+                bool is_same = lower_of((uint8_t)v) == lower_of((uint8_t)(v ^ 0x20));
+                assert_int_equal(pk_name_equal(&b, &c), is_same);
+                assert_int_equal(pk_name_hash(&b) == pk_name_hash(&c), is_same);
+                assert_int_equal(pk_name_is_case_mixed(&b), is_mixed(&b));
+                lower = b;
+                pk_name_lower(&lower);
+                assert_int_equal(lower.wire[at], lower_of((uint8_t)v));
+                assert_int_equal(lower.wire[len + 1], 0);
+            }
+        }
+    }
+}
+
+/* The plain run and the walk behind it agree on where a name is too long or leaves the message. */
+static void long_names_end_where_they_must(void **state)
+{
+    (void)state;
+    uint8_t wire[300];
+    for (size_t extra = 0; extra < 4; extra++) { /* 4 labels of 63 are 256 with the root */
+        size_t len = 0, pos = 0;
+        struct pk_name name;
+        for (unsigned i = 0; i < 4; i++) {
+            uint8_t label = (uint8_t)(i == 3 ? 59 + extra : 63);
+            wire[len] = label;
+            memset(wire + len + 1, 'a', label);
+            len += label + 1u;
+        }
+        wire[len++] = 0;
+        pk_err want = len <= PK_NAME_MAX ? PK_OK : PK_ERR_MALFORMED;
+        assert_int_equal(pk_name_parse(wire, len, &pos, &name), want);
+        pos = 0;
+        assert_int_equal(pk_name_skip(wire, len, &pos), want);
+        assert_int_equal(pos, want == PK_OK ? len : 0);
+        for (size_t cut = 0; cut < len; cut++) {
+            pos = 0;
+            assert_int_equal(pk_name_parse(wire, cut, &pos, &name), PK_ERR_TRUNCATED);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +306,8 @@ int main(void)
         cmocka_unit_test(within_means_whole_labels),
         cmocka_unit_test(messages_are_judged_by_the_first_thing_that_is_wrong),
         cmocka_unit_test(rdata_reads_as_a_master_file_would),
+        cmocka_unit_test(case_is_ignored_for_letters_alone_at_every_place),
+        cmocka_unit_test(long_names_end_where_they_must),
     };
     return cmocka_run_group_tests(tests, start, NULL);
 }
