@@ -6,34 +6,23 @@
  * the last step. SipHash was a tenth of the sensor's time. */
 #include "picket/hash.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #include <sodium.h>
 
-__extension__ typedef unsigned __int128 u128;
-
-enum {
-    QUICK_MAX_BYTES = 2048 /* longer input goes to SipHash */
-};
-
 static uint8_t process_key[crypto_shorthash_siphash24_KEYBYTES];
-static struct {
-    bool is_ready;
-    uint64_t words[QUICK_MAX_BYTES / 8];
-    u128 fold[4];
-} quick;
+struct pk_hash_quick_key pk_hash_quick_key;
 
 /* The long key of the quick hash, out of the short one by ChaCha20. */
 static void expand_key(void)
 {
     uint8_t seed[randombytes_SEEDBYTES] = {0};
     memcpy(seed, process_key, sizeof process_key);
-    randombytes_buf_deterministic(quick.words, sizeof quick.words, seed);
+    randombytes_buf_deterministic(pk_hash_quick_key.words, sizeof pk_hash_quick_key.words, seed);
     seed[sizeof seed - 1] = 1;
-    randombytes_buf_deterministic(quick.fold, sizeof quick.fold, seed);
+    randombytes_buf_deterministic(pk_hash_quick_key.fold, sizeof pk_hash_quick_key.fold, seed);
     sodium_memzero(seed, sizeof seed);
-    quick.is_ready = true;
+    pk_hash_quick_key.is_ready = true;
 }
 
 pk_err pk_hash_start(void)
@@ -90,21 +79,21 @@ static void load_short(const uint8_t *p, size_t len, uint64_t *out_a, uint64_t *
     }
 }
 
-uint64_t pk_hash_quick(const void *data, size_t len)
+uint64_t pk_hash_quick_any(const void *data, size_t len)
 {
     const uint8_t *p = data;
-    u128 sum = 0;
+    pk_u128 sum = 0;
     uint64_t a, b;
-    if (len > QUICK_MAX_BYTES) {
+    if (len > PK_HASH_QUICK_MAX_BYTES) {
         return pk_hash(data, len);
     }
-    if (__builtin_expect(!quick.is_ready, 0)) {
+    if (__builtin_expect(!pk_hash_quick_key.is_ready, 0)) {
         expand_key();
     }
-    const uint64_t *key = quick.words;
+    const uint64_t *key = pk_hash_quick_key.words;
     size_t left = len;
     for (; left > 16; left -= 16, p += 16, key += 2) {
-        sum += (u128)(load(p, 8) + key[0]) * (load(p + 8, 8) + key[1]);
+        sum += (pk_u128)(load(p, 8) + key[0]) * (load(p + 8, 8) + key[1]);
     }
     if (len >= 16) {
         a = load(p + left - 16, 8);
@@ -112,10 +101,8 @@ uint64_t pk_hash_quick(const void *data, size_t len)
     } else {
         load_short(p, len, &a, &b);
     }
-    sum += (u128)(a + key[0]) * (b + key[1]);
-    u128 folded = quick.fold[0] + quick.fold[1] * (uint64_t)sum +
-                  quick.fold[2] * (uint64_t)(sum >> 64) + quick.fold[3] * len;
-    return (uint64_t)(folded >> 64);
+    sum += (pk_u128)(a + key[0]) * (b + key[1]);
+    return pk_hash_quick_fold(sum, len);
 }
 
 uint64_t pk_hash_fixed(const void *data, size_t len)

@@ -168,6 +168,18 @@ static void quick_hash_sees_every_byte_and_the_length(void **state)
     assert_true(before != pk_hash_quick(data, 20));
 }
 
+static void quick_hash_is_the_same_inline(void **state)
+{
+    (void)state;
+    uint8_t data[80];
+    for (size_t i = 0; i < sizeof data; i++) {
+        data[i] = (uint8_t)(i * 37 + 11);
+    }
+    for (size_t n = 8; n <= PK_HASH_QUICK_INLINE; n++) {
+        assert_true(pk_hash_quick_short(data + n % 5, n) == pk_hash_quick_any(data + n % 5, n));
+    }
+}
+
 static void quick_hash_spreads_what_counts_up(void **state)
 {
     (void)state;
@@ -296,6 +308,7 @@ int main(void)
         cmocka_unit_test(varints_come_back_and_long_forms_are_refused),
         cmocka_unit_test(reader_never_reads_past_the_end),
         cmocka_unit_test(map_agrees_with_an_array),
+        cmocka_unit_test(quick_hash_is_the_same_inline),
         cmocka_unit_test(quick_hash_sees_every_byte_and_the_length),
         cmocka_unit_test(quick_hash_spreads_what_counts_up),
         cmocka_unit_test(times_come_back_and_nonsense_does_not),
