@@ -54,25 +54,49 @@ static void read_header(struct pk_dnsmsg *msg)
     }
 }
 
+static void no_header(struct pk_dnsmsg *msg)
+{
+    msg->id = 0;
+    msg->opcode = 0;
+    msg->rcode = 0;
+    msg->is_response = msg->aa = msg->tc = msg->rd = msg->ra = msg->ad = msg->cd = false;
+    memset(msg->n_records, 0, sizeof msg->n_records);
+}
+
+/* The question in `question`; no other message than a strange one has more. */
+static bool read_question(struct pk_dnsmsg *msg, size_t *pos)
+{
+    size_t start = *pos;
+    pk_err err = pk_name_parse(msg->wire, msg->len, pos, &msg->question.name);
+    if (err != PK_OK || msg->len - *pos < 4) {
+        return fail(msg, PK_DNS_BAD_QUESTION, start);
+    }
+    msg->question.type = be16(msg->wire + *pos);
+    msg->question.class = be16(msg->wire + *pos + 2);
+    msg->question_name_end = *pos;
+    msg->has_question = true;
+    *pos += 4;
+    return true;
+}
+
+static bool skip_question(struct pk_dnsmsg *msg, size_t *pos)
+{
+    size_t start = *pos;
+    if (pk_name_skip(msg->wire, msg->len, pos) != PK_OK || msg->len - *pos < 4) {
+        return fail(msg, PK_DNS_BAD_QUESTION, start);
+    }
+    *pos += 4;
+    return true;
+}
+
 static bool read_questions(struct pk_dnsmsg *msg, size_t *pos)
 {
-    for (unsigned i = 0; i < msg->n_records[PK_SECTION_QUESTION]; i++) {
-        size_t start = *pos;
-        pk_err err = i == 0 ? pk_name_parse(msg->wire, msg->len, pos, &msg->question.name)
-                            : pk_name_skip(msg->wire, msg->len, pos);
-        size_t name_end = *pos;
-        if (err != PK_OK || msg->len - *pos < 4) {
-            return fail(msg, PK_DNS_BAD_QUESTION, start);
-        }
-        if (i == 0) {
-            msg->question.type = be16(msg->wire + *pos);
-            msg->question.class = be16(msg->wire + *pos + 2);
-            msg->question_name_end = name_end;
-            msg->has_question = true;
-        }
-        *pos += 4;
+    unsigned n = msg->n_records[PK_SECTION_QUESTION];
+    bool is_good = n == 0 || read_question(msg, pos);
+    for (unsigned i = 1; i < n && is_good; i++) {
+        is_good = skip_question(msg, pos);
     }
-    return true;
+    return is_good;
 }
 
 /* OPT (RFC 6891 s6.1): only in the additional section, once, at the root; the options are code, length, data. */
@@ -107,6 +131,12 @@ static bool may_be_empty(const struct pk_dnsmsg *msg, uint16_t class)
     return msg->opcode == PK_OPCODE_UPDATE || class == PK_CLASS_ANY || class == 254;
 }
 
+/* Addresses, which most records are, need no look at their form. */
+static bool is_address(uint16_t type, uint16_t rdata_len)
+{
+    return (type == PK_TYPE_A && rdata_len == 4) || (type == PK_TYPE_AAAA && rdata_len == 16);
+}
+
 static bool read_record(struct pk_dnsmsg *msg, enum pk_section section, size_t *pos)
 {
     size_t owner_pos = *pos;
@@ -136,7 +166,8 @@ static bool read_record(struct pk_dnsmsg *msg, enum pk_section section, size_t *
         if (!read_edns(msg, section, owner_pos, fixed, wire + rdata_pos, rdata_len)) {
             return fail(msg, PK_DNS_BAD_EDNS, owner_pos);
         }
-    } else if (!(rdata_len == 0 && may_be_empty(msg, be16(fixed + 2))) &&
+    } else if (!is_address(type, rdata_len) &&
+               !(rdata_len == 0 && may_be_empty(msg, be16(fixed + 2))) &&
                !pk_rdata_check(wire, msg->len, type, rdata_pos, rdata_len)) {
         return fail(msg, PK_DNS_BAD_RDATA, owner_pos);
     }
@@ -145,16 +176,11 @@ static bool read_record(struct pk_dnsmsg *msg, enum pk_section section, size_t *
     return true;
 }
 
-/* Sets every field but the bytes of the question's name, which are not worth zeroing for each packet. */
+/* Sets every field but those of the header and the bytes of the question's name, which are not worth zeroing for each packet. */
 static void reset(struct pk_dnsmsg *msg, const uint8_t *wire, size_t len)
 {
     msg->wire = wire;
     msg->len = len;
-    msg->id = 0;
-    msg->opcode = 0;
-    msg->rcode = 0;
-    msg->is_response = msg->aa = msg->tc = msg->rd = msg->ra = msg->ad = msg->cd = false;
-    memset(msg->n_records, 0, sizeof msg->n_records);
     msg->has_question = false;
     msg->question.name.len = 1;
     msg->question.name.n_labels = 0;
@@ -169,11 +195,28 @@ static void reset(struct pk_dnsmsg *msg, const uint8_t *wire, size_t len)
     msg->fault_pos = 0;
 }
 
+static bool read_records(struct pk_dnsmsg *msg, size_t *pos)
+{
+    unsigned n_answers = msg->n_records[PK_SECTION_ANSWER];
+    unsigned n_before = n_answers + msg->n_records[PK_SECTION_AUTHORITY];
+    unsigned n = n_before + msg->n_records[PK_SECTION_ADDITIONAL];
+    for (unsigned i = 0; i < n; i++) {
+        enum pk_section section = i < n_answers  ? PK_SECTION_ANSWER
+                                  : i < n_before ? PK_SECTION_AUTHORITY
+                                                 : PK_SECTION_ADDITIONAL;
+        if (!read_record(msg, section, pos)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool pk_dnsmsg_parse(const uint8_t *wire, size_t len, struct pk_dnsmsg *out_msg)
 {
     struct pk_dnsmsg *msg = out_msg;
     reset(msg, wire, len);
     if (len < PK_DNS_HEADER_BYTES) {
+        no_header(msg);
         return fail(msg, PK_DNS_SHORT_HEADER, len);
     }
     read_header(msg);
@@ -182,12 +225,8 @@ bool pk_dnsmsg_parse(const uint8_t *wire, size_t len, struct pk_dnsmsg *out_msg)
         return false;
     }
     msg->records_pos = pos;
-    for (enum pk_section section = PK_SECTION_ANSWER; section <= PK_SECTION_ADDITIONAL; section++) {
-        for (unsigned i = 0; i < msg->n_records[section]; i++) {
-            if (!read_record(msg, section, &pos)) {
-                return false;
-            }
-        }
+    if (!read_records(msg, &pos)) {
+        return false;
     }
     if (pos < len) {
         msg->fault = PK_DNS_TRAILING;
