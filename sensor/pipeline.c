@@ -113,16 +113,21 @@ static void pair(struct pk_pipeline *pipeline, struct pk_message *message)
     pipeline->stats->copies += !is_claimed;
 }
 
-/* What the window and history keep is far away: asked for here, it comes while the message is paired. */
+/* The name is hashed once for the closed query and the window, where it is asked for here: it comes while the message is paired. */
+static uint64_t hash_name(const struct pk_pipeline *pipeline, const struct pk_name *name)
+{
+    return pipeline->options.merge ? pk_merge_ahead(pipeline->options.merge, name)
+                                   : pk_name_hash(name);
+}
+
+/* What the window and history keep is far away: asked for here. */
 static void look_ahead(struct pk_pipeline *pipeline, struct pk_message *message)
 {
-    message->name_hash = 0;
+    message->name_hash = message->dns.is_response && message->dns.has_question
+                             ? hash_name(pipeline, &message->dns.question.name)
+                             : 0;
     if (pipeline->options.merge) {
         pk_history_ahead(pipeline->history, message);
-        if (message->dns.is_response && message->dns.has_question) {
-            message->name_hash =
-                pk_merge_ahead(pipeline->options.merge, &message->dns.question.name);
-        }
     }
 }
 
@@ -391,7 +396,7 @@ void pk_pipeline_set_ports(struct pk_pipeline *pipeline, const struct pk_ports *
 void pk_pipeline_packet(
     struct pk_pipeline *pipeline, int link_type, const struct pk_raw_packet *raw)
 {
-    struct pk_packet packet;
+    PK_UNSET struct pk_packet packet; /* what is read of it the dissector fills */
     int64_t gone_us = raw->ts_us - pipeline->ts_us;
     pipeline->stats->clock_steps +=
         pipeline->ts_us != 0 && (gone_us < -CLOCK_BACK_US || gone_us > CLOCK_AHEAD_US);

@@ -11,12 +11,23 @@
 
 #include "packet/via.h"
 
+/* The ends of a message. */
+struct pk_leg {
+    struct pk_addr src, dst;
+    uint16_t sport, dport;
+};
+
 /* One DNS message as it was seen. `dns` and what it borrows is good only during the call that hands it over. */
 struct pk_message {
     int64_t ts_us;
     uint64_t frame; /* number of the packet that completed it, from 1 over all files read */
-    struct pk_addr src, dst;
-    uint16_t sport, dport;
+    union {
+        struct pk_leg leg;
+        struct {
+            struct pk_addr src, dst;
+            uint16_t sport, dport;
+        };
+    };
     uint8_t transport; /* enum pk_transport */
     const char
         *via; /* the source that told of it where it was no packet ("dnstap:client"), else NULL */

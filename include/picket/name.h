@@ -38,6 +38,18 @@ pk_err pk_name_from_text(const char *text, struct pk_name *out_name);
 /* Absolute presentation form, last dot included; returns out_text. */
 const char *pk_name_text(const struct pk_name *name, char out_text[PK_NAME_TEXT_SIZE]);
 
+/* In two sizes that a compiler copies without a call. */
+static inline void pk_name_copy(struct pk_name *to, const struct pk_name *from)
+{
+    to->len = from->len;
+    to->n_labels = from->n_labels;
+    if (from->len <= 64) {
+        __builtin_memcpy(to->wire, from->wire, 64);
+    } else {
+        __builtin_memcpy(to->wire, from->wire, PK_NAME_MAX);
+    }
+}
+
 void pk_name_lower(struct pk_name *name);
 bool pk_name_equal(const struct pk_name *a, const struct pk_name *b);
 uint64_t pk_name_hash(const struct pk_name *name); /* keyed, case ignored */

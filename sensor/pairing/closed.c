@@ -28,21 +28,10 @@ void pk_closed_free(struct pk_closed *closed)
     free(closed);
 }
 
-uint32_t pk_closed_question(const struct pk_question *question)
+uint32_t pk_closed_question(const struct pk_question *question, uint64_t name_hash)
 {
-    /* Folds more than letters, which is good enough to tell the questions of one id apart. */
-    PK_UNSET uint8_t folded[PK_NAME_MAX + 1 + 4];
-    uint8_t len = question->name.len;
-    memcpy(folded, question->name.wire, len);
-    for (size_t i = 0; i < len; i += 8) {
-        uint64_t word;
-        memcpy(&word, folded + i, sizeof word);
-        word |= 0x2020202020202020u;
-        memcpy(folded + i, &word, sizeof word);
-    }
-    const uint16_t type_class[] = {question->type, question->class};
-    memcpy(folded + len, type_class, sizeof type_class);
-    uint32_t hash = (uint32_t)pk_hash_quick(folded, len + sizeof type_class);
+    uint64_t name = name_hash ? name_hash : pk_name_hash(&question->name);
+    uint32_t hash = (uint32_t)pk_hash_mix(name, (uint64_t)question->type << 16 | question->class);
     return hash ? hash : 1;
 }
 

@@ -20,8 +20,8 @@ struct pk_closed;
 pk_err pk_closed_new(struct pk_closed **out_closed);
 void pk_closed_free(struct pk_closed *closed);
 
-/* Of a question, case ignored; never 0, which stands for "no question". */
-uint32_t pk_closed_question(const struct pk_question *question);
+/* Of a question, case ignored; never 0, which stands for "no question". name_hash: pk_name_hash of its name, 0 when it is not reckoned yet. */
+uint32_t pk_closed_question(const struct pk_question *question, uint64_t name_hash);
 /* A query was closed: key is the hash of its ends, id and transport; answer is the digest of its response, 0 when it had none. n_again: how many more responses its
  * retransmissions may bring. */
 void pk_closed_note(struct pk_closed *closed, uint64_t key, uint32_t question, uint32_t answer,

@@ -76,10 +76,7 @@ static void remember(
     tags->next = (tags->next + 1) % PK_COPIES_WAYS;
     seen->ts_us = message->ts_us;
     seen->hash = hash;
-    seen->leg.src = message->src;
-    seen->leg.dst = message->dst;
-    seen->leg.sport = message->sport;
-    seen->leg.dport = message->dport;
+    seen->leg = message->leg;
     seen->interface = message->interface;
     seen->transport = message->transport;
 }

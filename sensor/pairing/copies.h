@@ -36,17 +36,11 @@ enum pk_copy {
     PK_COPY_TRANSLATED, /* one end equal */
 };
 
-/* The ends of the message a copy was made of. */
-struct pk_leg {
-    struct pk_addr src, dst;
-    uint16_t sport, dport;
-};
-
 struct pk_copies;
 
 pk_err pk_copies_new(struct pk_copies **out_copies);
 void pk_copies_free(struct pk_copies *copies);
-/* What message is (its digest filled); remembered when it is none. out_first is filled for a translated copy. Forgets the oldest of a full set: a copy of that one then counts as a message, and
+/* What message is (its digest filled); remembered when it is none. out_first is filled for a translated copy: the ends of the message it was made of. Forgets the oldest of a full set: a copy of that one then counts as a message, and
  * n_forgotten of pk_copies_forgotten says how often it could have happened. */
 enum pk_copy pk_copies_see(
     struct pk_copies *copies, const struct pk_message *message, struct pk_leg *out_first);

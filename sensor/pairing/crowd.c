@@ -33,7 +33,10 @@ void pk_crowd_free(struct pk_crowd *crowd)
 uint64_t pk_crowd_network(const struct pk_addr *client)
 {
     uint8_t bytes[8] = {client->family};
-    memcpy(bytes + 1, client->bytes, client->family == 4 ? 3 : 6);
+    memcpy(bytes + 1, client->bytes, 3);
+    if (client->family != 4) {
+        memcpy(bytes + 4, client->bytes + 3, 3);
+    }
     return pk_hash_quick(bytes, sizeof bytes);
 }
 

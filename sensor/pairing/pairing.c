@@ -2,6 +2,7 @@
  * activity), apart for known clients and strangers (crowd.h). A response that came first waits in a small table of copies. */
 #include "pairing/pairing.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +21,8 @@ struct key {
     uint16_t client_port, server_port, id;
     uint16_t transport;
 };
+
+_Static_assert(sizeof(struct key) == 42, "hashed and compared as bytes, so without padding");
 
 struct wanted {
     struct key key;
@@ -213,10 +216,25 @@ static void leave_crowd(struct pk_pairing *pairing, const struct open *open)
 
 /* --- closing --- */
 
+/* The hash of the name asked, when the response repeats the question and brought it; else 0. */
+static uint64_t hash_told(const struct pk_message *response)
+{
+    return response && response->dns.has_question ? response->name_hash : 0;
+}
+
 static uint32_t answer_of(const struct open *open, const struct pk_message *response)
 {
     uint32_t answer = response ? (uint32_t)response->digest : open->is_transfer;
     return response && answer == 0 ? 1 : answer;
+}
+
+/* What stands before the name's bytes, the name, what stands behind them. */
+static void copy_query(struct pk_query *to, const struct pk_query *from)
+{
+    const size_t behind = offsetof(struct pk_query, question.type);
+    memcpy(to, from, offsetof(struct pk_query, question));
+    pk_name_copy(&to->question.name, &from->question.name);
+    memcpy((uint8_t *)to + behind, (const uint8_t *)from + behind, sizeof *to - behind);
 }
 
 /* Reports an open query and frees its place. */
@@ -229,18 +247,18 @@ static void close_open(struct pk_pairing *pairing, struct open *open, enum pk_ou
     bool is_case_changed = response && query->is_case_mixed && response->dns.has_question &&
                            memcmp(query->question.name.wire, response->dns.question.name.wire,
                                query->question.name.len) != 0;
-    struct pk_transaction transaction = {
-        .outcome = is_answered ? PK_OUTCOME_ANSWERED : outcome,
-        .response = response,
-        .response_ts_us = open->response_ts_us,
-        .ended_us = pairing->now_us,
-        .is_case_changed = is_case_changed,
-        .response_bytes = open->response_bytes,
-        .transfer_records = open->transfer_records,
-        .transfer_soas = open->transfer_soas,
-        .transfer_messages = open->transfer_messages,
-        .query = *query,
-    };
+    PK_UNSET struct pk_transaction
+        transaction; /* every field is set; the name's rest is not read */
+    transaction.outcome = is_answered ? PK_OUTCOME_ANSWERED : outcome;
+    copy_query(&transaction.query, query);
+    transaction.response = response;
+    transaction.response_ts_us = open->response_ts_us;
+    transaction.ended_us = pairing->now_us;
+    transaction.is_case_changed = is_case_changed;
+    transaction.response_bytes = open->response_bytes;
+    transaction.transfer_records = open->transfer_records;
+    transaction.transfer_soas = open->transfer_soas;
+    transaction.transfer_messages = open->transfer_messages;
     stats->answered += is_answered;
     stats->unanswered += !is_answered;
     stats->unreachable += !is_answered && outcome == PK_OUTCOME_UNREACHABLE;
@@ -248,8 +266,9 @@ static void close_open(struct pk_pairing *pairing, struct open *open, enum pk_ou
     stats->transfers_now -= open->is_transfer;
     stats->open_now--;
     pk_closed_note(pairing->closed, open->hash,
-        query->has_question ? pk_closed_question(&query->question) : 0, answer_of(open, response),
-        open->is_transfer ? UINT8_MAX : query->retransmissions, pairing->now_us);
+        query->has_question ? pk_closed_question(&query->question, hash_told(response)) : 0,
+        answer_of(open, response), open->is_transfer ? UINT8_MAX : query->retransmissions,
+        pairing->now_us);
     if (is_answered) {
         pk_crowd_note_answer(pairing->crowd, open->network, pairing->now_us);
     }
@@ -280,8 +299,8 @@ static enum pk_outcome judge(struct pk_pairing *pairing, const struct key *key, 
     const struct pk_dnsmsg *dns = &message->dns;
     uint32_t answer = (uint32_t)message->digest;
     return pk_closed_judge(pairing->closed, hash,
-        dns->has_question ? pk_closed_question(&dns->question) : 0, answer ? answer : 1,
-        pairing->now_us);
+        dns->has_question ? pk_closed_question(&dns->question, message->name_hash) : 0,
+        answer ? answer : 1, pairing->now_us);
 }
 
 static void report_stray(struct pk_pairing *pairing, const struct key *key, uint64_t hash,
@@ -479,10 +498,7 @@ static void fill_query(struct pk_query *query, const struct pk_message *message)
     query->is_case_mixed = pk_name_is_case_mixed(&message->dns.question.name);
     query->question.type = message->dns.question.type;
     query->question.class = message->dns.question.class;
-    query->question.name.len = message->dns.question.name.len;
-    query->question.name.n_labels = message->dns.question.name.n_labels;
-    memcpy(
-        query->question.name.wire, message->dns.question.name.wire, message->dns.question.name.len);
+    pk_name_copy(&query->question.name, &message->dns.question.name);
     query->retransmissions = 0;
     query->via = message->via;
     query->vantage = message->vantage;
@@ -547,11 +563,11 @@ static void on_query(struct pk_pairing *pairing, const struct wanted *wanted, ui
     }
 }
 
+/* The key of a message whose ends were these. */
 static void want(const struct pk_message *message, const struct pk_leg *leg,
     struct wanted *out_wanted, uint64_t *out_hash)
 {
     bool is_response = message->dns.is_response;
-    memset(out_wanted, 0, sizeof *out_wanted);
     out_wanted->key.client = is_response ? leg->dst : leg->src;
     out_wanted->key.server = is_response ? leg->src : leg->dst;
     out_wanted->key.client_port = is_response ? leg->dport : leg->sport;
@@ -562,18 +578,11 @@ static void want(const struct pk_message *message, const struct pk_leg *leg,
     *out_hash = pk_hash_quick(&out_wanted->key, sizeof out_wanted->key);
 }
 
-static struct pk_leg leg_of(const struct pk_message *message)
-{
-    return (struct pk_leg){
-        .src = message->src, .dst = message->dst, .sport = message->sport, .dport = message->dport};
-}
-
 void pk_pairing_message(struct pk_pairing *pairing, const struct pk_message *message)
 {
     struct wanted wanted;
-    struct pk_leg leg = leg_of(message);
     uint64_t hash;
-    want(message, &leg, &wanted, &hash);
+    want(message, &message->leg, &wanted, &hash);
     if (message->dns.is_response) {
         on_response(pairing, &wanted, hash, message);
     } else {
@@ -584,9 +593,8 @@ void pk_pairing_message(struct pk_pairing *pairing, const struct pk_message *mes
 bool pk_pairing_awaits(const struct pk_pairing *pairing, const struct pk_message *message)
 {
     struct wanted wanted;
-    struct pk_leg leg = leg_of(message);
     uint64_t hash;
-    want(message, &leg, &wanted, &hash);
+    want(message, &message->leg, &wanted, &hash);
     return pk_map_find(&pairing->open_map, hash, pairing->open, &wanted) != PK_MAP_NONE;
 }
 
@@ -594,9 +602,8 @@ bool pk_pairing_claim(
     struct pk_pairing *pairing, const struct pk_message *message, const struct pk_leg *first)
 {
     struct wanted wanted;
-    struct pk_leg leg = leg_of(message);
     uint64_t hash, first_hash;
-    want(message, &leg, &wanted, &hash);
+    want(message, &message->leg, &wanted, &hash);
     uint32_t found = pk_map_find(&pairing->open_map, hash, pairing->open, &wanted);
     if (found == PK_MAP_NONE) {
         return false;
@@ -641,7 +648,9 @@ void pk_pairing_tick(struct pk_pairing *pairing, int64_t now_us)
     while ((oldest = oldest_open(pairing)) && now_us - oldest->active_us > PK_PAIRING_TIMEOUT_US) {
         close_open(pairing, oldest, PK_OUTCOME_UNANSWERED, NULL);
     }
-    expire_held(pairing, now_us);
+    if (pairing->n_held > 0) {
+        expire_held(pairing, now_us);
+    }
 }
 
 void pk_pairing_flush(struct pk_pairing *pairing)
