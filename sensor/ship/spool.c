@@ -310,12 +310,17 @@ static bool start_file(struct pk_spool *spool, enum spool_class class, uint64_t 
     return true;
 }
 
-/* A segment that takes no more: what is not sure in it is made sure now. Once a minute or every few MiB. */
+/* A segment that takes no more: what is not sure in it is left to the next round of sync, a second away, for who appends must not wait for the disk. */
 static void roll(struct pk_spool *spool, enum spool_class class)
 {
     struct pk_spool_writer *writer = &spool->writers[class];
     if (writer->fd >= 0 && writer->is_dirty && spool->options.durability != PK_SPOOL_NEVER) {
-        spool->sync_failures += spool->ops->fdatasync(writer->fd) != 0;
+        int copy = spool->n_rolled < SPOOL_MAX_ROLLED ? fcntl(writer->fd, F_DUPFD_CLOEXEC, 0) : -1;
+        if (copy >= 0) {
+            spool->rolled[spool->n_rolled++] = copy;
+        } else { /* the disk is many segments behind: wait for it here after all */
+            spool->sync_failures += spool->ops->fdatasync(writer->fd) != 0;
+        }
     }
     spool_close_active(spool, class);
 }
@@ -388,10 +393,11 @@ static bool is_active(const struct pk_spool *spool, const struct spool_file *fil
 }
 
 /* What is done with but still there. */
-bool spool_remove_done(struct pk_spool *spool)
+bool spool_remove_done(struct pk_spool *spool, bool only_sure)
 {
     for (size_t i = 0; i < spool->n_files; i++) {
-        if (spool->files[i]->n_live == 0 && !is_active(spool, spool->files[i])) {
+        if (spool->files[i]->n_live == 0 && (!only_sure || spool->files[i]->was_done) &&
+            !is_active(spool, spool->files[i])) {
             spool_remove_file(spool, i);
             return true;
         }
@@ -402,7 +408,7 @@ bool spool_remove_done(struct pk_spool *spool)
 /* The oldest of the least class; for want of space on the file system only one that is no longer written. */
 static bool drop_one(struct pk_spool *spool, enum pk_loss_cause cause)
 {
-    if (spool_remove_done(spool)) {
+    if (spool_remove_done(spool, false)) {
         return true;
     }
     for (int class = 0; class < N_CLASSES; class ++) {
@@ -694,6 +700,9 @@ void pk_spool_close(struct pk_spool *spool)
     for (int i = 0; i < N_CLASSES; i++) {
         pk_spool_writer_close(&spool->writers[i]);
         pk_spool_reader_done(&spool->readers[i]);
+    }
+    while (spool->n_rolled > 0) {
+        close(spool->rolled[--spool->n_rolled]);
     }
     int fds[] = {spool->wake, spool->sync_wake, spool->lock, spool->folder};
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {

@@ -35,6 +35,11 @@ struct spool_file {
     int64_t created_ms;          /* monotonic; 0: by an earlier process */
     struct spool_entry *entries; /* by sequence; their place is the record's in the segment */
     size_t n, cap, n_live;
+    bool was_done; /* nothing of it waited when the last round of sync began */
+};
+
+enum {
+    SPOOL_MAX_ROLLED = 8
 };
 
 struct ring_item {
@@ -66,6 +71,8 @@ struct pk_spool {
     int64_t retry_ms;
     int64_t synced_ms;
     uint64_t unsure_bytes;
+    int rolled[SPOOL_MAX_ROLLED]; /* of segments that take no more and are not sure yet; owned */
+    size_t n_rolled;
     uint64_t sync_failures;
     struct ring_item *ring; /* oldest first, all after what is on disk */
     size_t n_ring, cap_ring;
@@ -97,8 +104,8 @@ void spool_ring_remove(struct pk_spool *spool, size_t index);
 
 /* No more is written to the class's present segment. */
 void spool_close_active(struct pk_spool *spool, enum spool_class class);
-/* One segment of which nothing waits; false when there is none. */
-bool spool_remove_done(struct pk_spool *spool);
+/* One segment of which nothing waits; false when there is none. only_sure: and nothing waited when the last round of sync began, so that what stands in for it is sure. */
+bool spool_remove_done(struct pk_spool *spool, bool only_sure);
 /* By bytes, by the file system's free space, by age: oldest of the least class first, told in the ledger. */
 void spool_shed(struct pk_spool *spool);
 void spool_shed_for_space(struct pk_spool *spool);

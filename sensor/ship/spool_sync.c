@@ -75,6 +75,8 @@ static void forget_epochs(struct pk_spool *spool)
 struct sync_round {
     int fds[N_CLASSES]; /* copies, so that a slow disk holds up nobody who appends */
     const struct spool_file *files[N_CLASSES];
+    int rolled[SPOOL_MAX_ROLLED];
+    size_t n_rolled;
     struct pk_meta meta;
 };
 
@@ -88,6 +90,12 @@ static void take_round(struct pk_spool *spool, struct sync_round *round)
             round->fds[class] = fcntl(writer->fd, F_DUPFD_CLOEXEC, 0);
             writer->is_dirty = round->fds[class] < 0;
         }
+    }
+    memcpy(round->rolled, spool->rolled, sizeof round->rolled);
+    round->n_rolled = spool->n_rolled;
+    spool->n_rolled = 0;
+    for (size_t i = 0; i < spool->n_files; i++) {
+        spool->files[i]->was_done = spool->files[i]->n_live == 0;
     }
     spool->unsure_bytes = 0;
     spool_snapshot(spool, &round->meta);
@@ -111,6 +119,15 @@ static void flush_round(struct pk_spool *spool, struct sync_round *round)
             pthread_mutex_unlock(&spool->mutex);
         }
     }
+    for (size_t i = 0; i < round->n_rolled; i++) {
+        bool is_sure = spool->ops->fdatasync(round->rolled[i]) == 0;
+        close(round->rolled[i]);
+        if (!is_sure) {
+            pthread_mutex_lock(&spool->mutex);
+            spool->sync_failures++;
+            pthread_mutex_unlock(&spool->mutex);
+        }
+    }
 }
 
 static void finish_round(struct pk_spool *spool, struct sync_round *round)
@@ -130,7 +147,7 @@ static void finish_round(struct pk_spool *spool, struct sync_round *round)
             spool_close_active(spool, (enum spool_class) class);
         }
     }
-    while (spool_remove_done(spool)) {
+    while (spool_remove_done(spool, true)) {
     }
     forget_epochs(spool);
     pthread_mutex_unlock(&spool->mutex);

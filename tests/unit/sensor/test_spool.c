@@ -626,6 +626,7 @@ static struct {
     bool writes_half, sync_fails, cut_fails;
     unsigned syncs;
     int free_percent;
+    void (*during_sync)(void); /* what happens meanwhile: once */
 } disk;
 
 static ssize_t disk_write(int fd, const void *data, size_t len)
@@ -640,8 +641,13 @@ static ssize_t disk_write(int fd, const void *data, size_t len)
 
 static int disk_sync(int fd)
 {
+    void (*during_sync)(void) = disk.during_sync;
     (void)fd;
     disk.syncs++;
+    disk.during_sync = NULL;
+    if (during_sync) {
+        during_sync();
+    }
     errno = EIO;
     return disk.sync_fails ? -1 : 0;
 }
@@ -767,6 +773,77 @@ static void after_a_failed_sync_a_new_segment_begins_and_nobody_asks_again(void 
     pk_spool_close(spool);
 }
 
+static void who_appends_does_not_wait_for_the_disk_when_a_segment_is_full(void **state)
+{
+    (void)state;
+    struct pk_spool_options options;
+    struct pk_spool *spool = open_on_disk(&options, "rolls");
+    struct pk_spool_status status;
+    pk_spool_close(spool);
+    options.max_bytes = 1 << 20; /* segments of 64 KiB: three batches each */
+    spool = open_with(&options, NULL);
+    sync_now(spool);
+    disk.syncs = 0;
+    for (uint32_t id = 1; id <= 20; id++) {
+        add_sized(spool, PK_BATCH_ACTIVITY, id, 30000);
+    }
+    assert_int_equal(disk.syncs, 0);
+    disk.sync_fails = true;
+    sync_now(spool); /* six that are full and the one that is not: each is asked once */
+    pk_spool_get_status(spool, &status);
+    assert_int_equal(status.sync_failures, 7);
+    disk.sync_fails = false;
+    disk.syncs = 0;
+    sync_now(spool);
+    assert_true(disk.syncs <= 1); /* meta's own */
+    disk.syncs = 0;
+    for (uint32_t id = 21; id <= 60; id++) { /* thirteen: more than may wait for a round */
+        add_sized(spool, PK_BATCH_ACTIVITY, id, 30000);
+    }
+    assert_in_range(disk.syncs, 1, 6);
+    pk_spool_close(spool);
+    spool = open_with(&options, NULL);
+    const struct seen *seen = read_all(spool);
+    assert_int_equal(seen->delivered + seen->lost, 10 * 60 * 61 / 2);
+    pk_spool_close(spool);
+}
+
+static struct pk_spool *conflicting;
+
+static void conflict_with_the_first(void)
+{
+    struct pk_queue queue = pk_spool_queue(conflicting);
+    struct pk_queue_at at = read_all(conflicting)->at[0];
+    queue.refused(queue.self, at, PK_QUEUE_REFUSED_CONFLICT);
+}
+
+static void count_segment(const char *path, const char *name, void *arg)
+{
+    (void)path;
+    *(unsigned *)arg += strncmp(name, "seg-", 4) == 0;
+}
+
+/* A batch gets its new number while a round of sync is under way: that round does not make the new one sure, so it must not remove the old. */
+static void what_was_renumbered_goes_when_its_new_record_is_sure(void **state)
+{
+    (void)state;
+    struct pk_spool_options options;
+    unsigned n = 0;
+    conflicting = open_on_disk(&options, "stand-in");
+    add(conflicting, PK_BATCH_ACTIVITY, 1);
+    disk.during_sync = conflict_with_the_first;
+    sync_now(conflicting);
+    assert_null(disk.during_sync);
+    assert_int_equal(read_all(conflicting)->n, 1);
+    each_file(folder_of("stand-in"), count_segment, &n);
+    assert_int_equal(n, 2);
+    sync_now(conflicting);
+    n = 0;
+    each_file(folder_of("stand-in"), count_segment, &n);
+    assert_int_equal(n, 1);
+    pk_spool_close(conflicting);
+}
+
 static void a_file_system_that_runs_full_gets_room_from_whole_segments(void **state)
 {
     (void)state;
@@ -870,6 +947,8 @@ int main(void)
         cmocka_unit_test(a_disk_that_refuses_for_a_while_changes_nothing_but_where_batches_wait),
         cmocka_unit_test(a_full_ring_gives_up_detail_first_and_tells),
         cmocka_unit_test(after_a_failed_sync_a_new_segment_begins_and_nobody_asks_again),
+        cmocka_unit_test(who_appends_does_not_wait_for_the_disk_when_a_segment_is_full),
+        cmocka_unit_test(what_was_renumbered_goes_when_its_new_record_is_sure),
         cmocka_unit_test(a_file_system_that_runs_full_gets_room_from_whole_segments),
         cmocka_unit_test(without_a_folder_batches_wait_in_memory),
         cmocka_unit_test(a_conflict_gets_a_number_of_a_new_epoch_and_no_crash_doubles_it),
