@@ -9,14 +9,14 @@
 #include "client.h"
 
 enum {
-    PK_CTL_MAX_WORDS = 4
+    PK_CTL_MAX_WORDS = 64
 };
 
 struct arguments {
     struct pk_api_client client;
     const char *file, *tenant, *site, *name, *pubkey, *severity, *since, *type, *note, *detector,
         *actor, *zone, *reason, *until, *ttl, *uses, *from, *client_key, *to, *number, *seed,
-        *hours, *stale_after;
+        *hours, *stale_after, *in, *candidates, *day, *days;
     bool as_json, wants_all, approve, fleet;
     const char *words[PK_CTL_MAX_WORDS]; /* the command itself is the first */
     int n_words;
@@ -59,5 +59,8 @@ int ctl_suppressions(const struct arguments *arguments);
 /* exposure.c */
 int ctl_exposure(const struct arguments *arguments);
 int ctl_canary_make(const struct arguments *arguments);
+
+/* resolve.c */
+int ctl_resolve(const struct arguments *arguments);
 
 #endif

@@ -39,6 +39,8 @@ static const char usage[] =
     "  picketctl home move TENANT AGGREGATOR           moves it there and keeps it; auto lets it go where there is room\n"
     "  picketctl exposure [ZONE] [--tenant T] [--json] what a zone shows to everybody, from the history\n"
     "  picketctl canary make --zone ZONE [--n 5] [--channel axfr|ct|...] [--seed TEXT]    names for the scope file; sends nothing\n"
+    "  picketctl resolve --client-key FILE [--day DAY] [--in PREFIXES] [--candidates FILE] [-f scope.yaml] PSEUDONYM...|-\n"
+    "                                                  who it is, found where the key is; asks nobody\n"
     "\n"
     "  --server URL   where picket-api is (PICKET_SERVER, default http://127.0.0.1:8353)\n"
     "  --key KEY      API key (PICKET_API_KEY)\n";
@@ -414,6 +416,10 @@ enum {
     OPT_SEED,
     OPT_HOURS,
     OPT_STALE_AFTER,
+    OPT_IN,
+    OPT_CANDIDATES,
+    OPT_DAY,
+    OPT_DAYS,
     OPT_JSON,
     OPT_ALL,
     OPT_APPROVE,
@@ -447,6 +453,10 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
         {"to", required_argument, NULL, OPT_TO},
         {"hours", required_argument, NULL, OPT_HOURS},
         {"stale-after", required_argument, NULL, OPT_STALE_AFTER},
+        {"in", required_argument, NULL, OPT_IN},
+        {"candidates", required_argument, NULL, OPT_CANDIDATES},
+        {"day", required_argument, NULL, OPT_DAY},
+        {"pseudonym-days", required_argument, NULL, OPT_DAYS},
         {"approve", no_argument, NULL, OPT_APPROVE},
         {"fleet", no_argument, NULL, OPT_FLEET},
         {"n", required_argument, NULL, OPT_NUMBER},
@@ -461,7 +471,7 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
     const char **texts[] = {&a->client.server, &a->client.key, &a->tenant, &a->site, &a->name,
         &a->pubkey, &a->severity, &a->since, &a->type, &a->note, &a->detector, &a->actor, &a->zone,
         &a->reason, &a->until, &a->ttl, &a->uses, &a->from, &a->client_key, &a->to, &a->number,
-        &a->seed, &a->hours, &a->stale_after};
+        &a->seed, &a->hours, &a->stale_after, &a->in, &a->candidates, &a->day, &a->days};
     int option;
     while ((option = getopt_long(argc, argv, "f:hV", options, NULL)) != -1) {
         if (option >= OPT_SERVER && option < OPT_JSON) {
@@ -528,6 +538,7 @@ int main(int argc, char **argv)
         {"home", "move", home_move},
         {"exposure", NULL, ctl_exposure},
         {"canary", "make", ctl_canary_make},
+        {"resolve", NULL, ctl_resolve},
     };
     if (pk_hash_start() != PK_OK) {
         return ctl_fail(EX_OSERR, "the system gives no random numbers");

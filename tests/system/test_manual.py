@@ -5,9 +5,16 @@ import subprocess
 from conftest import ROOT
 
 
+def options(program, page):
+    shown = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
+    return set(re.findall(r"--([a-z][a-z-]*)", shown)), set(re.findall(r"Fl -([a-z][a-z-]*)", (ROOT / page).read_text()))
+
+
 def test_the_manual_has_every_option_and_no_other(sensor):
-    shown = subprocess.run([sensor, "--help"], capture_output=True, text=True, check=True).stdout
-    page = (ROOT / "docs/man/picket-sensor.8").read_text()
-    of_help = set(re.findall(r"--([a-z][a-z-]+)", shown))
-    of_page = set(re.findall(r"Fl -([a-z][a-z-]+)", page))
+    of_help, of_page = options(sensor, "docs/man/picket-sensor.8")
     assert of_help == of_page
+
+
+def test_the_operators_manual_has_every_option(ctl):
+    of_help, of_page = options(ctl, "docs/man/picketctl.1")
+    assert of_help <= of_page and of_page - of_help <= {"file", "help", "version", "pseudonym-days"}
