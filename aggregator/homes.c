@@ -188,13 +188,16 @@ static void look_or_say(struct pk_homes *homes)
 static void *keep(void *arg)
 {
     struct pk_homes *homes = arg;
+    int64_t began_ms = pk_clock_mono_ms();
     while (!atomic_load(&homes->is_stopping)) {
         struct pollfd item = {.fd = homes->poke_fd, .events = POLLIN};
-        if (poll(&item, 1, RENEW_MS + (int)randombytes_uniform(RENEW_MS / 4)) > 0) {
+        int64_t next_ms = began_ms + RENEW_MS + randombytes_uniform(RENEW_MS / 4);
+        int64_t left_ms = next_ms - pk_clock_mono_ms(); /* none when the last one took long */
+        if (poll(&item, 1, left_ms > 0 ? (int)left_ms : 0) > 0) {
             drain_fd(homes->poke_fd);
         }
-        bool is_core_alive =
-            pk_clock_mono_ms() - atomic_load(&homes->core_alive_ms) < CORE_SILENT_MS;
+        began_ms = pk_clock_mono_ms();
+        bool is_core_alive = began_ms - atomic_load(&homes->core_alive_ms) < CORE_SILENT_MS;
         if (is_core_alive && !atomic_load(&homes->is_stopping)) {
             look_or_say(homes);
         }
@@ -250,7 +253,8 @@ pk_err pk_homes_open(const struct pk_homes_options *options, struct pk_homes **o
     struct pk_store_options store = {.conninfo = options->conninfo,
         .role = options->role,
         .application = homes->application,
-        .is_application_fixed = true};
+        .is_application_fixed = true,
+        .is_hasty = true};
     pk_err err = homes->changed_fd < 0 || homes->poke_fd < 0 ? PK_ERR_IO : PK_OK;
     if (err == PK_OK) {
         err = pk_store_open(&store, &homes->store);

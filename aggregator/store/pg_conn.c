@@ -162,7 +162,8 @@ static pk_err set_session(struct pk_store *store)
 {
     pk_err err = pg_exec(store, "session", "set statement_timeout = '120s'", NULL);
     if (err == PK_OK) {
-        err = pg_exec(store, "session", "set lock_timeout = '30s'", NULL);
+        err = pg_exec(store, "session",
+            store->is_hasty ? "set lock_timeout = '2s'" : "set lock_timeout = '30s'", NULL);
     }
     if (err == PK_OK) {
         err = pg_exec(store, "session", "set idle_in_transaction_session_timeout = '60s'", NULL);
@@ -241,6 +242,7 @@ pk_err pk_store_open(const struct pk_store_options *options, struct pk_store **o
     store->conninfo = strdup(options->conninfo);
     store->application = strdup(options->application ? options->application : "picket");
     store->is_application_fixed = options->is_application_fixed;
+    store->is_hasty = options->is_hasty;
     store->role = options->role ? strdup(options->role) : NULL;
     if (!store->conninfo || !store->application || (options->role && !store->role)) {
         return PK_ERR_NOMEM;

@@ -8,8 +8,10 @@
 
 #include "pg_internal.h"
 
-/* The database's clock, in one place. */
-#define NOW "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
+/* The database's clock, in one place. What would last longer than twice a lease (homes.h) was written before that clock went back, and binds nobody: if its writer lives, it
+ * renews within a second; if not, nobody waits for the clock to come to where it was. */
+#define NOW              "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
+#define IS_LIVE(expires) "(" expires " > " NOW " and " expires " <= " NOW " + 10000000)"
 
 pk_err pg_hold_home(struct pk_store *store, struct pk_tenant_id tenant, uint64_t generation)
 {
@@ -40,8 +42,8 @@ static pk_err read_nodes(struct pk_store *store, struct pk_store_homes *homes)
 {
     PGresult *result;
     pk_err err = pg_query(store, "read aggregators",
-        "select name, instance, endpoint, server_key, prefers from aggregator_node where expires_us > " NOW
-        " order by name collate \"C\"",
+        "select name, instance, endpoint, server_key, prefers from aggregator_node where " IS_LIVE(
+            "expires_us") " order by name collate \"C\"",
         NULL, true, &result);
     size_t n = err == PK_OK ? (size_t)PQntuples(result) : 0;
     homes->nodes = calloc(n + 1, sizeof *homes->nodes);
@@ -68,9 +70,10 @@ static pk_err read_leases(struct pk_store *store, struct pk_store_homes *homes)
     PGresult *result;
     pk_err err = pg_query(store, "read homes",
         "select t.tenant_id, t.name, coalesce(h.holder, ''), coalesce(h.instance, ''), coalesce(h.pinned, ''), coalesce(h.generation, 0),"
-        " coalesce(h.expires_us > " NOW
-        ", false)::int, (clock_timestamp() - pg_postmaster_start_time() < interval '8 s')::int"
-        " from tenant t left join home h using (tenant_id) order by t.tenant_id",
+        " coalesce(" IS_LIVE(
+            "h.expires_us") ", false)::int,"
+                            " (clock_timestamp() - pg_postmaster_start_time() between interval '0' and interval '8 s')::int"
+                            " from tenant t left join home h using (tenant_id) order by t.tenant_id",
         NULL, true, &result);
     size_t n = err == PK_OK ? (size_t)PQntuples(result) : 0;
     homes->homes = calloc(n + 1, sizeof *homes->homes);
@@ -114,6 +117,7 @@ void pk_store_homes_done(struct pk_store_homes *homes)
 
 /* --- being there --- */
 
+/* One statement, a transaction of its own: over a slow link several would last longer than a lease, and what they say would be seen late. */
 static pk_err put_node(
     struct pk_store *store, const struct pk_store_node *self, uint32_t lease_ms, bool claims_name)
 {
@@ -127,11 +131,17 @@ static pk_err put_node(
     param_int(&params, (int64_t)lease_ms * 1000);
     param_int(&params, claims_name);
     pk_err err = pg_query(store, "say that we are here",
-        "insert into aggregator_node as a (name, instance, endpoint, server_key, prefers, expires_us) values ($1, $2, $3, $4, $5, " NOW
+        "with put as (insert into aggregator_node as a (name, instance, endpoint, server_key, prefers, expires_us) values ($1, $2, $3, $4, $5, " NOW
         " + $6::bigint)"
         " on conflict (name) do update set instance = excluded.instance, endpoint = excluded.endpoint, server_key = excluded.server_key,"
         " prefers = excluded.prefers, expires_us = excluded.expires_us"
-        " where a.instance = excluded.instance or a.expires_us <= excluded.expires_us - $6::bigint or $7::int = 1 returning 1",
+        " where a.instance = excluded.instance or not " IS_LIVE(
+            "a.expires_us") " or $7::int = 1 returning 1),"
+                            " renewed as (update home set expires_us = " NOW
+                            " + $6::bigint where instance = $2 and exists (select from put)),"
+                            " made as (insert into home (tenant_id) select tenant_id from tenant t"
+                            " where not exists (select from home h where h.tenant_id = t.tenant_id) on conflict do nothing)"
+                            " select 1 from put",
         &params, true, &result);
     if (err == PK_OK && PQntuples(result) != 1) {
         err = pg_fail(store, PK_ERR_CONFLICT,
@@ -141,44 +151,12 @@ static pk_err put_node(
     return err;
 }
 
-static pk_err renew(struct pk_store *store, const struct pk_store_node *self, uint32_t lease_ms)
-{
-    struct params params = {0};
-    param_text(&params, self->instance);
-    param_int(&params, (int64_t)lease_ms * 1000);
-    pk_err err = pg_exec(store, "renew homes",
-        "update home set expires_us = " NOW " + $2::bigint where instance = $1", &params);
-    return err != PK_OK
-               ? err
-               : pg_exec(store, "make homes",
-                     "insert into home (tenant_id) select tenant_id from tenant t"
-                     " where not exists (select from home h where h.tenant_id = t.tenant_id) on conflict do nothing",
-                     NULL);
-}
-
 pk_err pk_store_renew_homes(struct pk_store *store, const struct pk_store_node *self,
     uint32_t lease_ms, bool claims_name, struct pk_store_homes *out_homes)
 {
     *out_homes = (struct pk_store_homes){0};
-    pk_err err = pg_begin(store);
-    if (err != PK_OK) {
-        return err;
-    }
-    err = pg_exec(store, "bound the wait", "set local lock_timeout = '2s'", NULL);
-    if (err == PK_OK) {
-        err = put_node(store, self, lease_ms, claims_name);
-    }
-    if (err == PK_OK) {
-        err = renew(store, self, lease_ms);
-    }
-    if (err == PK_OK) {
-        err = pk_store_read_homes(store, out_homes);
-    }
-    err = pg_end(store, err);
-    if (err != PK_OK) {
-        pk_store_homes_done(out_homes);
-    }
-    return err;
+    pk_err err = put_node(store, self, lease_ms, claims_name);
+    return err == PK_OK ? pk_store_read_homes(store, out_homes) : err;
 }
 
 pk_err pk_store_leave(struct pk_store *store, const struct pk_store_node *self)
@@ -220,13 +198,10 @@ pk_err pk_store_take_home(struct pk_store *store, const struct pk_store_node *se
     param_int(&key, home->tenant.v);
     param_int(&key, (int64_t)home->generation);
     param_text(&key, self->name);
-    err = pg_exec(store, "bound the wait", "set local lock_timeout = '2s'", NULL);
-    if (err == PK_OK) {
-        err = pg_query(store, "lock home",
-            "select generation from home where tenant_id = $1::int and generation = $2::bigint and (expires_us <= " NOW
-            " or holder = $3) for update",
-            &key, true, &result);
-    }
+    err = pg_query(store, "lock home",
+        "select generation from home where tenant_id = $1::int and generation = $2::bigint and (not " IS_LIVE(
+            "expires_us") " or holder = $3) for update",
+        &key, true, &result);
     if (err == PK_OK && PQntuples(result) != 1) {
         err = pg_fail(store, PK_ERR_CONFLICT, "the home was taken meanwhile");
     }
@@ -265,8 +240,8 @@ pk_err pk_store_pin_home(struct pk_store *store, struct pk_tenant_id tenant, con
     param_text(&params, name);
     pk_err err = pg_query(store, "pin home",
         "update home set pinned = $2 where tenant_id = $1::int"
-        " and ($2 = '' or exists (select from aggregator_node where name = $2 and expires_us > " NOW
-        ")) returning 1",
+        " and ($2 = '' or exists (select from aggregator_node where name = $2 and " IS_LIVE(
+            "expires_us") ")) returning 1",
         &params, true, &result);
     if (err == PK_OK && PQntuples(result) != 1) {
         err = pg_fail(store, PK_ERR_CONFIG, "there is no such aggregator now");

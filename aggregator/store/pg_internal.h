@@ -18,7 +18,7 @@ struct pk_store {
     PGconn *conn;
     char *conninfo, *role, *application;
     char error[STORE_ERROR_SIZE];
-    bool has_temp_tables, is_listening, is_application_fixed;
+    bool has_temp_tables, is_listening, is_application_fixed, is_hasty;
     int32_t days[MAX_DAYS]; /* whose partitions are known to exist; days since 1970 */
     size_t n_days;
     struct pk_bytes copy; /* rows on their way */

@@ -30,6 +30,7 @@ struct pk_store_options {
     const char *application;
     bool is_application_fixed; /* over what conninfo may say: others find these connections by it */
     bool skip_version_check;
+    bool is_hasty; /* waits 2 s for a lock, not 30 */
 };
 pk_err pk_store_open(const struct pk_store_options *options, struct pk_store **out_store);
 void pk_store_close(struct pk_store *store);
@@ -300,7 +301,7 @@ struct pk_store_homes {
 };
 pk_err pk_store_read_homes(struct pk_store *store, struct pk_store_homes *out_homes);
 void pk_store_homes_done(struct pk_store_homes *homes);
-/* Says that self is there, renews what its instance holds, reads everything: one short transaction. claims_name: take the name over from
+/* Says that self is there, renews what its instance holds: one statement; then reads everything. claims_name: take the name over from
  * another instance (a restart); else PK_ERR_CONFLICT when another instance goes by it. */
 pk_err pk_store_renew_homes(struct pk_store *store, const struct pk_store_node *self,
     uint32_t lease_ms, bool claims_name, struct pk_store_homes *out_homes);

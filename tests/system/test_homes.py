@@ -164,6 +164,14 @@ def test_a_killed_home_is_taken_over_with_its_state(pair, wanted):
     assert any(f"endpoint={pair.endpoint('a')} cannot be reached" in pair.mesh.log(f"{site}-1") for site in SITES)
 
 
+def test_a_dead_home_is_taken_over_though_the_databases_clock_went_back(pair):
+    pair.stop("a", signal.SIGKILL)
+    with pair.mesh.postgres.connect(pair.mesh.database) as connection:  # as if it had been written an hour later than it is now
+        for table, column in (("home", "holder"), ("aggregator_node", "name")):
+            connection.execute(f"update {table} set expires_us = expires_us + 3600000000 where {column} = 'a'")
+    pair.await_home("b")
+
+
 def test_a_drained_home_is_taken_over_at_once(pair, wanted):
     connection, is_waited_for = block_commits(pair)
     sensors = pair.ship()
