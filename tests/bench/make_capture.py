@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A large capture, the same for the same arguments: make_capture.py OUT.pcap [TRANSACTIONS [SEED]].
+"""A large capture, the same for the same arguments: make_capture.py OUT.pcap [TRANSACTIONS [SEED [SPACING_US]]].
 
 Workload "syn" of docs/PERFORMANCE.md: eight sites, 4,000 clients, 300,000 names by Zipf (exponent 1) and 6 % names seen once, 11 % NXDOMAIN, 1 % TCP, 5 % VLAN,
 10 % IPv6, 0.5 % of the queries retransmitted, 0.2 % of the answers in two IP fragments: made to be hard on tables keyed by name. Two packets a transaction (five
@@ -47,10 +47,11 @@ class Writer:
 def main():
     path, n = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000
     rng = random.Random(int(sys.argv[3]) if len(sys.argv) > 3 else 1)
+    spacing_us = int(sys.argv[4]) if len(sys.argv) > 4 else 20
     names = [wire(b"h%d.z%d.%s" % (i % 40, i // 40, TLDS[i // 40 % 5])) for i in range(N_NAMES)]
     out, ts_us, pending = Writer(path), START_US, []
     for i in range(n):
-        ts_us += 20
+        ts_us += spacing_us
         client, port, ident = rng.randrange(N_CLIENTS), rng.randrange(1024, 65536), rng.randrange(65536)
         site = client * 8 // N_CLIENTS
         rank = min(int(N_NAMES ** rng.random()), N_NAMES) - 1

@@ -34,32 +34,41 @@ def free_port():
 
 
 class Postgres:
-    """A cluster of its own on a unix socket; can be killed and started again."""
+    """A cluster of its own on a unix socket; can be killed and started again. `around` goes before each of its commands."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, around=()):
         self.folder = pathlib.Path(folder)
         found = subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True, check=False).stdout.strip()
         candidates = [pathlib.Path(found)] + sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
         self.bin = next((c for c in candidates if (c / "initdb").exists()), None)
         if self.bin is None:
             pytest.skip("no PostgreSQL server programs on this machine")
-        self.prefix = []
+        self.prefix = [*around]
         if os.geteuid() == 0:
             owner = "postgres" if any(p.pw_name == "postgres" for p in pwd.getpwall()) else "nobody"
             entry = pwd.getpwnam(owner)
-            self.prefix = ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]
+            self.prefix += ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]
             os.chown(self.folder, entry.pw_uid, entry.pw_gid)
         self.data = self.folder / "data"
+        self.make_room()
         self.run(self.bin / "initdb", "-D", self.data, "-U", "picket", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
         self.start()
+
+    def make_room(self):
+        """Before the cluster is made, for those who want its folder to be something else."""
 
     def run(self, *command):
         done = subprocess.run([*self.prefix, *map(str, command)], capture_output=True, text=True, cwd="/", check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
+    def settings(self):
+        return f"-c listen_addresses='' -c unix_socket_directories='{self.folder}' -c shared_buffers=32MB"
+
+    def start_command(self):
+        return [str(self.bin / "pg_ctl"), "-D", str(self.data), "-w", "-t", "60", "-l", str(self.folder / "log"), "-o", self.settings(), "start"]
+
     def start(self):
-        options = f"-c listen_addresses='' -c unix_socket_directories='{self.folder}' -c shared_buffers=32MB"
-        self.run(self.bin / "pg_ctl", "-D", self.data, "-w", "-t", "60", "-l", self.folder / "log", "-o", options, "start")
+        self.run(*self.start_command())
 
     def stop(self):
         subprocess.run([*self.prefix, str(self.bin / "pg_ctl"), "-D", str(self.data), "-m", "immediate", "-w", "stop"], capture_output=True, cwd="/", check=False)
@@ -69,12 +78,7 @@ class Postgres:
         os.kill(int((self.data / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
 
     def restart_after_kill(self):
-        def started():
-            done = subprocess.run([*self.prefix, str(self.bin / "pg_ctl"), "-D", str(self.data), "-w", "-t", "60", "-l", str(self.folder / "log"), "-o",
-                                   f"-c listen_addresses='' -c unix_socket_directories='{self.folder}' -c shared_buffers=32MB", "start"],
-                                  capture_output=True, cwd="/", check=False)
-            return done.returncode == 0
-        wait_until(started, 60, "PostgreSQL")
+        wait_until(lambda: subprocess.run([*self.prefix, *self.start_command()], capture_output=True, cwd="/", check=False).returncode == 0, 60, "PostgreSQL")
 
     def conninfo(self, database):
         return f"host={self.folder} user=picket dbname={database}"
