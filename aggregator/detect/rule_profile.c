@@ -1,14 +1,14 @@
 /* D10: profiling mail and infrastructure (T1590.002, next to T1589.002).
  *
  * Which families of names one source touches in one zone within half an hour: MX; TXT of the apex (SPF); policies (_dmarc, _mta-sts, mta-sts, _smtp._tls); DKIM selectors,
- * counted from three that do not exist; service names (_x._tcp), counted from five that do not exist; client configuration (autodiscover, lyncdiscover, enterpriseregistration,
- * ...). A mail server touches the first three and asks for selectors that exist; a phone asks for its configuration; neither guesses. So a finding, severity 2, needs three
- * families, ten names, and one family of guesses; 3 when three zones are profiled within the day. A busy resolver leaves a hint alone, and less than a finding leaves a hint
- * too. What connects to the mail server afterwards is not visible here.
+ * counted from five that do not exist (forged mail names some); service names (_x._tcp), counted from five that do not exist and that no client asks for by itself; client
+ * configuration (autodiscover, lyncdiscover, enterpriseregistration, ...). A mail server touches the first three and asks for selectors that its mail names; a phone that sets up an
+ * account asks for a dozen services, most of which do not exist; neither guesses. So a finding, severity 2, needs three families, ten names, and one family of guesses; 3 when three
+ * zones are profiled within the day. A busy resolver leaves a hint alone, and less than a finding leaves a hint too. What connects to the mail server afterwards is not visible here.
  *
- * Or services alone: a list of them (dnsrecon -t srv has 49, nmap dns-srv-enum some 30) asks for kinds nobody has. A PC of a domain, a telephone and a mail program together ask for fewer
- * than ten that do not exist; so ten different first labels do (as bits by hash), of a busy resolver sixteen: all its users' programs are behind it; six when an outside program asks the
- * authoritative server itself, recursion desired: PCs and telephones ask their resolver. */
+ * Or services alone: a list of them (dnsrecon -t srv has 49, nmap dns-srv-enum some 30) asks for kinds nobody has: ten different first labels that no client asks for by itself (as bits by
+ * hash), of a busy resolver sixteen: all its users' programs are behind it; six when an outside program asks the authoritative server itself, recursion desired: PCs and telephones ask
+ * their resolver. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +35,7 @@ enum {
     MAX_ZONES = 8,
     MIN_FAMILIES = 3,
     MIN_NAMES = 10,
-    MIN_SELECTORS = 3, /* that do not exist */
+    MIN_SELECTORS = 5, /* that do not exist */
     MIN_SERVICES = 5,
     MIN_KINDS = 10, /* of services that do not exist, without anything else */
     MIN_KINDS_BUSY = 16,
@@ -50,10 +50,10 @@ struct profile {
     uint64_t zone; /* of the window */
     uint64_t names[MAX_NAMES];
     uint8_t n_names;
-    uint8_t n_asked[N_FAMILIES]; /* distinct names of each, saturating */
-    uint8_t n_missed[N_FAMILIES];
-    uint64_t services;         /* first labels of services that do not exist: a bit by hash */
-    uint64_t zones[MAX_ZONES]; /* profiled within the day before the latest */
+    uint8_t n_asked[N_FAMILIES];  /* distinct names of each, saturating */
+    uint8_t n_missed[N_FAMILIES]; /* of these such as are guesses */
+    uint64_t services;            /* first labels of services guessed: a bit by hash */
+    uint64_t zones[MAX_ZONES];    /* profiled within the day before the latest */
     uint8_t n_zones;
     int64_t zones_us;
 };
@@ -76,6 +76,26 @@ static bool is_any_label(const struct pk_name *name, const char *const *list, si
         }
     }
     return false;
+}
+
+/* Services that programs ask for by themselves below the domain of an account or of their machine: mail (RFC 6186, 8314, 8620), calendars (RFC 6764), telephony and chat (RFC 3263, 6120, 8489),
+ * directory and logon (RFC 2782 as Active Directory uses it), package and configuration management. That they do not exist says nothing about who asks. */
+static bool is_usual_service(const struct pk_name *name)
+{
+    static const char *const usual[] = {"_autodiscover", "_imap", "_imaps", "_pop3", "_pop3s",
+        "_submission", "_submissions", "_smtp", "_jmap", "_caldav", "_caldavs", "_carddav",
+        "_carddavs", "_sip", "_sips", "_sipinternal", "_sipinternaltls", "_sipfederationtls",
+        "_sipexternal", "_sipexternaltls", "_xmpp-client", "_xmpp-server", "_xmpps-client",
+        "_xmpps-server", "_jabber", "_matrix", "_matrix-fed", "_stun", "_stuns", "_turn", "_turns",
+        "_ldap", "_ldaps", "_kerberos", "_kerberos-master", "_kerberos-adm", "_kpasswd", "_gc",
+        "_vlmcs", "_ntp", "_http", "_https", "_x-puppet", "_minecraft", "_ts3"};
+    return is_any_label(name, usual, sizeof usual / sizeof *usual);
+}
+
+/* `_25._tcp.mx1`: a certificate's record (RFC 6698), asked by whoever delivers mail there. */
+static bool is_port(const uint8_t *label, uint8_t len)
+{
+    return len >= 2 && label[0] == '_' && label[1] >= '0' && label[1] <= '9';
 }
 
 /* N_FAMILIES: none of them. */
@@ -102,7 +122,8 @@ static enum family family_of(const struct observation *seen)
         return FAMILY_SELECTOR;
     }
     uint8_t len;
-    if (left >= 2 && pk_name_label(name, 0, &len)[0] == '_' &&
+    const uint8_t *first = pk_name_label(name, 0, &len);
+    if (left >= 2 && first[0] == '_' && !is_port(first, len) &&
         (is_label(name, 1, "_tcp") || is_label(name, 1, "_udp") || is_label(name, 1, "_tls"))) {
         return FAMILY_SERVICE;
     }
@@ -242,11 +263,12 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
     }
     bool is_miss = seen->row->signature.answer == PK_ANSWER_NXDOMAIN ||
                    seen->row->signature.answer == PK_ANSWER_NODATA;
+    bool is_guess = is_miss && !(family == FAMILY_SERVICE && is_usual_service(&seen->name));
     profile->n_asked[family] =
         (uint8_t)(profile->n_asked[family] + (profile->n_asked[family] < UINT8_MAX));
     profile->n_missed[family] =
-        (uint8_t)(profile->n_missed[family] + (is_miss && profile->n_missed[family] < UINT8_MAX));
-    if (family == FAMILY_SERVICE && is_miss) {
+        (uint8_t)(profile->n_missed[family] + (is_guess && profile->n_missed[family] < UINT8_MAX));
+    if (family == FAMILY_SERVICE && is_guess) {
         uint8_t len;
         const uint8_t *label = pk_name_label(&seen->name, 0, &len);
         profile->services |= UINT64_C(1) << pk_hash_fixed(label, len) % 64;
