@@ -21,6 +21,8 @@ enum {
     MAX_SEEN = 32,   /* hashes of the latest steps: a step is counted once */
     MAX_LATEST = 16, /* hashes of what the source asked last, once it is watched */
     MIN_STEPS = 4,
+    MANY_OTHERS =
+        8, /* other first contacts for each step: slips of many people, not steps of one walk */
     MANY_STEPS = 32,
     MIN_RANDOM = 13
 };
@@ -110,7 +112,11 @@ static double shape_of(const struct pk_engine *engine, const struct observation 
     bool is_doubled = len >= 3 && label[len - 1] == label[len - 2] &&
                       seen->row->signature.answer != PK_ANSWER_DATA &&
                       asked_before(engine, seen, label, len - 1);
-    return is_dashed ? nats_derived : is_prefixed || is_doubled ? nats_derived / 2 : 0;
+    const struct walk *walk = actor_ledger_find(seen->actor, RULE_WALK);
+    bool is_slip = walk && walk->others > MANY_OTHERS * (walk->steps + 1);
+    return is_dashed                                 ? nats_derived
+           : !is_slip && (is_prefixed || is_doubled) ? nats_derived / 2
+                                                     : 0;
 }
 
 static bool is_new(struct walk *walk, uint64_t hash)
@@ -267,7 +273,7 @@ static void load(void *ledger, struct pk_reader *in)
 const struct rule rule_walk = {
     .id = "D7",
     .family = "walk",
-    .version = "2",
+    .version = "3",
     .budget_share = 0.05,
     .ledger_bytes = sizeof(struct walk),
     .max_ledgers = 10000,
