@@ -275,7 +275,8 @@ void baseline_learn(struct pk_engine *engine, const struct observation *seen)
     struct actor *actor = seen->actor;
     struct baseline *baseline = &engine->baseline;
     baseline->trials_today += seen->trial.no == TRIAL_YES;
-    if (actor->is_suspected || (seen->trial.miss.is_common && miss_is_established(actor)) ||
+    if (actor->is_suspected || seen->trial.miss.is_ours ||
+        (seen->trial.miss.is_common && miss_is_established(actor)) ||
         (seen->trial.marks & MARK_KNOWN)) {
         return; /* what has no weight as evidence has none as a habit either */
     }

@@ -160,7 +160,7 @@ bool dossier_last_row(struct pk_engine *engine, const struct dossier *dossier, s
     out_seen->sensor = last->sensor;
     (void)pk_name_from_wire(last->name + 1, last->name[0], &out_seen->name); /* our own copy */
     out_seen->name_hash = pk_hash_fixed(out_seen->name.wire, out_seen->name.len);
-    out_seen->source_hash = actor_identity(actor);
+    out_seen->source_hash = actor ? actor_identity(actor) : 0;
     out_seen->reason =
         pk_scope_match(engine->tenant, &out_seen->name, last->qtype, 1, &out_seen->zone_name);
     return out_seen->reason == PK_SCOPE_ZONE && zone_enter(engine, out_seen) == PK_OK &&

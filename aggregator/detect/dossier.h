@@ -71,7 +71,7 @@ pk_err dossier_settle(
 /* Whether a report is due: first, doubled, new site, other severity. */
 bool dossier_is_due(const struct dossier *dossier, uint32_t size, uint8_t severity);
 
-/* A row that stands for the latest one that was written down as evidence, for a rule that decides without one in hand: name, time, type, site, zone, source. False when
+/* A row that stands for the latest one that was written down as evidence, for a rule that decides without one in hand: name, time, type, site, zone, source (NULL: there is no single one). False when
  * there is none, or its zone is gone. */
 bool dossier_last_row(struct pk_engine *engine, const struct dossier *dossier, struct actor *actor,
     struct pk_activity *out_row, struct observation *out_seen);

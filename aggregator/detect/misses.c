@@ -60,10 +60,20 @@ static bool is_common(const struct miss *miss)
            (miss->n_networks >= MISS_FEW && miss->n_sites == MISS_SITES);
 }
 
+/* Clients of our own cannot be had from outside: what they miss together at several sites says nothing about strangers either, who are often their resolvers. */
+static bool is_ours(const struct miss *miss)
+{
+    return miss->n_inside >= MISS_INSIDE && miss->n_sites == MISS_SITES;
+}
+
+static bool is_inside(const struct actor *actor)
+{
+    return actor->key.kind == ACTOR_INSIDE || actor->key.kind == ACTOR_PSEUDONYM;
+}
+
 bool miss_is_established(const struct actor *actor)
 {
-    return actor->key.kind == ACTOR_INSIDE || actor->key.kind == ACTOR_PSEUDONYM ||
-           actor->own[OUTCOME_HIT] >= ESTABLISHED_HITS;
+    return is_inside(actor) || actor->own[OUTCOME_HIT] >= ESTABLISHED_HITS;
 }
 
 static uint8_t add(uint16_t *list, uint8_t n, uint8_t max, uint16_t v)
@@ -108,12 +118,16 @@ void miss_note(
         *miss = (struct miss){.key = key, .hour = hour};
     } else {
         out_facts->is_common = is_common(miss);
+        out_facts->is_ours = is_ours(miss);
         out_facts->is_suspect = miss->is_suspect;
         out_facts->n_others = others(miss, network);
     }
     miss->hour = hour > miss->hour ? hour : miss->hour;
     if (miss_is_established(seen->actor) && !seen->is_echo) {
-        miss->n_networks = add(miss->networks, miss->n_networks, MISS_NETWORKS, network);
+        uint8_t n = miss->n_networks;
+        miss->n_networks = add(miss->networks, n, MISS_NETWORKS, network);
+        miss->n_inside =
+            (uint8_t)(miss->n_inside + (miss->n_networks > n && is_inside(seen->actor)));
         miss->n_sites = add(miss->sites, miss->n_sites, MISS_SITES, seen->site);
     } else if (!seen->is_echo) {
         miss->n_strangers = add(miss->strangers, miss->n_strangers, MISS_STRANGERS, network);
@@ -131,6 +145,12 @@ bool miss_is_common(const struct pk_engine *engine, uint64_t key)
 {
     const struct miss *miss = find(&engine->misses, key);
     return miss && is_common(miss);
+}
+
+bool miss_is_ours(const struct pk_engine *engine, uint64_t key)
+{
+    const struct miss *miss = find(&engine->misses, key);
+    return miss && is_ours(miss);
 }
 
 void miss_suspect(struct pk_engine *engine, uint64_t key)
@@ -162,6 +182,7 @@ void misses_save(const struct misses *misses, struct pk_bytes *out)
         pk_bytes_put_varint(out, miss->hour);
         pk_bytes_put_u8(out, miss->n_networks);
         pk_bytes_put_u8(out, miss->n_sites);
+        pk_bytes_put_u8(out, miss->n_inside);
         pk_bytes_put_u8(out, miss->is_suspect);
         for (unsigned k = 0; k < miss->n_networks; k++) {
             pk_bytes_put_be16(out, miss->networks[k]);
@@ -195,6 +216,7 @@ void misses_load(struct misses *misses, struct pk_reader *in)
         miss->hour = state_get_u32(in);
         miss->n_networks = state_get_count(in, MISS_NETWORKS);
         miss->n_sites = state_get_count(in, MISS_SITES);
+        miss->n_inside = state_get_count(in, MISS_NETWORKS);
         miss->is_suspect = state_get_count(in, 1);
         for (unsigned k = 0; k < miss->n_networks; k++) {
             miss->networks[k] = pk_reader_be16(in);

@@ -34,6 +34,8 @@ enum {
     DAYS = 5,
     MAX_ALARMS = 4, /* latest sources with alarms of their own */
     HOUR_S = 3600,
+    MAX_RECENT = 32, /* latest new labels */
+    HELD_US = 30 * 1000000,
     MIN_OVERLAP = 6 /* a suspect's first names come before it is one */
 };
 
@@ -56,15 +58,27 @@ struct alarm {
     int64_t time_us;
 };
 
+/* Why a campaign that single alarms opened is believed. */
+struct company {
+    float score;       /* of the source that joins; 0: the stream's own alarm */
+    uint32_t n_known;  /* of its names asked by another suspect */
+    uint32_t n_alarms; /* other networks' alarms within a day */
+};
+
 struct coverage {
     struct alarm alarms[MAX_ALARMS]; /* that were not taken into a campaign; the oldest goes */
     uint8_t n_alarms;
     float wealth[LISTS][SHARES];
     int64_t start_us, last_us;
-    uint32_t words, others; /* new labels since the wealth last left zero */
+    uint32_t words, others;      /* new labels since the wealth last left zero */
+    uint32_t established;        /* of these brought by established sources (misses.h) */
+    uint64_t recent[MAX_RECENT]; /* keys of the latest; the event in the lowest bit */
+    uint8_t n_recent, next_recent;
+    int64_t crossed_us; /* above the threshold since, and waiting; 0: not */
     struct member members[MAX_MEMBERS];
     uint8_t n_members;
-    bool is_same_list; /* opened by coverage_take */
+    bool is_same_list;      /* opened by coverage_take */
+    struct company company; /* of the latest report */
     int64_t day;
     float today[N_EVENTS], days[DAYS][N_EVENTS];
     uint32_t n_days;
@@ -208,20 +222,13 @@ static void add_members(struct dossier *dossier, const struct coverage *coverage
     }
 }
 
-/* Why a campaign that single alarms opened is believed. */
-struct company {
-    double score;      /* of the source that joins; 0: the stream's own alarm */
-    uint32_t n_known;  /* of its names asked by another suspect */
-    unsigned n_alarms; /* other networks' alarms within a day */
-};
-
 static void explain(
     struct pk_finding *finding, const struct coverage *coverage, const struct company *company)
 {
     unsigned i = 0, k = 0;
     double score = best(coverage, &i, &k);
     if (company->score > 0) {
-        contribute(finding, "evidence against the source that joined", company->score);
+        contribute(finding, "evidence against the source that joined", (double)company->score);
         /* Half of n names by chance from a vocabulary of a thousand and more: ln 10 for each is on the safe side. */
         contribute(finding, "names asked by another suspect", company->n_known * log(10.0));
         return;
@@ -242,6 +249,7 @@ static void report(struct pk_engine *engine, const struct observation *seen,
         return;
     }
     char zone[PK_NAME_TEXT_SIZE];
+    coverage->company = *company;
     (void)pk_name_text(&seen->zone_name, zone);
     snprintf(subject.key, sizeof subject.key, "zone:%.57s", zone);
     struct pk_finding *finding =
@@ -325,7 +333,7 @@ pk_err coverage_take(struct pk_engine *engine, const struct observation *seen,
         dossier_is_open(dossier) && now_us - dossier->last_us <= (int64_t)FINDING_IDLE_S * 1000000;
     const struct member *member = find_member(coverage, actor);
     bool is_same = n_known >= MIN_OVERLAP && 2 * n_known >= n_names;
-    struct company company = {.score = score,
+    struct company company = {.score = (float)score,
         .n_known = n_known,
         .n_alarms = other_alarms(coverage, &network, now_us, DAY_S)};
     bool has_company =
@@ -372,14 +380,16 @@ static void add(struct coverage *coverage, unsigned event, float leak)
         }
     }
     if (highest <= 0) {
-        coverage->words = coverage->others = 0;
+        coverage->words = coverage->others = coverage->established = 0;
+        coverage->n_recent = coverage->next_recent = 0;
+        coverage->crossed_us = 0;
     }
 }
 
 static unsigned event_of(const struct observation *seen)
 {
     const struct trial *trial = &seen->trial;
-    bool is_flooded = seen->row->first_us - seen->zone->flood_us < (int64_t)600 * 1000000;
+    bool is_flooded = zone_is_flooded(seen->zone, seen->row->first_us);
     bool is_new = trial->miss.is_novel && !(trial->marks & MARK_KNOWN) &&
                   (trial->outcome == OUTCOME_DICT ||
                       (trial->outcome == OUTCOME_OTHER && !is_flooded &&
@@ -390,16 +400,74 @@ static unsigned event_of(const struct observation *seen)
     return trial->outcome == OUTCOME_DICT ? NEW_WORD : NEW_OTHER;
 }
 
-static pk_err note(struct pk_engine *engine, const struct observation *seen,
-    struct coverage *coverage, double score, double h)
+/* Takes back what labels brought that established sources miss together: a mistake at many places, no list. */
+static void take_back_common(const struct pk_engine *engine, struct coverage *coverage)
+{
+    for (uint8_t i = 0; i < coverage->n_recent;) {
+        unsigned event = (unsigned)(coverage->recent[i] & 1);
+        if (!miss_is_common(engine, coverage->recent[i] & ~UINT64_C(3))) {
+            i++;
+            continue;
+        }
+        for (unsigned l = 0; l < LISTS; l++) {
+            for (unsigned k = 0; k < SHARES; k++) {
+                coverage->wealth[l][k] -= coverage->gains[event][l][k];
+            }
+        }
+        uint32_t *counter = event == NEW_WORD ? &coverage->words : &coverage->others;
+        *counter -= *counter > 0;
+        coverage->established -= coverage->established > 0;
+        coverage->recent[i] = coverage->recent[--coverage->n_recent];
+        coverage->next_recent = coverage->n_recent % MAX_RECENT;
+    }
+}
+
+static void remember(struct coverage *coverage, const struct observation *seen, unsigned event)
+{
+    coverage->words += event == NEW_WORD;
+    coverage->others += event == NEW_OTHER;
+    coverage->established += miss_is_established(seen->actor);
+    coverage->recent[coverage->next_recent] = seen->trial.miss.key | event;
+    coverage->next_recent = (uint8_t)((coverage->next_recent + 1) % MAX_RECENT);
+    coverage->n_recent = (uint8_t)(coverage->n_recent + (coverage->n_recent < MAX_RECENT));
+}
+
+static bool is_alarm(
+    const struct pk_engine *engine, const struct observation *seen, const struct coverage *coverage)
+{
+    /* A zone none of whose names ever was seen to exist is not there: a suffix that leaks (`local`, `lan`) to servers that do not know it. */
+    unsigned i, k;
+    bool is_enough =
+        coverage->words >= MIN_WORDS || coverage->words + coverage->others >= MIN_LABELS;
+    return is_enough && seen->zone->n_exist > 0 && best(coverage, &i, &k) > threshold(engine) &&
+           active_members(coverage, seen->row->first_us) >= MIN_NETWORKS;
+}
+
+/* The alarm goes out; or, when most of it comes from established sources, waits half a minute for others that make the same mistake. */
+static void decide(struct pk_engine *engine, const struct observation *seen,
+    struct coverage *coverage, struct dossier *dossier)
+{
+    if (!dossier_is_open(dossier) && is_alarm(engine, seen, coverage)) {
+        bool waits = 2 * coverage->established > coverage->words + coverage->others;
+        coverage->crossed_us = coverage->crossed_us ? coverage->crossed_us : seen->now_us;
+        if (waits && seen->now_us - coverage->crossed_us < HELD_US) {
+            return;
+        }
+        take_back_common(engine, coverage);
+    }
+    coverage->crossed_us = 0;
+    if (is_alarm(engine, seen, coverage)) {
+        report(engine, seen, coverage, dossier, &(struct company){.score = 0});
+    }
+}
+
+static pk_err note(
+    struct pk_engine *engine, const struct observation *seen, struct coverage *coverage)
 {
     struct dossier *dossier = ledger_dossier(coverage);
     pk_err err = dossier ? dossier_note(dossier, seen, NOTE_SAMPLE, true) : PK_ERR_NOMEM;
-    bool is_enough =
-        coverage->words >= MIN_WORDS || coverage->words + coverage->others >= MIN_LABELS;
-    if (err == PK_OK && score > h && is_enough &&
-        active_members(coverage, seen->row->first_us) >= MIN_NETWORKS) {
-        report(engine, seen, coverage, dossier, &(struct company){.score = 0});
+    if (err == PK_OK) {
+        decide(engine, seen, coverage, dossier);
     }
     return err;
 }
@@ -429,11 +497,44 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
     refresh(engine, coverage);
     add(coverage, event, (float)(dt_us > 0 ? h * (double)dt_us / ((double)DAY_S * 1e6) : 0));
     coverage->last_us = now_us > coverage->last_us ? now_us : coverage->last_us;
-    coverage->words += event == NEW_WORD;
-    coverage->others += event == NEW_OTHER;
+    if (event == REST) {
+        return PK_OK;
+    }
+    remember(coverage, seen, event);
     unsigned i, k;
-    double score = event == REST ? 0 : best(coverage, &i, &k);
-    return score > h / 4 ? note(engine, seen, coverage, score, h) : PK_OK;
+    return best(coverage, &i, &k) > h / 4 ? note(engine, seen, coverage) : PK_OK;
+}
+
+/* What waited long enough. */
+static pk_err tick(struct pk_engine *engine, int64_t now_us)
+{
+    for (struct coverage *coverage = ledger_oldest(engine, RULE_COVERAGE); coverage;
+         coverage = ledger_newer(coverage)) {
+        struct pk_activity row;
+        struct observation seen;
+        struct dossier *dossier = ledger_dossier_find(coverage);
+        if (coverage->crossed_us == 0 || now_us - coverage->crossed_us < HELD_US || !dossier ||
+            !dossier_last_row(engine, dossier, NULL, &row, &seen)) {
+            continue;
+        }
+        seen.now_us = now_us;
+        refresh(engine, coverage);
+        decide(engine, &seen, coverage, dossier);
+    }
+    return PK_OK;
+}
+
+/* Tells the numbers of the end; of a campaign that single alarms opened there are no others than were told. */
+static pk_err settle(struct pk_engine *engine, void *ledger)
+{
+    struct coverage *coverage = ledger;
+    struct dossier *dossier = ledger_dossier_find(coverage);
+    struct pk_activity row;
+    struct observation seen;
+    if (dossier_last_row(engine, dossier, NULL, &row, &seen)) {
+        report(engine, &seen, coverage, dossier, &coverage->company);
+    }
+    return PK_OK;
 }
 
 /* --- state --- */
@@ -457,7 +558,17 @@ static void save(const void *ledger, struct pk_bytes *out)
     state_put_time(out, coverage->last_us);
     pk_bytes_put_varint(out, coverage->words);
     pk_bytes_put_varint(out, coverage->others);
+    pk_bytes_put_varint(out, coverage->established);
+    pk_bytes_put_u8(out, coverage->next_recent);
+    pk_bytes_put_u8(out, coverage->n_recent);
+    for (unsigned i = 0; i < coverage->n_recent; i++) {
+        pk_bytes_put_be64(out, coverage->recent[i]);
+    }
+    state_put_time(out, coverage->crossed_us);
     pk_bytes_put_u8(out, coverage->is_same_list);
+    state_put_float(out, coverage->company.score);
+    pk_bytes_put_varint(out, coverage->company.n_known);
+    pk_bytes_put_varint(out, coverage->company.n_alarms);
     pk_bytes_put_u8(out, coverage->n_members);
     for (unsigned i = 0; i < coverage->n_members; i++) {
         const struct member *member = &coverage->members[i];
@@ -497,7 +608,17 @@ static void load(void *ledger, struct pk_reader *in)
     coverage->last_us = state_get_time(in);
     coverage->words = state_get_u32(in);
     coverage->others = state_get_u32(in);
+    coverage->established = state_get_u32(in);
+    coverage->next_recent = state_get_index(in, MAX_RECENT);
+    coverage->n_recent = state_get_count(in, MAX_RECENT);
+    for (unsigned i = 0; i < coverage->n_recent; i++) {
+        coverage->recent[i] = pk_reader_be64(in);
+    }
+    coverage->crossed_us = state_get_time(in);
     coverage->is_same_list = state_get_count(in, 1);
+    coverage->company.score = state_get_float(in);
+    coverage->company.n_known = state_get_u32(in);
+    coverage->company.n_alarms = state_get_u32(in);
     coverage->n_members = state_get_count(in, MAX_MEMBERS);
     for (unsigned i = 0; i < coverage->n_members; i++) {
         struct member *member = &coverage->members[i];
@@ -521,11 +642,13 @@ static void load(void *ledger, struct pk_reader *in)
 const struct rule rule_coverage = {
     .id = "D4",
     .family = "campaign",
-    .version = "2",
+    .version = "3",
     .budget_share = 0.25, /* D4 and D5 */
     .ledger_bytes = sizeof(struct coverage),
     .max_ledgers = 10000,
     .observe = observe,
+    .tick = tick,
+    .settle = settle,
     .save = save,
     .load = load,
 };

@@ -38,7 +38,8 @@ enum {
     FAST_S = 600,     /* in which a fast wealth as high as the threshold is gone */
     SLOW_S = 3 * 86400,
     HELD_US = 30 * 1000000,
-    FLOOD_US = 600 * 1000000,
+    MONITOR_US = 660 * 1000000, /* twice five minutes, and one */
+    MONITOR_HITS = 3,           /* names that exist for each that does not */
     MAX_HELD = 64,
     MAX_COUNTED = 64 /* trials a row of counts may stand for */
 };
@@ -47,6 +48,7 @@ static const double fast_share = 0.2, slow_share = 0.1; /* of the budget */
 static const double n_granularities = 2;                /* address, network */
 static const double ratios[N_RATIOS] = {3, 10, 30, 100};
 static const double day_us = 86400e6;
+static const float monitor_rounds = 1.8f; /* two, and some of it lost */
 
 struct guesses {
     struct guess_wealth wealth[N_WINDOWS];
@@ -57,6 +59,7 @@ struct guesses {
     bool is_slow;    /* the slow window raised the alarm */
     int64_t first_us, last_us, usual_us;
     int64_t crossed_us;               /* above the threshold since; 0: not */
+    uint32_t again;                   /* questions asked again since then */
     uint32_t hits, dict, rand, other; /* since the wealth last left zero */
     uint32_t known;                   /* misses that another suspect asked first */
     uint32_t common;                  /* misses without weight */
@@ -213,12 +216,13 @@ static double alarm_of(const struct pk_engine *engine, const struct guesses *gue
 }
 
 /* Takes back what labels brought that turned out to be common. p0 of the row in hand stands for that of the time: they differ by a day's learning at most. */
-static void take_back_common(
-    const struct pk_engine *engine, struct guesses *guesses, const double p0[N_OUTCOMES])
+static void take_back_common(const struct pk_engine *engine, struct guesses *guesses,
+    const double p0[N_OUTCOMES], bool is_established)
 {
     for (uint8_t i = 0; i < guesses->n_recent;) {
         enum outcome outcome = (enum outcome)(guesses->recent[i] & 3);
-        if (!miss_is_common(engine, guesses->recent[i] & ~UINT64_C(3))) {
+        uint64_t key = guesses->recent[i] & ~UINT64_C(3);
+        if (!(is_established ? miss_is_common(engine, key) : miss_is_ours(engine, key))) {
             i++;
             continue;
         }
@@ -331,6 +335,21 @@ static bool hold(struct pk_engine *engine, const struct actor *actor)
     return true;
 }
 
+/* A monitor's first round, the dead hosts of its list last, looks like guessing; its second and third do not. So who found much more than it missed gets the time for them. */
+static int64_t held_us(const struct guesses *guesses, const struct actor *actor)
+{
+    float misses = (float)(guesses->dict + guesses->rand + guesses->other);
+    bool may_be_monitor = !guesses->is_poisson && actor->own[OUTCOME_HIT] >= MONITOR_HITS * misses;
+    return may_be_monitor ? MONITOR_US : HELD_US;
+}
+
+/* It asked for nearly everything it knows again and again while its alarm waited. */
+static bool is_monitor(const struct guesses *guesses, const struct actor *actor)
+{
+    float names = actor->own[OUTCOME_HIT] + (float)(guesses->dict + guesses->rand + guesses->other);
+    return held_us(guesses, actor) == MONITOR_US && (float)guesses->again >= monitor_rounds * names;
+}
+
 /* The alarm goes out, waits, or becomes somebody else's. */
 static pk_err decide(struct pk_engine *engine, const struct observation *seen, struct actor *actor,
     struct guesses *guesses)
@@ -351,16 +370,18 @@ static pk_err decide(struct pk_engine *engine, const struct observation *seen, s
     bool waits = misses < MANY_MISSES && miss_is_established(seen->actor);
     if (waits && guesses->crossed_us == 0) {
         guesses->crossed_us = seen->now_us;
+        guesses->again = 0;
         waits = hold(engine, actor);
     } else if (waits) {
-        waits = seen->now_us - guesses->crossed_us < HELD_US;
+        waits = seen->now_us - guesses->crossed_us < held_us(guesses, actor);
     }
     if (waits) {
         return PK_OK;
     }
-    if (miss_is_established(seen->actor)) {
-        take_back_common(engine, guesses, seen->p0);
+    if (guesses->crossed_us != 0 && is_monitor(guesses, actor)) {
+        memset(guesses->wealth, 0, sizeof guesses->wealth);
     }
+    take_back_common(engine, guesses, seen->p0, miss_is_established(seen->actor));
     if (alarm_of(engine, guesses, actor, &is_slow) <= 0) {
         guesses->crossed_us = 0;
         return PK_OK;
@@ -468,6 +489,9 @@ static void add_repeat(const struct pk_engine *engine, struct actor *actor)
 {
     struct guesses *guesses = actor_ledger_find(actor, RULE_SUBDOMAINS);
     double repeats = guesses ? baseline_repeats(engine, actor) : 0;
+    if (guesses && guesses->again < UINT32_MAX) {
+        guesses->again++;
+    }
     if (guesses && !guesses->is_poisson && repeats > engine->baseline.priors->repeat) {
         struct guess_wealth gains;
         guess_repeat_gains(repeats, &gains);
@@ -500,10 +524,9 @@ static void again(struct pk_engine *engine, const struct observation *seen)
 static bool has_weight(const struct observation *seen)
 {
     const struct trial *trial = &seen->trial;
-    bool is_flooded = seen->zone->flood_us != 0 &&
-                      seen->row->first_us - seen->zone->flood_us < FLOOD_US &&
+    bool is_flooded = zone_is_flooded(seen->zone, seen->row->first_us) &&
                       (trial->outcome == OUTCOME_RAND || trial->outcome == OUTCOME_OTHER);
-    return !is_flooded && !(trial->marks & MARK_KNOWN) &&
+    return !is_flooded && !(trial->marks & MARK_KNOWN) && !trial->miss.is_ours &&
            !(trial->miss.is_common && miss_is_established(seen->actor));
 }
 
@@ -573,8 +596,7 @@ static pk_err counted(
     struct actor *actor = seen->actor;
     struct guesses *guesses =
         actor && actor->is_suspected ? actor_ledger_find(actor, RULE_SUBDOMAINS) : NULL;
-    bool is_flooded =
-        seen->zone->flood_us != 0 && seen->row->first_us - seen->zone->flood_us < FLOOD_US;
+    bool is_flooded = zone_is_flooded(seen->zone, seen->row->first_us);
     if (!guesses || guesses->is_poisson || is_flooded ||
         2 * guesses->rand > guesses->dict + guesses->other) {
         return PK_OK;
@@ -647,7 +669,7 @@ static pk_err release(
     if (!dossier || guesses->crossed_us == 0 || dossier_is_open(dossier)) {
         return PK_OK;
     }
-    if (now_us - guesses->crossed_us < HELD_US) {
+    if (now_us - guesses->crossed_us < held_us(guesses, actor)) {
         *out_stays = true;
         return PK_OK;
     }
@@ -740,6 +762,7 @@ static void save(const void *ledger, struct pk_bytes *out)
     state_put_time(out, guesses->last_us);
     state_put_time(out, guesses->usual_us);
     state_put_time(out, guesses->crossed_us);
+    pk_bytes_put_varint(out, guesses->again);
     pk_bytes_put_varint(out, guesses->hits);
     pk_bytes_put_varint(out, guesses->dict);
     pk_bytes_put_varint(out, guesses->rand);
@@ -779,6 +802,7 @@ static void load(void *ledger, struct pk_reader *in)
     guesses->last_us = state_get_time(in);
     guesses->usual_us = state_get_time(in);
     guesses->crossed_us = state_get_time(in);
+    guesses->again = state_get_u32(in);
     guesses->hits = state_get_u32(in);
     guesses->dict = state_get_u32(in);
     guesses->rand = state_get_u32(in);
@@ -821,7 +845,7 @@ static void load_held(void *ledger, struct pk_reader *in)
 const struct rule rule_subdomains = {
     .id = "D2",
     .family = "subdomains",
-    .version = "3",
+    .version = "4",
     .budget_share = 0.3, /* D2 and D3 */
     .ledger_bytes = sizeof(struct guesses),
     .max_ledgers = 200000,

@@ -32,18 +32,39 @@ static bool is_one_of(const uint8_t *label, uint8_t len, const char *const *list
     return false;
 }
 
-/* What stands before the zone is a whole name of the tenant's own: `www.example.com.branch.example.net`. */
-static bool is_own_name(
-    const struct pk_engine *engine, const struct observation *seen, unsigned left)
+/* The first n labels are a whole name of the tenant's own: `www.example.com.branch.example.net`. */
+static bool is_own_name(const struct pk_engine *engine, const struct observation *seen, unsigned n)
 {
     struct pk_name before, zone;
-    size_t len = (size_t)(seen->name.len - seen->zone_name.len);
+    size_t len = 0;
+    for (unsigned i = 0; i < n; i++) {
+        len += 1u + seen->name.wire[len];
+    }
     memcpy(before.wire, seen->name.wire, len);
     before.wire[len] = 0;
     before.len = (uint8_t)(len + 1);
-    before.n_labels = (uint8_t)left;
+    before.n_labels = (uint8_t)n;
     return pk_scope_match(engine->tenant, &before, seen->row->signature.qtype,
                seen->row->signature.qclass, &zone) == PK_SCOPE_ZONE;
+}
+
+/* The suffix has labels of its own below the zone (`slack.com.shop.svc.cluster.local`: resolvers of pods have three such): an outside or own name ends further left. Two letters alone
+ * say so in front of `svc` only; elsewhere `vpn.eu.prod` is as good a host. */
+static bool is_deep_search(
+    const struct pk_engine *engine, const struct observation *seen, unsigned left)
+{
+    bool is_cluster = false;
+    for (unsigned i = left; i-- > 1;) {
+        uint8_t len;
+        const uint8_t *label = pk_name_label(&seen->name, i, &len);
+        if (i < left - 1 &&
+            (is_one_of(label, len, clear_ends, sizeof clear_ends / sizeof *clear_ends) ||
+                (is_cluster && len == 2) || is_own_name(engine, seen, i + 1))) {
+            return true;
+        }
+        is_cluster = is_cluster || (len == 3 && memcmp(label, "svc", 3) == 0);
+    }
+    return false;
 }
 
 /* Whether the `left` labels before the zone are an outside name, or (left 1) the end of one, asked by a resolver that minimises and stops there. Nobody calls a host `com`; of two labels
@@ -55,7 +76,8 @@ static bool is_search(const struct pk_engine *engine, struct observation *seen, 
     bool is_clear = is_one_of(end, len, clear_ends, sizeof clear_ends / sizeof *clear_ends);
     bool is_vague = (len == 2 && !zone_has_end(seen->zone, end, len)) ||
                     is_one_of(end, len, vague_ends, sizeof vague_ends / sizeof *vague_ends);
-    if (is_clear || (is_vague && left >= 3) || is_own_name(engine, seen, left)) {
+    if (is_clear || (is_vague && left >= 3) || is_own_name(engine, seen, left) ||
+        is_deep_search(engine, seen, left)) {
         seen->zone->n_search = (uint8_t)(seen->zone->n_search + (seen->zone->n_search < UINT8_MAX));
         return true;
     }
@@ -172,6 +194,20 @@ static enum pk_label_class classify(
                                                                              : class;
 }
 
+/* Customers whose sites a wildcard answers have subdomains of theirs: of `www.kd20815` only the second label says whether somebody guesses. */
+static bool is_guess_below_wildcard(
+    const struct pk_engine *engine, const struct observation *seen, unsigned left)
+{
+    for (unsigned i = 0; i < left; i++) {
+        uint8_t len;
+        const uint8_t *label = pk_name_label(&seen->name, i, &len);
+        if (pk_label_classify(engine->labels, label, len) != PK_LABEL_DICTIONARY) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void ask_history(const struct pk_engine *engine, struct observation *seen)
 {
     struct pk_history_entry entry;
@@ -221,9 +257,12 @@ void trial_judge(struct pk_engine *engine, struct observation *seen)
         engine->stats.no_trials[trial->no]++;
         return;
     }
+    bool is_flood = zone_is_flooded(seen->zone, seen->row->first_us) &&
+                    trial->class == PK_LABEL_RANDOM &&
+                    seen->row->signature.answer == PK_ANSWER_NXDOMAIN;
     uint64_t contact[2] = {seen->source_hash, seen->name_hash};
-    bool is_first = pk_contacts_add(
-             &engine->contacts, pk_hash_fixed(contact, sizeof contact), seen->row->first_us),
+    bool is_first = is_flood || pk_contacts_add(&engine->contacts,
+                                    pk_hash_fixed(contact, sizeof contact), seen->row->first_us),
          is_data = is_first_data(engine, seen);
     bool is_wildcard =
         (is_first || is_data) && zone_is_wildcard(seen->zone, seen->row, trial->class);
@@ -233,18 +272,22 @@ void trial_judge(struct pk_engine *engine, struct observation *seen)
         return;
     }
     bool is_miss = is_wildcard || seen->row->signature.answer == PK_ANSWER_NXDOMAIN;
+    unsigned left = (unsigned)(seen->name.n_labels - seen->zone_name.n_labels);
+    bool is_word = trial->class == PK_LABEL_DICTIONARY &&
+                   (!is_wildcard || is_guess_below_wildcard(engine, seen, left));
     trial->marks |= is_wildcard ? MARK_WILDCARD : 0;
-    trial->outcome = !is_miss                              ? OUTCOME_HIT
-                     : trial->class == PK_LABEL_DICTIONARY ? OUTCOME_DICT
-                     : trial->class == PK_LABEL_RANDOM     ? OUTCOME_RAND
-                                                           : OUTCOME_OTHER;
+    trial->outcome = !is_miss                          ? OUTCOME_HIT
+                     : is_word                         ? OUTCOME_DICT
+                     : trial->class == PK_LABEL_RANDOM ? OUTCOME_RAND
+                                                       : OUTCOME_OTHER;
     engine->stats.trials++;
     bool is_free_name = is_wildcard && trial->outcome == OUTCOME_OTHER;
     if (zone_is_free_form(seen->zone, is_free_name) && is_free_name) {
         trial->outcome = OUTCOME_HIT;
         is_miss = false;
     }
-    if (is_miss) {
+    if (is_miss &&
+        !is_flood) { /* a flood's names come once: to note them is to forget what others asked */
         miss_note(engine, seen, &trial->miss);
         ask_history(engine, seen);
         seen->actor->last_miss = seen->name_hash;

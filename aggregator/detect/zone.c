@@ -12,6 +12,7 @@
 enum {
     FREE_TRIALS = 200,
     FREE_PART = 5,
+    FLOOD_US = 600 * 1000000,
     TYPE_DNSKEY = 48 /* RFC 4034 s2.1 */
 };
 
@@ -67,6 +68,11 @@ static struct zone *add(struct zones *zones, const struct pk_name *name, pk_err 
     return zone;
 }
 
+static void raise_if(uint8_t *count, bool is)
+{
+    *count = (uint8_t)(*count + (is && *count < UINT8_MAX));
+}
+
 /* An answer to a question that has one only at a zone's apex, or at a delegation. */
 static bool shows_cut(const struct observation *seen)
 {
@@ -109,13 +115,9 @@ pk_err zone_enter(struct pk_engine *engine, struct observation *seen)
             seen->zone_name = seen->name;
         }
     }
+    raise_if(&zone->n_exist, seen->row->signature.answer == PK_ANSWER_DATA);
     seen->zone = zone;
     return err;
-}
-
-static void raise(uint8_t *count)
-{
-    *count = (uint8_t)(*count + (*count < UINT8_MAX));
 }
 
 static bool is_wildcard(const struct zone *zone, unsigned slot)
@@ -165,9 +167,7 @@ static unsigned wildcard_slot(struct zone *zone, uint64_t digest, enum pk_label_
 bool zone_is_wildcard(struct zone *zone, const struct pk_activity *row, enum pk_label_class class)
 {
     uint64_t digest = row->answer_digest;
-    if (row->signature.answer == PK_ANSWER_NXDOMAIN) {
-        raise(&zone->n_nxdomain);
-    }
+    raise_if(&zone->n_nxdomain, row->signature.answer == PK_ANSWER_NXDOMAIN);
     if (digest == 0 || row->signature.answer != PK_ANSWER_DATA) {
         return false;
     }
@@ -175,10 +175,8 @@ bool zone_is_wildcard(struct zone *zone, const struct pk_activity *row, enum pk_
     if (slot == MAX_WILDCARDS) {
         return false;
     }
-    if (class == PK_LABEL_RANDOM) {
-        raise(&zone->wildcards[slot].n_random);
-    }
-    raise(&zone->wildcards[slot].n_labels);
+    raise_if(&zone->wildcards[slot].n_random, class == PK_LABEL_RANDOM);
+    raise_if(&zone->wildcards[slot].n_labels, true);
     return is_wildcard(zone, slot);
 }
 
@@ -211,6 +209,11 @@ bool zone_is_free_form(struct zone *zone, bool is_free_name)
         zone->n_free /= 2;
     }
     return zone->n_trials >= FREE_TRIALS && FREE_PART * zone->n_free >= zone->n_trials;
+}
+
+bool zone_is_flooded(const struct zone *zone, int64_t now_us)
+{
+    return zone->flood_us != 0 && now_us - zone->flood_us < FLOOD_US;
 }
 
 /* The bit of a label of two letters; -1: it is none. */
@@ -251,6 +254,7 @@ void zones_save(const struct zones *zones, struct pk_bytes *out)
         pk_bytes_put_varint(out, zone->n_free);
         state_put_time(out, zone->flood_us);
         pk_bytes_put_u8(out, zone->n_nxdomain);
+        pk_bytes_put_u8(out, zone->n_exist);
         pk_bytes_put_u8(out, zone->n_wildcards);
         for (unsigned k = 0; k < zone->n_wildcards; k++) {
             pk_bytes_put_be64(out, zone->wildcards[k].digest);
@@ -284,6 +288,7 @@ static void load_one(struct zones *zones, struct pk_reader *in)
     zone->n_free = state_get_u32(in);
     zone->flood_us = state_get_time(in);
     zone->n_nxdomain = pk_reader_u8(in);
+    zone->n_exist = pk_reader_u8(in);
     zone->n_wildcards = state_get_count(in, MAX_WILDCARDS);
     for (unsigned k = 0; k < zone->n_wildcards; k++) {
         zone->wildcards[k].digest = pk_reader_be64(in);

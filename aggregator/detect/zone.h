@@ -37,6 +37,7 @@ struct zone {
     } wildcards[MAX_WILDCARDS];
     uint8_t n_wildcards;
     uint8_t n_nxdomain; /* first contacts that got NXDOMAIN, saturating: a wildcard leaves few */
+    uint8_t n_exist;    /* answers with data of it, saturating; wildcards' too */
     uint32_t n_trials,
         n_free; /* first contacts, and those with a free name (zone_is_free_form); both halved from time to time */
     int64_t flood_us; /* a flood of random names was seen last; 0 never (rule_flood.c) */
@@ -67,6 +68,9 @@ bool zone_may_have_wildcard(const struct zone *zone);
 /* Counts a first contact, with a wildcard's name that is neither a word nor looks generated or with another one. True when the zone's users give themselves names (vanity hosting): a
  * fifth of at least two hundred first contacts were such. There they say nothing. */
 bool zone_is_free_form(struct zone *zone, bool is_free_name);
+
+/* A flood of random names goes on, or was seen within ten minutes before. */
+bool zone_is_flooded(const struct zone *zone, int64_t now_us);
 
 /* Whether the label is two letters, and one that exists directly below the zone. */
 bool zone_has_end(const struct zone *zone, const uint8_t *label, uint8_t len);
