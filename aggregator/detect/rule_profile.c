@@ -6,9 +6,8 @@
  * account asks for a dozen services, most of which do not exist; neither guesses. So a finding, severity 2, needs three families, ten names, and one family of guesses; 3 when three
  * zones are profiled within the day. A busy resolver leaves a hint alone, and less than a finding leaves a hint too. What connects to the mail server afterwards is not visible here.
  *
- * Or services alone: a list of them (dnsrecon -t srv has 49, nmap dns-srv-enum some 30) asks for kinds nobody has: ten different first labels that no client asks for by itself (as bits by
- * hash), of a busy resolver sixteen: all its users' programs are behind it; six when an outside program asks the authoritative server itself, recursion desired: PCs and telephones ask
- * their resolver. */
+ * Or services alone: a list of them (dnsrecon -t srv has 49, nmap dns-srv-enum some 30) asks for kinds nobody has: six different first labels that no client asks for by itself (as bits by
+ * hash), of a busy resolver twelve: all its users' programs are behind it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,9 +36,8 @@ enum {
     MIN_NAMES = 10,
     MIN_SELECTORS = 5, /* that do not exist */
     MIN_SERVICES = 5,
-    MIN_KINDS = 10, /* of services that do not exist, without anything else */
-    MIN_KINDS_BUSY = 16,
-    MIN_KINDS_DIRECT = 6, /* by a program that asks the authoritative server itself */
+    MIN_KINDS = 6, /* of services guessed, without anything else */
+    MIN_KINDS_BUSY = 12,
     BUSY_ROWS = 300
 };
 
@@ -170,10 +168,7 @@ struct verdict {
 static struct verdict judge(
     const struct pk_engine *engine, const struct observation *seen, const struct profile *profile)
 {
-    const struct pk_signature *signature = &seen->row->signature;
-    bool is_busy = seen->actor->rows >= BUSY_ROWS,
-         is_direct = signature->vantage == PK_VANTAGE_AUTHORITATIVE &&
-                     (signature->flags & PK_SIG_QUERY_RD) && seen->actor->key.kind == ACTOR_ADDRESS;
+    bool is_busy = seen->actor->rows >= BUSY_ROWS;
     struct verdict verdict = {.names = profile->n_names};
     for (unsigned i = 0; i < N_FAMILIES; i++) {
         unsigned missed = profile->n_missed[i];
@@ -188,9 +183,7 @@ static struct verdict judge(
     verdict.nats_guesses =
         verdict.nats_guesses < nats_guess_cap ? verdict.nats_guesses : nats_guess_cap;
     unsigned kinds = (unsigned)__builtin_popcountll(profile->services);
-    verdict.is_services = kinds >= (is_busy        ? MIN_KINDS_BUSY
-                                       : is_direct ? MIN_KINDS_DIRECT
-                                                   : MIN_KINDS);
+    verdict.is_services = kinds >= (is_busy ? MIN_KINDS_BUSY : MIN_KINDS);
     bool is_mixed = verdict.families >= MIN_FAMILIES && verdict.names >= MIN_NAMES &&
                     verdict.guesses > 0 && !is_busy;
     verdict.is_alarm =
