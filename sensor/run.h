@@ -10,8 +10,9 @@ int pk_run_capture(const struct pk_options *options);
 int pk_run_daemon(const char *config_path);
 /* `--config FILE --ship FILE.psp...`: ships files made by --write, ends when all is acknowledged. */
 int pk_run_ship(const char *config_path, const char *const *paths, size_t n);
-/* `check-config`. */
+/* `--reread-ring`: ships what a new scope lets through of the local ring. */
 int pk_run_reread(const char *config_path, int64_t since_us);
+/* `check-config`. */
 int pk_run_check_config(const char *config_path);
 /* `rotate-key`: makes the pair that is to be the next; the daemon does the rest. */
 int pk_run_rotate_key(const char *config_path);
