@@ -10,15 +10,15 @@
 
 struct pk_addr pk_addr_v4(const uint8_t bytes[4])
 {
-    struct pk_addr addr = {.family = 4};
-    memcpy(addr.bytes, bytes, 4);
+    struct pk_addr addr;
+    pk_addr_set_v4(&addr, bytes);
     return addr;
 }
 
 struct pk_addr pk_addr_v6(const uint8_t bytes[16])
 {
-    struct pk_addr addr = {.family = 6};
-    memcpy(addr.bytes, bytes, 16);
+    struct pk_addr addr;
+    pk_addr_set_v6(&addr, bytes);
     return addr;
 }
 
@@ -37,9 +37,12 @@ size_t pk_addr_len(const struct pk_addr *addr)
     return addr->family == 4 ? 4 : addr->family == 6 ? 16 : 0;
 }
 
+/* In words: the last byte apart, since two that overlap would be read as they were not written. */
 uint64_t pk_addr_hash(const struct pk_addr *addr)
 {
-    return pk_hash_quick(addr, sizeof *addr);
+    uint64_t words[4] = {0, 0, addr->bytes[15], 0};
+    memcpy(words, addr, 2 * sizeof *words);
+    return pk_hash_quick(words, sizeof words);
 }
 
 const char *pk_addr_text(const struct pk_addr *addr, char out_text[PK_ADDR_TEXT_SIZE])

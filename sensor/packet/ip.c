@@ -47,8 +47,8 @@ enum pk_disposition pk_dissect_ipv4(struct pk_dissector *d)
             return pk_dissect_short(d, PK_PACKET_BAD_IP);
         }
     }
-    d->out->src = pk_addr_v4(ip + 12);
-    d->out->dst = pk_addr_v4(ip + 16);
+    pk_addr_set_v4(&d->out->src, ip + 12);
+    pk_addr_set_v4(&d->out->dst, ip + 16);
     if (offset & 0x3fff) { /* offset, or more to come */
         return fragment(d, protocol, pk_be16_at(ip, 4), offset & 0x1fff, offset & 0x2000);
     }
@@ -100,8 +100,8 @@ enum pk_disposition pk_dissect_ipv6(struct pk_dissector *d)
     if (payload > 0) {
         pk_dissect_trim(d, payload);
     }
-    d->out->src = pk_addr_v6(ip + 8);
-    d->out->dst = pk_addr_v6(ip + 24);
+    pk_addr_set_v6(&d->out->src, ip + 8);
+    pk_addr_set_v6(&d->out->dst, ip + 24);
     return pk_dissect_extensions(d, ip[6]);
 }
 

@@ -16,13 +16,12 @@ enum {
     NONE = UINT32_MAX
 };
 
+/* The ends of a query, its id and transport, in whole words: what is stored in the sizes in which it is hashed and compared is at hand at once (picket/addr.h). */
 struct key {
-    struct pk_addr client, server;
-    uint16_t client_port, server_port, id;
-    uint16_t transport;
+    uint64_t client[2], server[2]; /* the first sixteen bytes of each address, as they stand */
+    uint64_t last;                 /* the seventeenth of each, ports, transport */
+    uint64_t id;
 };
-
-_Static_assert(sizeof(struct key) == 42, "hashed and compared as bytes, so without padding");
 
 struct wanted {
     struct key key;
@@ -78,11 +77,18 @@ static bool same_question(const struct pk_question *a, const struct pk_question 
     return a->type == b->type && a->class == b->class && pk_name_equal(&a->name, &b->name);
 }
 
+static bool same_key(const struct key *a, const struct key *b)
+{
+    return ((a->client[0] ^ b->client[0]) | (a->client[1] ^ b->client[1]) |
+               (a->server[0] ^ b->server[0]) | (a->server[1] ^ b->server[1]) | (a->last ^ b->last) |
+               (a->id ^ b->id)) == 0;
+}
+
 static bool is_open(const void *entries, uint32_t entry, const void *key)
 {
     const struct open *open = &((const struct open *)entries)[entry];
     const struct wanted *wanted = key;
-    return memcmp(&open->key, &wanted->key, sizeof open->key) == 0 &&
+    return same_key(&open->key, &wanted->key) &&
            (!wanted->question || !open->query.has_question ||
                same_question(&open->query.question, wanted->question));
 }
@@ -91,7 +97,7 @@ static bool is_held(const void *entries, uint32_t entry, const void *key)
 {
     const struct held *held = &((const struct held *)entries)[entry];
     const struct wanted *wanted = key;
-    return memcmp(&held->key, &wanted->key, sizeof held->key) == 0 &&
+    return same_key(&held->key, &wanted->key) &&
            (!wanted->question || !held->message.dns.has_question ||
                same_question(&held->message.dns.question, wanted->question));
 }
@@ -190,7 +196,7 @@ static void begin_crowd(struct pk_pairing *pairing)
     for (unsigned known = 0; known < 2; known++) {
         for (uint32_t i = pairing->orders[known].oldest; i != NONE; i = pairing->open[i].newer) {
             const struct open *open = &pairing->open[i];
-            (void)pk_crowd_add(pairing->crowd, &open->key.client, open->network);
+            (void)pk_crowd_add(pairing->crowd, &open->query.client, open->network);
         }
     }
 }
@@ -198,7 +204,7 @@ static void begin_crowd(struct pk_pairing *pairing)
 static enum pk_crowd_verdict enter_crowd(struct pk_pairing *pairing, const struct open *open)
 {
     if (pairing->is_crowded) {
-        return pk_crowd_add(pairing->crowd, &open->key.client, open->network);
+        return pk_crowd_add(pairing->crowd, &open->query.client, open->network);
     }
     if (pairing->open_map.n > PK_PAIRING_MAX_OPEN / 2) {
         begin_crowd(pairing);
@@ -209,7 +215,7 @@ static enum pk_crowd_verdict enter_crowd(struct pk_pairing *pairing, const struc
 static void leave_crowd(struct pk_pairing *pairing, const struct open *open)
 {
     if (pairing->is_crowded) {
-        pk_crowd_remove(pairing->crowd, &open->key.client, open->network);
+        pk_crowd_remove(pairing->crowd, &open->query.client, open->network);
         pairing->is_crowded = pairing->open_map.n > PK_PAIRING_MAX_OPEN / 4;
     }
 }
@@ -528,7 +534,7 @@ static struct open *add_open(struct pk_pairing *pairing, const struct key *key, 
     open->response_bytes = open->transfer_records = open->transfer_messages =
         open->transfer_serial = 0;
     open->transfer_soas = 0;
-    open->network = pk_crowd_network(&key->client);
+    open->network = pk_crowd_network(&message->src);
     open->is_known = pk_crowd_is_known(pairing->crowd, open->network, pairing->now_us);
     fill_query(&open->query, message);
     pairing->stats->opened++;
@@ -568,14 +574,18 @@ static void want(const struct pk_message *message, const struct pk_leg *leg,
     struct wanted *out_wanted, uint64_t *out_hash)
 {
     bool is_response = message->dns.is_response;
-    out_wanted->key.client = is_response ? leg->dst : leg->src;
-    out_wanted->key.server = is_response ? leg->src : leg->dst;
-    out_wanted->key.client_port = is_response ? leg->dport : leg->sport;
-    out_wanted->key.server_port = is_response ? leg->sport : leg->dport;
-    out_wanted->key.id = message->dns.id;
-    out_wanted->key.transport = message->transport;
+    const struct pk_addr *client = is_response ? &leg->dst : &leg->src;
+    const struct pk_addr *server = is_response ? &leg->src : &leg->dst;
+    uint64_t client_port = is_response ? leg->dport : leg->sport;
+    uint64_t server_port = is_response ? leg->sport : leg->dport;
+    struct key *key = &out_wanted->key;
+    memcpy(key->client, client, sizeof key->client);
+    memcpy(key->server, server, sizeof key->server);
+    key->last = client->bytes[15] | (uint64_t)server->bytes[15] << 8 | client_port << 16 |
+                server_port << 32 | (uint64_t)message->transport << 48;
+    key->id = message->dns.id;
     out_wanted->question = message->dns.has_question ? &message->dns.question : NULL;
-    *out_hash = pk_hash_quick(&out_wanted->key, sizeof out_wanted->key);
+    *out_hash = pk_hash_quick(key, sizeof *key);
 }
 
 void pk_pairing_message(struct pk_pairing *pairing, const struct pk_message *message)
