@@ -105,6 +105,19 @@ static void tame(char *name)
     }
 }
 
+static bool may_come(void *arg, const char *tenant, const struct pk_addr *from)
+{
+    const struct pk_registry *registry = arg;
+    for (size_t i = 0; registry->scope && i < registry->scope->n_tenants; i++) {
+        const struct pk_scope_tenant *scope = &registry->scope->tenants[i];
+        if (strcmp(scope->name, tenant) == 0) {
+            return scope->n_sensors_from == 0 ||
+                   pk_scope_is_in(scope->sensors_from, scope->n_sensors_from, from);
+        }
+    }
+    return true;
+}
+
 pk_err pk_enrolment_answer(struct pk_store *store, struct pk_ingest *ingest,
     const struct pk_registry *registry, const struct pk_aggregator_config *config,
     const uint8_t *data, size_t len)
@@ -124,7 +137,9 @@ pk_err pk_enrolment_answer(struct pk_store *store, struct pk_ingest *ingest,
     const char *address =
         strncmp(enrol.address, "::ffff:", 7) == 0 ? enrol.address + 7 : enrol.address;
     (void)pk_addr_parse(address, &from); /* none: only tokens for everywhere let it in */
-    pk_err err = pk_store_enrol(store, &enrol.request, enrol.pubkey, &from, &enrolled);
+    struct pk_store_gate gate = {
+        .may_come = may_come, .arg = (struct pk_registry *)(uintptr_t)registry};
+    pk_err err = pk_store_enrol(store, &enrol.request, enrol.pubkey, &from, &gate, &enrolled);
     sodium_memzero(&enrol.request.secret, sizeof enrol.request.secret);
     if (err == PK_ERR_MALFORMED) { /* two at once for one name or key: the loser asks again */
         err = PK_OK;

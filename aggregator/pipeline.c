@@ -118,8 +118,37 @@ static void put_limits(struct pk_link_key *key, const struct pk_store_sensor *se
     memcpy(key->from, sensor->allowed_from, sizeof key->from);
 }
 
+/* Tenants whose scope says where their sensors come from; before the keys, so that no key is ever in without them. */
+static pk_err send_tenants(struct pk_pipeline *pipeline)
+{
+    const struct pk_store_registry *rows = &pipeline->registry.rows;
+    struct pk_link_tenant *tenants = calloc(rows->n_tenants + 1, sizeof *tenants);
+    size_t n = 0;
+    if (!tenants) {
+        return PK_ERR_NOMEM;
+    }
+    for (size_t i = 0; i < rows->n_tenants; i++) {
+        const struct pk_scope_tenant *scope =
+            pk_registry_scope(&pipeline->registry, rows->tenants[i].tenant);
+        if (scope && scope->n_sensors_from > 0) {
+            tenants[n].tenant = rows->tenants[i].tenant.v;
+            tenants[n].n_from = (uint8_t)scope->n_sensors_from;
+            memcpy(tenants[n++].from, scope->sensors_from,
+                scope->n_sensors_from * sizeof tenants->from[0]);
+        }
+    }
+    pk_err err = pk_link_send(
+        &pipeline->ingest.link, PK_LINK_TENANTS, tenants, n * sizeof *tenants, NULL, 0);
+    free(tenants);
+    return err;
+}
+
 static pk_err send_keys(struct pk_pipeline *pipeline)
 {
+    pk_err sent = send_tenants(pipeline);
+    if (sent != PK_OK) {
+        return sent;
+    }
     const struct pk_store_registry *rows = &pipeline->registry.rows;
     struct pk_link_key *keys = calloc(rows->n_sensors + 1, sizeof *keys);
     if (!keys) {
@@ -288,6 +317,9 @@ static void on_offence(struct pk_pipeline *pipeline, const uint8_t *data, size_t
         pk_log_escape(offence.address, strlen(offence.address), address, sizeof address),
         pk_offence_str(offence.kind), offence.strikes,
         offence.is_out ? " refused_for=\"10 minutes\"" : "");
+    if (sensor) {
+        pipeline_note_offence(pipeline, sensor, &offence);
+    }
 }
 
 /* Of sensors whose tenant's home this is; others are none of ours. */

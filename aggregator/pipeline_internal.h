@@ -45,6 +45,9 @@ struct pk_pipeline {
     struct pk_scope_push scopes;
     struct pk_store_config_note config_notes[PK_STORE_MAX_NOTES]; /* to be written, one a sensor */
     size_t n_config_notes;
+    struct pk_store_offence_note
+        offence_notes[PK_STORE_MAX_NOTES]; /* the same, one a sensor and kind */
+    size_t n_offence_notes;
     int64_t next_notes_ms;
     struct pk_pipeline_counters counters;
 };
@@ -79,6 +82,9 @@ uint32_t pipeline_scope_version(struct pk_pipeline *pipeline, struct pk_tenant_i
 /* The child wants a session's scope; a sensor said what became of one. */
 void pipeline_on_scope_ask(struct pk_pipeline *pipeline, const uint8_t *data, size_t len);
 void pipeline_on_scope_ack(struct pk_pipeline *pipeline, const uint8_t *data, size_t len);
+/* A sensor broke the protocol. */
+void pipeline_note_offence(struct pk_pipeline *pipeline, const struct pk_store_sensor *sensor,
+    const struct pk_link_offence *offence);
 /* Ends identities of fleets that are silent too long. */
 void pipeline_expire_stale(struct pk_pipeline *pipeline, int64_t now_ms);
 /* Writes what sensors said, at most once a second. */

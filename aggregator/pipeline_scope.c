@@ -94,17 +94,60 @@ void pipeline_expire_stale(struct pk_pipeline *pipeline, int64_t now_ms)
     }
 }
 
+/* "[::ffff:192.0.2.1]:7353", "192.0.2.1:7353", "2001:db8::1" without brackets, port and dress; empty when that is no address. */
+static void plain_address(const char *from, char *out, size_t size)
+{
+    struct pk_addr addr;
+    const char *text = from[0] == '[' ? from + 1 : from;
+    text = strncmp(text, "::ffff:", 7) == 0 && strchr(text, '.') ? text + 7 : text;
+    size_t len = strcspn(text, strchr(text, '.') ? "]:" : "]");
+    snprintf(out, size, "%.*s", len < size ? (int)len : 0, text);
+    if (!pk_addr_parse(out, &addr)) {
+        out[0] = '\0';
+    }
+}
+
+void pipeline_note_offence(struct pk_pipeline *pipeline, const struct pk_store_sensor *sensor,
+    const struct pk_link_offence *offence)
+{
+    size_t i = 0;
+    while (i < pipeline->n_offence_notes &&
+           (pipeline->offence_notes[i].sensor.v != sensor->sensor.v ||
+               pipeline->offence_notes[i].kind != (uint8_t)offence->kind)) {
+        i++;
+    }
+    if (i == PK_STORE_MAX_NOTES) {
+        return; /* the log and the counters have it */
+    }
+    struct pk_store_offence_note *note = &pipeline->offence_notes[i];
+    if (i == pipeline->n_offence_notes) {
+        pipeline->n_offence_notes++;
+        *note = (struct pk_store_offence_note){
+            .tenant = sensor->tenant, .sensor = sensor->sensor, .kind = (uint8_t)offence->kind};
+    }
+    note->n++;
+    note->cuts += offence->is_out;
+    note->at_us = pk_clock_wall_us();
+    plain_address(offence->address, note->address, sizeof note->address);
+}
+
 void pipeline_write_notes(struct pk_pipeline *pipeline, int64_t now_ms)
 {
-    if (now_ms < pipeline->next_notes_ms || pipeline->n_config_notes == 0 ||
-        !pipeline_store_ready(pipeline)) {
+    bool has_notes = pipeline->n_config_notes > 0 || pipeline->n_offence_notes > 0;
+    if (now_ms < pipeline->next_notes_ms || !has_notes || !pipeline_store_ready(pipeline)) {
         return;
     }
     pipeline->next_notes_ms = now_ms + NOTES_MS;
-    if (pk_store_note_configs(pipeline->store, pipeline->config_notes, pipeline->n_config_notes) !=
-        PK_OK) {
-        pipeline_store_failed(pipeline, "note what sensors say to their scope");
-    } else {
+    pk_err err =
+        pk_store_note_configs(pipeline->store, pipeline->config_notes, pipeline->n_config_notes);
+    if (err == PK_OK) {
         pipeline->n_config_notes = 0;
+        err = pk_store_note_offences(
+            pipeline->store, pipeline->offence_notes, pipeline->n_offence_notes);
+    }
+    if (err == PK_OK) {
+        pipeline->n_offence_notes = 0;
+    } else {
+        pipeline_store_failed(pipeline, "note how sensors stand");
     }
 }

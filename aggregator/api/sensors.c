@@ -198,6 +198,29 @@ static const char *status_of(const struct pk_store_sensor_row *sensor)
                                       : "other";
 }
 
+static void put_offences(json_t *row, const struct pk_store_sensor_row *sensor)
+{
+    static const char *const kinds[PK_STORE_OFFENCES] = {NULL, "framing", "lengths", "credit",
+        "batches", "flood", "clone", NULL}; /* enum pk_offence_kind */
+    char text[PK_TIME_TEXT_SIZE];
+    json_t *offences = json_object(), *by_kind = json_object();
+    uint64_t sum = 0;
+    for (size_t i = 0; i < PK_STORE_OFFENCES; i++) {
+        sum += sensor->offences[i];
+        if (kinds[i] && sensor->offences[i]) {
+            (void)json_object_set_new(
+                by_kind, kinds[i], json_integer((json_int_t)sensor->offences[i]));
+        }
+    }
+    (void)json_object_set_new(offences, "total", json_integer((json_int_t)sum));
+    (void)json_object_set_new(offences, "cuts", json_integer((json_int_t)sensor->cuts));
+    (void)json_object_set_new(offences, "by_kind", by_kind);
+    (void)json_object_set_new(offences, "last",
+        sum ? json_string(pk_time_text(sensor->offence_last_us, text)) : json_null());
+    (void)json_object_set_new(offences, "address", json_string(sensor->offence_address));
+    (void)json_object_set_new(row, "offences", offences);
+}
+
 static void put_facts(json_t *row, const struct pk_store_sensor_row *sensor)
 {
     char text[PK_TIME_TEXT_SIZE];
@@ -214,6 +237,7 @@ static void put_facts(json_t *row, const struct pk_store_sensor_row *sensor)
     (void)json_object_set_new(scope, "at",
         sensor->scope_has ? json_string(pk_time_text(sensor->scope_at_us, text)) : json_null());
     (void)json_object_set_new(row, "scope", scope);
+    put_offences(row, sensor);
 }
 
 static void on_sensor(void *arg, const struct pk_store_sensor_row *sensor)

@@ -186,6 +186,23 @@ static void print_now(const json_t *row)
     }
 }
 
+static void print_offences(const json_t *offences)
+{
+    const char *kind;
+    json_t *n;
+    if (json_integer_value(json_object_get(offences, "total")) == 0) {
+        return;
+    }
+    printf("    broke the protocol:");
+    json_object_foreach(json_object_get(offences, "by_kind"), kind, n)
+    {
+        printf(" %s=%lld", kind, (long long)json_integer_value(n));
+    }
+    printf(", cut off %lld times, last %.19s from %s\n",
+        (long long)json_integer_value(json_object_get(offences, "cuts")),
+        ctl_text(offences, "last"), ctl_text(offences, "address"));
+}
+
 /* Who they are and whether they have the scope that is meant for them. */
 static void print_standing(const json_t *list)
 {
@@ -205,6 +222,7 @@ static void print_standing(const json_t *list)
             ctl_text(row, "sensor"), ctl_text(row, "state"),
             (long long)json_integer_value(json_object_get(scope, "wanted")), text,
             ctl_text(scope, "status"), ctl_text(scope, "reason"));
+        print_offences(json_object_get(row, "offences"));
     }
 }
 

@@ -262,18 +262,29 @@ static void on_rotated(struct child *child, const struct pk_link_rotated *rotate
     }
 }
 
-/* Sessions of keys that are gone hear why and end; their later frames are dropped by pk_zap_tenant. */
+/* Sessions of keys that are gone, or that may not come from where they are, hear why and end; their later frames are dropped by pk_zap_tenant. */
 static void drop_revoked(struct child *child)
 {
     for (size_t i = child->sessions.n; i-- > 0;) {
         struct pk_session *session = &child->sessions.slots[i];
         if (pk_zap_tenant(child->zap, session->sensor) != session->tenant ||
-            !pk_zap_has_key(child->zap, session->sensor, session->pubkey)) {
+            !pk_zap_may_stay(child->zap, session->sensor, session->pubkey, session->address)) {
             pk_talk_bye(child, session, PK_BYE_REVOKED, 600);
             pk_peer_cut_soon(child, session->fd, session->peer);
             pk_sessions_close(&child->sessions, session);
         }
     }
+}
+
+/* Aligned copy. A list that has no place keeps the old one: no sensor is let in for want of memory. */
+static void set_tenants(struct child *child, const uint8_t *data, size_t len)
+{
+    struct pk_link_tenant *tenants = malloc(len ? len : 1);
+    if (tenants) {
+        memcpy(tenants, data, len);
+        (void)pk_zap_set_tenants(child->zap, tenants, len / sizeof *tenants);
+    }
+    free(tenants);
 }
 
 static void on_core(struct child *child, enum pk_link_type type, const uint8_t *data, size_t len)
@@ -320,6 +331,8 @@ static void on_core(struct child *child, enum pk_link_type type, const uint8_t *
         struct pk_link_rotated rotated;
         memcpy(&rotated, data, sizeof rotated);
         on_rotated(child, &rotated);
+    } else if (type == PK_LINK_TENANTS && len % sizeof(struct pk_link_tenant) == 0) {
+        set_tenants(child, data, len);
     } else if (type == PK_LINK_SCOPES) {
         pk_scopes_changed(child);
     } else if (type == PK_LINK_SCOPE && len >= sizeof(struct pk_link_scope)) {

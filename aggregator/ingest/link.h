@@ -29,7 +29,8 @@ enum pk_link_type {
     PK_LINK_STOP,      /* say BYE to everybody and end */
     PK_LINK_MOVED,     /* struct pk_link_moved: the sensor's home is elsewhere, end its session */
     PK_LINK_ROTATED,   /* struct pk_link_rotated: answer to ROTATE, after the keys */
-    PK_LINK_SCOPES,    /* nothing: the scope is another one, ask for each session */
+    PK_LINK_TENANTS, /* array of struct pk_link_tenant: where sensors may come from; replaces the old one, before KEYS */
+    PK_LINK_SCOPES, /* nothing: the scope is another one, ask for each session */
     PK_LINK_SCOPE, /* struct pk_link_scope, then the body of CONFIG: answer to SCOPE_ASK; no body: it has it */
     /* child to core */
     PK_LINK_READY = 32, /* text: the endpoint that was bound */
@@ -51,6 +52,7 @@ enum {
     PK_LINK_MAX_MESSAGE = 8 << 20,
     PK_LINK_TEXT_SIZE = 160,
     PK_LINK_MAX_FROM = 4,
+    PK_LINK_MAX_TENANT_FROM = 16,
     PK_LINK_ENDPOINT_SIZE = 256
 };
 
@@ -71,6 +73,12 @@ struct pk_link_key {
     bool is_pending; /* enrolled, and told to try again until it is approved */
     uint8_t n_from;
     struct pk_prefix from[PK_LINK_MAX_FROM]; /* addresses it may come from; none: any */
+};
+/* A tenant that says where its sensors come from. */
+struct pk_link_tenant {
+    uint32_t tenant;
+    uint8_t n_from;
+    struct pk_prefix from[PK_LINK_MAX_TENANT_FROM];
 };
 struct pk_link_door {
     bool is_open;

@@ -68,7 +68,8 @@ struct pk_session {
     /* For whoever must cut the connection. */
     int fd;
     char peer[PK_PEER_SIZE];
-    uint64_t bytes_seen; /* of whole messages */
+    char address[PK_PEER_SIZE]; /* as libzmq gives it, without the port */
+    uint64_t bytes_seen;        /* of whole messages */
 };
 
 struct pk_session_tenant {

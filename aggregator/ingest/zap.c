@@ -47,6 +47,8 @@ struct pk_zap {
     pthread_t thread;
     pthread_mutex_t mutex; /* guards table */
     struct table table;
+    struct pk_link_tenant *tenants; /* sorted by tenant; those that say where from */
+    size_t n_tenants;
     bool is_door_open;
     struct {
         uint64_t address; /* hash; 0: free */
@@ -130,28 +132,49 @@ void pk_zap_shut_out(struct pk_zap *zap, uint32_t sensor, int64_t until_ms)
     pthread_mutex_unlock(&zap->mutex);
 }
 
-/* The address as ZAP gives it; IPv4 may come in the dress of IPv6. */
-static bool read_address(const struct part *part, struct pk_addr *out_addr)
+/* IPv4 may come in the dress of IPv6. */
+static bool read_address(const char *text, size_t len, struct pk_addr *out_addr)
 {
-    char text[PK_ADDR_TEXT_SIZE];
-    if (part->len >= sizeof text) {
+    char copy[PK_ADDR_TEXT_SIZE];
+    if (len >= sizeof copy) {
         return false;
     }
-    memcpy(text, part->data, part->len);
-    text[part->len] = '\0';
+    memcpy(copy, text, len);
+    copy[len] = '\0';
     return pk_addr_parse(
-        strncmp(text, "::ffff:", 7) == 0 && strchr(text, '.') ? text + 7 : text, out_addr);
+        strncmp(copy, "::ffff:", 7) == 0 && strchr(copy, '.') ? copy + 7 : copy, out_addr);
 }
 
-static bool may_come(const struct pk_link_key *key, const struct part *address)
+static int compare_tenants(const void *a, const void *b)
 {
-    struct pk_addr addr;
-    bool is_in = key->n_from == 0;
-    for (size_t i = 0; i < key->n_from && i < PK_LINK_MAX_FROM && read_address(address, &addr);
-         i++) {
-        is_in = is_in || pk_prefix_contains(&key->from[i], &addr);
+    uint32_t x = ((const struct pk_link_tenant *)a)->tenant,
+             y = ((const struct pk_link_tenant *)b)->tenant;
+    return x < y ? -1 : x > y;
+}
+
+/* addr NULL: one that cannot be read, which is in no list. */
+static bool is_listed(const struct pk_prefix *from, size_t n, const struct pk_addr *addr)
+{
+    for (size_t i = 0; addr && i < n; i++) {
+        if (pk_prefix_contains(&from[i], addr)) {
+            return true;
+        }
     }
-    return is_in;
+    return n == 0;
+}
+
+/* The sensor's own list and its tenant's: both must allow it. */
+static bool may_come(
+    const struct pk_zap *zap, const struct pk_link_key *key, const struct pk_addr *addr)
+{
+    struct pk_link_tenant wanted = {.tenant = key->tenant};
+    const struct pk_link_tenant *tenant =
+        zap->n_tenants
+            ? bsearch(&wanted, zap->tenants, zap->n_tenants, sizeof wanted, compare_tenants)
+            : NULL;
+    size_t n_own = key->n_from < PK_LINK_MAX_FROM ? key->n_from : PK_LINK_MAX_FROM;
+    return is_listed(key->from, n_own, addr) &&
+           (!tenant || is_listed(tenant->from, tenant->n_from, addr));
 }
 
 /* Counts a handshake at the enrolment port; false beyond the limits. A table that is full lets no further address in this minute. */
@@ -205,6 +228,8 @@ static const char *judge(
         return "400";
     }
     struct pk_link_key wanted = {0};
+    struct pk_addr address;
+    bool has_address = read_address((const char *)parts[3].data, parts[3].len, &address);
     memcpy(wanted.pubkey, parts[6].data, PK_KEY_BYTES);
     const char *status = "300";
     pthread_mutex_lock(&zap->mutex);
@@ -216,7 +241,7 @@ static const char *judge(
         status = found ? "200" : "400";
         if (found && (found->is_pending || is_out(zap, found->sensor))) {
             status = "300";
-        } else if (found && !may_come(found, &parts[3])) {
+        } else if (found && !may_come(zap, found, has_address ? &address : NULL)) {
             status = "400";
         } else if (found) {
             char key[PK_KEY_TEXT_SIZE];
@@ -327,6 +352,7 @@ void pk_zap_stop(struct pk_zap *zap)
     pthread_mutex_destroy(&zap->mutex);
     free(zap->table.keys);
     free(zap->table.owners);
+    free(zap->tenants);
     free(zap);
 }
 
@@ -355,6 +381,45 @@ pk_err pk_zap_set_keys(struct pk_zap *zap, const struct pk_link_key *keys, size_
     free(old.keys);
     free(old.owners);
     return PK_OK;
+}
+
+pk_err pk_zap_set_tenants(struct pk_zap *zap, const struct pk_link_tenant *tenants, size_t n)
+{
+    struct pk_link_tenant *copy = calloc(n + 1, sizeof *copy);
+    if (!copy) {
+        return PK_ERR_NOMEM;
+    }
+    for (size_t i = 0; i < n; i++) {
+        copy[i] = tenants[i];
+        if (copy[i].n_from > PK_LINK_MAX_TENANT_FROM) {
+            copy[i].n_from = PK_LINK_MAX_TENANT_FROM;
+        }
+    }
+    qsort(copy, n, sizeof *copy, compare_tenants);
+    pthread_mutex_lock(&zap->mutex);
+    struct pk_link_tenant *old = zap->tenants;
+    zap->tenants = copy;
+    zap->n_tenants = n;
+    pthread_mutex_unlock(&zap->mutex);
+    free(old);
+    return PK_OK;
+}
+
+bool pk_zap_may_stay(
+    struct pk_zap *zap, uint32_t sensor, const uint8_t pubkey[PK_KEY_BYTES], const char *address)
+{
+    struct pk_link_key wanted = {.sensor = sensor};
+    struct pk_addr addr;
+    bool has_address = read_address(address, strlen(address), &addr);
+    memcpy(wanted.pubkey, pubkey, PK_KEY_BYTES);
+    pthread_mutex_lock(&zap->mutex);
+    const struct pk_link_key *found =
+        zap->table.n ? bsearch(&wanted, zap->table.keys, zap->table.n, sizeof wanted, compare_keys)
+                     : NULL;
+    bool may_stay =
+        found && found->sensor == sensor && may_come(zap, found, has_address ? &addr : NULL);
+    pthread_mutex_unlock(&zap->mutex);
+    return may_stay;
 }
 
 uint32_t pk_zap_tenant(struct pk_zap *zap, uint32_t sensor)

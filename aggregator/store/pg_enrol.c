@@ -185,7 +185,8 @@ static bool is_allowed(const char *allowed_from, const struct pk_addr *from)
 }
 
 static pk_err read_token(struct pk_store *store, const struct pk_enrol_request *request,
-    const struct pk_addr *from, struct token_row *out_row, struct pk_store_enrolled *out)
+    const struct pk_addr *from, const struct pk_store_gate *gate, struct token_row *out_row,
+    struct pk_store_enrolled *out)
 {
     PGresult *result;
     struct params params = {0};
@@ -212,6 +213,7 @@ static pk_err read_token(struct pk_store *store, const struct pk_enrol_request *
                            get_int(result, 0, 3) > now_us() && is_allowed(allowed_from, from);
         copy_field(result, 0, 8, out->tenant, sizeof out->tenant);
         copy_field(result, 0, 9, out->site, sizeof out->site);
+        out_row->is_good = out_row->is_good && gate->may_come(gate->arg, out->tenant, from);
     }
     PQclear(result);
     return err;
@@ -407,7 +409,7 @@ static pk_err count_failure(struct pk_store *store, const struct pk_enrol_reques
 
 pk_err pk_store_enrol(struct pk_store *store, const struct pk_enrol_request *request,
     const uint8_t pubkey[PK_KEY_BYTES], const struct pk_addr *from,
-    struct pk_store_enrolled *out_enrolled)
+    const struct pk_store_gate *gate, struct pk_store_enrolled *out_enrolled)
 {
     struct pk_store_enrolled enrolled = {.result = PK_STORE_ENROL_REFUSED};
     struct token_row token = {0};
@@ -416,7 +418,7 @@ pk_err pk_store_enrol(struct pk_store *store, const struct pk_enrol_request *req
     if (err != PK_OK) {
         return err;
     }
-    err = read_token(store, request, from, &token, &enrolled);
+    err = read_token(store, request, from, gate, &token, &enrolled);
     if (err == PK_OK && token.is_good) {
         err = find_same_key(store, &token, request, pubkey, &is_known, &enrolled);
     }

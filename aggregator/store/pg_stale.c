@@ -73,10 +73,7 @@ pk_err pk_store_expire_stale(struct pk_store *store, struct pk_tenant_id tenant,
     err = pg_end(store, err);
     for (int i = 0; err == PK_OK && i < n; i++) {
         char name[65];
-        struct pk_slice text = get_bytes(result, i, 1);
-        size_t len = text.len < sizeof name - 1 ? text.len : sizeof name - 1;
-        memcpy(name, text.data, len);
-        name[len] = '\0';
+        get_text(result, i, 1, name, sizeof name);
         gone(arg, name, get_int(result, i, 3));
     }
     PQclear(result);

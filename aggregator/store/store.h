@@ -119,6 +119,21 @@ struct pk_store_config_note {
 /* The newest of a sensor stands. */
 pk_err pk_store_note_configs(
     struct pk_store *store, const struct pk_store_config_note *notes, size_t n);
+/* A sensor broke the protocol so many times, and was cut off for it so many. */
+struct pk_store_offence_note {
+    struct pk_tenant_id tenant;
+    struct pk_sensor_id sensor;
+    uint8_t kind; /* enum pk_offence_kind (ingest/link.h), below PK_STORE_OFFENCES */
+    uint64_t n, cuts;
+    int64_t at_us;
+    char address[64];
+};
+enum {
+    PK_STORE_OFFENCES = 8
+};
+/* Adds them up. */
+pk_err pk_store_note_offences(
+    struct pk_store *store, const struct pk_store_offence_note *notes, size_t n);
 /* Who a tenant's sensors are, and what they were told (pg_standing.c). */
 struct pk_store_sensor_row {
     char name[65], site[65];
@@ -128,6 +143,9 @@ struct pk_store_sensor_row {
     uint8_t scope_status;            /* enum pk_config_status */
     char scope_reason[PK_CONFIG_REASON_SIZE];
     int64_t scope_at_us;
+    uint64_t offences[PK_STORE_OFFENCES], cuts; /* by kind, ever */
+    int64_t offence_last_us;
+    char offence_address[64]; /* of the last */
 };
 pk_err pk_store_query_sensors(struct pk_store *store, struct pk_tenant_id tenant,
     void (*row)(void *arg, const struct pk_store_sensor_row *sensor), void *arg);
@@ -178,11 +196,16 @@ struct pk_store_enrolled {
     struct pk_sensor_id sensor;
     char name[65], tenant[65], site[65];
 };
+/* Whether sensors of this tenant may come from there, by its scope. */
+struct pk_store_gate {
+    bool (*may_come)(void *arg, const char *tenant, const struct pk_addr *from);
+    void *arg;
+};
 /* One transaction: checks the token, adds the sensor with its key (under the wished name, or that and a number), takes one use. The same key again within an hour (of a fleet: at any time) gets the same
  * answer and takes none. A stale identity of the fleet, found by its node's name or its key, is the same sensor again and takes one. */
 pk_err pk_store_enrol(struct pk_store *store, const struct pk_enrol_request *request,
     const uint8_t pubkey[PK_KEY_BYTES], const struct pk_addr *from,
-    struct pk_store_enrolled *out_enrolled);
+    const struct pk_store_gate *gate, struct pk_store_enrolled *out_enrolled);
 /* What an administrator does to a sensor of a tenant; PK_ERR_CONFIG when there is none of that name. */
 enum pk_store_sensor_change {
     PK_STORE_SENSOR_REVOKE,  /* its keys are refused from now on; what it sent stays */

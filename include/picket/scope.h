@@ -25,6 +25,10 @@ struct pk_scope_site {
     size_t n_resolvers;
 };
 
+enum {
+    PK_SCOPE_MAX_FROM = 16
+};
+
 /* A name that stands in one place alone: who asks for it has read that place. */
 struct pk_scope_canary {
     struct pk_name name;
@@ -44,6 +48,9 @@ struct pk_scope_tenant {
     size_t n_reverse_zones;
     struct pk_prefix *transfer_peers;
     size_t n_transfer_peers;
+    struct pk_prefix
+        *sensors_from;     /* where its sensors may connect and enrol from; none: anywhere */
+    size_t n_sensors_from; /* at most PK_SCOPE_MAX_FROM */
     struct pk_prefix *scanners;
     size_t n_scanners;
     struct pk_scope_canary *canaries;

@@ -263,6 +263,8 @@ static void read_tenant(struct pk_conf *conf, const struct pk_conf_node *node, v
         &tenant->n_networks, read_prefix);
     tenant->transfer_peers = read_list(conf, node, "transfer_peers", sizeof *tenant->transfer_peers,
         PK_MAX_ZONES, &tenant->n_transfer_peers, read_prefix);
+    tenant->sensors_from = read_list(conf, node, "sensors_from", sizeof *tenant->sensors_from,
+        PK_SCOPE_MAX_FROM, &tenant->n_sensors_from, read_prefix);
     tenant->scanners = read_list(conf, node, "scanners", sizeof *tenant->scanners, PK_MAX_ZONES,
         &tenant->n_scanners, read_prefix);
     tenant->canaries = read_list(conf, node, "canaries", sizeof *tenant->canaries, PK_MAX_ZONES,
@@ -390,6 +392,7 @@ static void tenant_done(struct pk_scope_tenant *tenant)
     free(tenant->networks);
     free(tenant->reverse_zones);
     free(tenant->transfer_peers);
+    free(tenant->sensors_from);
     free(tenant->scanners);
     for (size_t i = 0; i < tenant->n_canaries; i++) {
         free(tenant->canaries[i].channel);
