@@ -56,7 +56,7 @@ struct pk_delivery {
     uint64_t flight_bytes;
     struct clock_sample clock[CLOCK_SAMPLES];
     unsigned n_clock;
-    struct pk_bytes buffer;
+    struct pk_bytes buffer, plain; /* a batch, and what it is unpacked */
     struct pk_delivery_counters counters;
 };
 
@@ -71,6 +71,7 @@ pk_err pk_delivery_new(const struct pk_delivery_options *options, const struct p
     d->queue = queue;
     d->link = *link;
     pk_bytes_init(&d->buffer, PK_MAX_SEGMENT_RECORD);
+    pk_bytes_init(&d->plain, PK_MAX_BODY_BYTES);
     *out_delivery = d;
     return PK_OK;
 }
@@ -79,6 +80,7 @@ void pk_delivery_free(struct pk_delivery *d)
 {
     if (d) {
         pk_bytes_done(&d->buffer);
+        pk_bytes_done(&d->plain);
         free(d);
     }
 }
@@ -311,6 +313,23 @@ static bool is_further(struct pk_queue_at a, struct pk_queue_at b)
     return a.epoch != b.epoch || a.seq > b.seq;
 }
 
+/* An aggregator that does not know zstd gets the body as it was before packing. */
+static bool suit_codec(struct pk_delivery *d, struct pk_segment_record *record)
+{
+    const uint8_t *body;
+    size_t len;
+    if (record->codec != PK_CODEC_ZSTD || (d->welcome.capabilities & PK_CAP_ZSTD)) {
+        return true;
+    }
+    if (pk_unpack(record->codec, record->body, record->body_len, &d->plain, &body, &len) != PK_OK) {
+        return false;
+    }
+    record->body = body;
+    record->body_len = (uint32_t)len;
+    record->codec = PK_CODEC_PLAIN;
+    return true;
+}
+
 static bool send_next(struct pk_delivery *d, int64_t now_ms)
 {
     struct pk_queue_at at;
@@ -319,8 +338,8 @@ static bool send_next(struct pk_delivery *d, int64_t now_ms)
     if (!d->queue->next(d->queue->self, d->sent, &d->buffer, &at, &record)) {
         return false;
     }
-    bool is_readable =
-        pk_unpacked_len(record.codec, record.body, record.body_len, &raw_len) == PK_OK;
+    bool is_readable = suit_codec(d, &record) && pk_unpacked_len(record.codec, record.body,
+                                                     record.body_len, &raw_len) == PK_OK;
     if (!is_readable || record.body_len > d->welcome.max_body_bytes) {
         tell(d, PK_LOG_ERROR,
             "seq=%" PRIu64 " bytes=%u beyond the aggregator's limit of %u: given up", at.seq,

@@ -12,8 +12,7 @@ import zlib
 
 import msgpack
 import pytest
-import zmq
-from peer_support import CONFIG, CONFIG_ACK, HEARTBEAT, HELLO, MAGIC, WELCOME, Peer, read_key
+from peer_support import CONFIG, CONFIG_ACK, HEARTBEAT, HELLO, WELCOME, FakeAggregator, Peer, read_key
 from pg_support import wait_until
 
 CAPABILITIES = 1 | 8 | 16
@@ -239,48 +238,11 @@ def test_what_a_sensor_is_sent_and_what_it_says_is_bounded(mesh):
     assert one.table("select max(version) from scope_version") == [(newer,)]
 
 
-class Hostile:
-    """An aggregator that this sensor trusts, and should not."""
-
-    def __init__(self):
-        self.public, secret = zmq.curve_keypair()
-        Peer.context = Peer.context or zmq.Context()
-        self.socket = Peer.context.socket(zmq.ROUTER)
-        self.socket.linger = 0
-        self.socket.curve_server, self.socket.curve_secretkey = 1, secret
-        self.port = self.socket.bind_to_random_port("tcp://127.0.0.1")
-        self.routing = None
-
-    def await_type(self, wanted, timeout=30):
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            if not self.socket.poll(int(max(1, (deadline - time.monotonic()) * 1000))):
-                break
-            routing, header, *body = self.socket.recv_multipart()
-            fields = msgpack.unpackb(header, raw=False)
-            if fields[1] == HELLO:
-                self.routing, self.capabilities = routing, msgpack.unpackb(body[0], strict_map_key=False)[3]
-            if fields[1] == wanted:
-                return fields[3:], body[0] if body else None
-        return None
-
-    def say(self, kind, fields, body=None):
-        self.socket.send_multipart([self.routing, msgpack.packb([MAGIC, kind, 0 if kind == HELLO else 7, *fields], use_bin_type=True)] + ([body] if body is not None else []))
-
-    def config(self, body, version=1):
-        self.say(CONFIG, [version], body)
-        while True:
-            answer = self.await_type(CONFIG_ACK)
-            assert answer, "no CONFIG_ACK"
-            if answer[0][0] != 0:
-                return answer[0][1], msgpack.unpackb(answer[1], strict_map_key=False)[1] if answer[1] else ""
-
-
 def test_a_hostile_aggregator_gets_nothing_from_a_scope(mesh):
-    one, traffic, hostile = ready(mesh), Traffic(), Hostile()
+    one, traffic, hostile = ready(mesh), Traffic(), FakeAggregator()
     sensor = Live(one, traffic.port, aggregator={"endpoints": [f"tcp://127.0.0.1:{hostile.port}"], "server_key": hostile.public.decode()})
     assert hostile.await_type(HELLO) and hostile.capabilities & 16
-    hostile.say(WELCOME, [0, int(time.time() * 1e6), 0], msgpack.packb({1: 1, 2: 1 << 20, 3: 8 << 20, 4: 1, 5: 1 << 20, 6: 600000, 7: 1000, 8: [0, 0], 10: 7}))
+    hostile.welcome(capabilities=7)
 
     def with_text(text, serial=1):
         return msgpack.packb({2: text if isinstance(text, bytes) else text.encode(), 3: serial}, use_bin_type=True)
@@ -310,4 +272,5 @@ def test_a_hostile_aggregator_gets_nothing_from_a_scope(mesh):
     traffic.ask("x.anything.com")
     assert hostile.await_type(HEARTBEAT), "it goes on"
     sensor.stop()
+    hostile.close()
     assert json.loads(one.log("hq-1").splitlines()[-1])["balanced"] is True
