@@ -18,7 +18,8 @@
 #include "retired.h"
 
 enum {
-    QUIET_SAVES = 6, /* and what waits in the engine for company has waited long enough */
+    QUIET_SAVES = 6,   /* and what waits in the engine for company has waited long enough */
+    IDLE_MS = 7800000, /* without a row for two hours and ten minutes: all sources fell silent */
     MAX_STATE_BYTES = 1 << 30,
     MAX_FINDING_BYTES = 256 << 10,
     MAX_SHARED = 1 << 16, /* reports of addresses between tenants: 1.8 MB */
@@ -42,6 +43,8 @@ struct tenant {
     uint64_t at_seq;            /* ingest sequence of the last row seen */
     bool is_dirty;              /* rows since the last saved state */
     unsigned n_quiet;           /* saves of the state without rows before them */
+    int64_t
+        quiet_since_ms; /* of the clock that only goes forward; 0: rows came, or that the silence was told */
     struct waiting *waiting;
     size_t n_waiting, cap_waiting;
     pk_err err;             /* of a callback */
@@ -450,20 +453,36 @@ static pk_err save_tenant(struct tenant *tenant, struct pk_store *store, bool wi
     return err;
 }
 
-/* Whether the state is worth writing; an engine that has been quiet for long gives out what waits for company. */
+/* A tenant's traffic ended long ago: no row will come to move the engine's clock past the silence. */
+static pk_err mind_silence(struct tenant *tenant)
+{
+    int64_t now_ms = pk_clock_mono_ms();
+    if (tenant->n_quiet == 1) {
+        tenant->quiet_since_ms = now_ms;
+    }
+    if (tenant->quiet_since_ms == 0 || now_ms - tenant->quiet_since_ms < IDLE_MS) {
+        return PK_OK;
+    }
+    tenant->quiet_since_ms = 0;
+    return pk_engine_idle(tenant->engine, (int64_t)IDLE_MS * 1000);
+}
+
+/* Whether the state is worth writing; an engine that has been quiet for long gives out what waits for company, and later what has ended. */
 static pk_err prepare_save(struct tenant *tenant, bool with_state, bool *out_saves_state)
 {
     *out_saves_state = with_state && tenant->is_dirty;
-    tenant->n_quiet = tenant->is_dirty ? 0 : tenant->n_quiet + with_state;
-    if (tenant->n_quiet == QUIET_SAVES) {
-        pk_err err = pk_engine_flush(tenant->engine);
-        if (err != PK_OK) {
-            return err;
-        }
-        tenant->is_dirty = tenant->n_waiting > 0;
-        *out_saves_state = tenant->is_dirty;
+    if (tenant->is_dirty || !with_state) {
+        tenant->n_quiet = tenant->is_dirty ? 0 : tenant->n_quiet;
+        return PK_OK;
     }
-    return PK_OK;
+    tenant->n_quiet += tenant->n_quiet <= QUIET_SAVES;
+    pk_err err = tenant->n_quiet == QUIET_SAVES ? pk_engine_flush(tenant->engine) : PK_OK;
+    if (err == PK_OK) {
+        err = mind_silence(tenant);
+    }
+    tenant->is_dirty = tenant->n_waiting > 0;
+    *out_saves_state = tenant->is_dirty;
+    return err;
 }
 
 pk_err pk_detection_save(struct pk_detection *detection, struct pk_store *store, bool with_state)

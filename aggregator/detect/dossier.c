@@ -8,6 +8,7 @@
 
 #include "picket/hash.h"
 
+#include "calibration.h"
 #include "internal.h"
 
 struct dossier *dossier_new(void)
@@ -288,18 +289,17 @@ void contribute(struct pk_finding *finding, const char *name, double nats)
     }
 }
 
-/* Posterior buckets by how far the score is above the threshold (docs/DETECTIONS.md, "Confidence"). */
 void report_finding(struct pk_engine *engine, double threshold)
 {
-    static const double buckets[] = {0.5, 0.8, 0.95};
     struct pk_finding *finding = &engine->report;
     hints_contribute(engine, finding);
     finding->score_nats = 0;
     for (size_t i = 0; i < finding->n_contributions; i++) {
         finding->score_nats += finding->contributions[i].nats; /* what is shown adds up */
     }
-    double above = finding->score_nats - threshold;
-    finding->confidence = buckets[above < 1 ? 0 : above < 4 ? 1 : 2];
+    finding->threshold_nats = threshold;
+    finding->confidence =
+        calibration_confidence(finding->detector, finding->score_nats - threshold);
     engine->stats.revisions++;
     engine->on_finding(engine->arg, finding);
     hints_reported(engine);

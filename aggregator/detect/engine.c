@@ -128,6 +128,11 @@ pk_err pk_engine_finish(struct pk_engine *engine)
     return settle(engine, INT64_MAX);
 }
 
+pk_err pk_engine_idle(struct pk_engine *engine, int64_t idle_us)
+{
+    return engine->now_us == 0 ? PK_OK : settle(engine, engine->now_us + idle_us);
+}
+
 /* Tells the rules when the clock passes a multiple of ten seconds: once, however many it passed. */
 static pk_err advance(struct pk_engine *engine, int64_t now_us)
 {

@@ -69,6 +69,10 @@ pk_err pk_engine_observe_client(struct pk_engine *engine, const struct pk_engine
  * replay, and for a live engine that stood idle that long; a row that comes later is taken as if nothing had been. */
 pk_err pk_engine_flush(struct pk_engine *engine);
 
+/* No row came for idle_us by the wall clock: tells the open findings whose sources fell silent (docs/DETECTIONS.md) as ended, as the next row so much later would. The clock stays; a late row opens
+ * such a finding again. */
+pk_err pk_engine_idle(struct pk_engine *engine, int64_t idle_us);
+
 /* The input ends for good: tells the open findings whose sources have not been told silent yet with their final numbers, state "ended". After flush. */
 pk_err pk_engine_finish(struct pk_engine *engine);
 

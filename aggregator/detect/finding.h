@@ -60,6 +60,7 @@ struct pk_finding {
     uint8_t severity; /* 1 info .. 5 critical */
     double confidence;
     double score_nats;
+    double threshold_nats; /* that the score had to pass; not part of the JSON */
     struct pk_contribution contributions[PK_FINDING_MAX_CONTRIBUTIONS];
     size_t n_contributions;
     uint32_t trials, hits, dict, rand, other;

@@ -320,7 +320,8 @@ static pk_err join(struct pk_engine *engine, const struct observation *seen,
 }
 
 pk_err coverage_take(struct pk_engine *engine, const struct observation *seen,
-    const struct actor *actor, double score, uint32_t n_names, uint32_t n_known, bool *out_taken)
+    const struct actor *actor, double score, uint32_t n_names, uint32_t n_known, bool may_open,
+    bool *out_taken)
 {
     struct coverage *coverage = zone_ledger(engine, seen->zone, RULE_COVERAGE);
     if (!coverage) {
@@ -342,6 +343,9 @@ pk_err coverage_take(struct pk_engine *engine, const struct observation *seen,
     if (!*out_taken) {
         add_alarm(coverage, actor, &network, now_us);
         return PK_OK;
+    }
+    if (!is_open && !may_open) {
+        return PK_OK; /* it is told of as part of another zone's campaign */
     }
     coverage->is_same_list = is_open ? coverage->is_same_list : is_same;
     return join(engine, seen, actor, coverage, &company);

@@ -124,8 +124,7 @@ static pk_err report(struct pk_engine *engine, const struct observation *seen,
         finding, "from the network of the one that learned", followup->is_near ? nats_network : 0);
     finding->trials = followup->n;
     finding->hits = followup->n;
-    report_finding(
-        engine, threshold + 1e6); /* low confidence: without connections it stays a guess */
+    report_finding(engine, threshold);
     return PK_OK;
 }
 

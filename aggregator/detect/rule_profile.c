@@ -166,9 +166,8 @@ struct verdict {
 };
 
 static struct verdict judge(
-    const struct pk_engine *engine, const struct observation *seen, const struct profile *profile)
+    const struct pk_engine *engine, const struct profile *profile, bool is_busy)
 {
-    bool is_busy = seen->actor->rows >= BUSY_ROWS;
     struct verdict verdict = {.names = profile->n_names};
     for (unsigned i = 0; i < N_FAMILIES; i++) {
         unsigned missed = profile->n_missed[i];
@@ -192,16 +191,15 @@ static struct verdict judge(
     return verdict;
 }
 
-static pk_err report(struct pk_engine *engine, const struct observation *seen,
-    struct profile *profile, struct dossier *dossier, const struct verdict *verdict)
+static pk_err report(struct pk_engine *engine, struct actor *actor, const struct profile *profile,
+    unsigned zones, struct dossier *dossier, const struct verdict *verdict)
 {
-    unsigned zones = zones_profiled(profile, seen->zone->hash, seen->row->first_us);
     uint8_t severity = zones >= 3 ? 3 : 2;
     if (!dossier_is_due(dossier, verdict->names, severity)) {
         return PK_OK;
     }
     struct subject subject;
-    subject_of_actor(seen->actor, &subject);
+    subject_of_actor(actor, &subject);
     struct pk_finding *finding =
         dossier_begin(engine, RULE_PROFILE, dossier, &subject, verdict->names, severity);
     bool is_mixed = verdict->families >= MIN_FAMILIES;
@@ -267,13 +265,24 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
         profile->services |= UINT64_C(1) << pk_hash_fixed(label, len) % 64;
     }
     pk_err err = dossier_note(dossier, seen, is_miss ? NOTE_SAMPLE : NOTE_LEARNED, true);
-    struct verdict verdict = judge(engine, seen, profile);
+    struct verdict verdict = judge(engine, profile, seen->actor->rows >= BUSY_ROWS);
     if (err == PK_OK && verdict.families >= MIN_FAMILIES) {
         err = hint_leave(engine, seen->actor, HINT_PROFILE,
             1 + (verdict.nats_guesses < 2 ? verdict.nats_guesses : 2), now_us);
     }
-    return err == PK_OK && verdict.is_alarm ? report(engine, seen, profile, dossier, &verdict)
-                                            : err;
+    if (err != PK_OK || !verdict.is_alarm) {
+        return err;
+    }
+    unsigned zones = zones_profiled(profile, seen->zone->hash, now_us);
+    return report(engine, seen->actor, profile, zones, dossier, &verdict);
+}
+
+static pk_err settle(struct pk_engine *engine, void *ledger)
+{
+    const struct profile *profile = ledger;
+    struct verdict verdict = judge(engine, profile, false);
+    return report(engine, &engine->actors.v[ledger_owner(ledger)], profile, profile->n_zones,
+        ledger_dossier_find(ledger), &verdict);
 }
 
 static void save(const void *ledger, struct pk_bytes *out)
@@ -322,6 +331,7 @@ const struct rule rule_profile = {
     .ledger_bytes = sizeof(struct profile),
     .max_ledgers = 5000,
     .observe = observe,
+    .settle = settle,
     .save = save,
     .load = load,
 };

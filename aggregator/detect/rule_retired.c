@@ -170,15 +170,15 @@ static struct verdict judge(const struct pk_engine *engine, const struct retired
     return verdict;
 }
 
-static pk_err report(struct pk_engine *engine, const struct observation *seen,
-    struct dossier *dossier, const struct verdict *verdict, double threshold)
+static pk_err report(struct pk_engine *engine, struct actor *actor, struct dossier *dossier,
+    const struct verdict *verdict, double threshold)
 {
     uint8_t severity = verdict->disjoint >= BREADTH_SEVERE ? 4 : 3;
     if (!dossier_is_due(dossier, verdict->n, severity)) {
         return PK_OK;
     }
     struct subject subject;
-    subject_of_actor(seen->actor, &subject);
+    subject_of_actor(actor, &subject);
     struct pk_finding *finding =
         dossier_begin(engine, RULE_RETIRED, dossier, &subject, verdict->n, severity);
     snprintf(finding->title, sizeof finding->title,
@@ -222,7 +222,8 @@ static pk_err take(struct pk_engine *engine, const struct observation *seen,
     }
     double threshold = rule_threshold(engine, rule_retired.budget_share, trials_a_day(stale));
     bool is_alarm = verdict.n >= MIN_NAMES && score + verdict.nats_breadth > threshold;
-    return err == PK_OK && is_alarm ? report(engine, seen, dossier, &verdict, threshold) : err;
+    return err == PK_OK && is_alarm ? report(engine, seen->actor, dossier, &verdict, threshold)
+                                    : err;
 }
 
 static pk_err observe(struct pk_engine *engine, const struct observation *seen)
@@ -254,6 +255,20 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
     pk_err err = take(engine, seen, retired, &life, stale);
     count(stale, seen, n_today < MAX_LESSONS); /* not before it was judged itself */
     return err;
+}
+
+static pk_err settle(struct pk_engine *engine, void *ledger)
+{
+    const struct stale *stale = tenant_ledger(engine, RULE_STALE);
+    struct dossier *dossier = ledger_dossier_find(ledger);
+    struct actor *actor = &engine->actors.v[ledger_owner(ledger)];
+    if (!stale) {
+        return PK_ERR_NOMEM;
+    }
+    struct verdict verdict =
+        judge(engine, ledger, actor, usual_share(stale, is_inside(actor)), dossier->last_us);
+    return report(engine, actor, dossier, &verdict,
+        rule_threshold(engine, rule_retired.budget_share, trials_a_day(stale)));
 }
 
 static void save(const void *ledger, struct pk_bytes *out)
@@ -319,6 +334,7 @@ const struct rule rule_retired = {
     .ledger_bytes = sizeof(struct retired),
     .max_ledgers = 10000,
     .observe = observe,
+    .settle = settle,
     .save = save,
     .load = load,
 };

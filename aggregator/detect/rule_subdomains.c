@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "picket/dnsmsg.h"
 #include "picket/hash.h"
 
 #include "coverage.h"
@@ -60,6 +61,7 @@ struct guesses {
     int64_t first_us, last_us, usual_us;
     int64_t crossed_us;               /* above the threshold since; 0: not */
     uint32_t again;                   /* questions asked again since then */
+    int64_t taken_us;                 /* a campaign's finding took it over; 0: none did */
     uint32_t hits, dict, rand, other; /* since the wealth last left zero */
     uint32_t known;                   /* misses that another suspect asked first */
     uint32_t common;                  /* misses without weight */
@@ -387,8 +389,13 @@ static pk_err decide(struct pk_engine *engine, const struct observation *seen, s
         return PK_OK;
     }
     guesses->is_slow = is_slow;
+    bool was_taken = guesses->taken_us != 0 &&
+                     seen->now_us - guesses->taken_us <= (int64_t)FINDING_IDLE_S * 1000000;
     pk_err err = coverage_take(engine, seen, actor, score_of(guesses, is_slow ? SLOW : FAST),
-        misses, guesses->known, &is_taken);
+        misses, guesses->known, !was_taken, &is_taken);
+    if (is_taken && !was_taken) {
+        guesses->taken_us = seen->now_us;
+    }
     if (err == PK_OK && !is_taken) {
         report(engine, actor, guesses, dossier, seen->p0);
     }
@@ -559,8 +566,26 @@ static pk_err weigh_network(struct pk_engine *engine, const struct observation *
     return err;
 }
 
+/* What a mail gateway or a phone of ours asks beside host names: the zone itself, its policies and services. No guess, whatever comes back, so it counts like a question asked again. Of clients of
+ * our own alone: from outside that is how profiling begins. */
+static bool is_plain_business(const struct observation *seen)
+{
+    bool is_apex = seen->reason == PK_SCOPE_ZONE && seen->zone &&
+                   seen->row->signature.qclass == PK_CLASS_IN &&
+                   seen->name.n_labels == seen->zone_name.n_labels;
+    return (seen->trial.no == NO_TRIAL_SERVICE || (is_apex && seen->trial.no == NO_TRIAL_KIND)) &&
+           (seen->actor->key.kind == ACTOR_INSIDE || seen->actor->key.kind == ACTOR_PSEUDONYM);
+}
+
 static pk_err observe(struct pk_engine *engine, const struct observation *seen)
 {
+    if (is_plain_business(seen)) {
+        add_repeat(engine, seen->actor);
+        if (!seen->actor->is_suspected) {
+            seen->actor->repeats++;
+        }
+        return PK_OK;
+    }
     if (seen->trial.no != TRIAL_YES || !has_weight(seen)) {
         if (seen->trial.no == NO_TRIAL_AGAIN) {
             again(engine, seen);
@@ -763,6 +788,7 @@ static void save(const void *ledger, struct pk_bytes *out)
     state_put_time(out, guesses->usual_us);
     state_put_time(out, guesses->crossed_us);
     pk_bytes_put_varint(out, guesses->again);
+    state_put_time(out, guesses->taken_us);
     pk_bytes_put_varint(out, guesses->hits);
     pk_bytes_put_varint(out, guesses->dict);
     pk_bytes_put_varint(out, guesses->rand);
@@ -803,6 +829,7 @@ static void load(void *ledger, struct pk_reader *in)
     guesses->usual_us = state_get_time(in);
     guesses->crossed_us = state_get_time(in);
     guesses->again = state_get_u32(in);
+    guesses->taken_us = state_get_time(in);
     guesses->hits = state_get_u32(in);
     guesses->dict = state_get_u32(in);
     guesses->rand = state_get_u32(in);

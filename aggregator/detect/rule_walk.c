@@ -154,21 +154,20 @@ static bool is_probe(const struct observation *seen)
            (signature->flags & PK_SIG_QUERY_RD) && seen->zone->flood_us == 0;
 }
 
-static pk_err report(struct pk_engine *engine, const struct observation *seen, struct walk *walk,
-    struct dossier *dossier)
+static pk_err report(
+    struct pk_engine *engine, struct actor *actor, const struct walk *walk, struct dossier *dossier)
 {
     uint32_t n = walk->steps + walk->random;
     uint8_t severity = walk->steps >= MANY_STEPS ? 4 : 3;
-    pk_err err = hint_leave(engine, seen->actor, HINT_WALK, 3, seen->row->first_us);
-    if (err != PK_OK || !dossier_is_due(dossier, n, severity)) {
-        return err;
+    if (!dossier_is_due(dossier, n, severity)) {
+        return PK_OK;
     }
     struct subject subject;
     char zone[PK_NAME_TEXT_SIZE];
-    subject_of_actor(seen->actor, &subject);
+    subject_of_actor(actor, &subject);
     struct pk_finding *finding = dossier_begin(engine, RULE_WALK, dossier, &subject, n, severity);
     snprintf(finding->title, sizeof finding->title, "Zone walk of %.60s by %.50s: %u steps",
-        pk_name_text(&seen->zone_name, zone), finding->actor_key, n);
+        finding->n_zones > 0 ? pk_name_text(&finding->zones[0], zone) : "", finding->actor_key, n);
     finding->technique[finding->n_techniques++] = "T1590.002";
     contribute(finding, "names that only a walk of the chain asks for", (double)walk->shape);
     contribute(finding, "steps in canonical order", (double)walk->order);
@@ -224,7 +223,17 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
         walk->steps >= MIN_STEPS && (double)(walk->shape + walk->order) > threshold(engine);
     bool is_probing = walk->random >= MIN_RANDOM && walk->others <= walk->random / 10 &&
                       nats_random * walk->random > threshold(engine);
-    return err == PK_OK && (is_walk || is_probing) ? report(engine, seen, walk, dossier) : err;
+    if (err == PK_OK && (is_walk || is_probing)) {
+        err = hint_leave(engine, seen->actor, HINT_WALK, 3, now_us);
+        return err == PK_OK ? report(engine, seen->actor, walk, dossier) : err;
+    }
+    return err;
+}
+
+static pk_err settle(struct pk_engine *engine, void *ledger)
+{
+    return report(
+        engine, &engine->actors.v[ledger_owner(ledger)], ledger, ledger_dossier_find(ledger));
 }
 
 static void save(const void *ledger, struct pk_bytes *out)
@@ -278,6 +287,7 @@ const struct rule rule_walk = {
     .ledger_bytes = sizeof(struct walk),
     .max_ledgers = 10000,
     .observe = observe,
+    .settle = settle,
     .save = save,
     .load = load,
 };

@@ -140,6 +140,21 @@ static bool is_same_resolution(const struct observation *seen, unsigned left)
     return false;
 }
 
+/* `www.` in front of a name the source asked itself: browsers, followers of certificates and mail programs do so; who guesses, guessed the name. */
+static bool is_www_of_asked(
+    const struct pk_engine *engine, const struct observation *seen, unsigned left)
+{
+    uint8_t len;
+    const uint8_t *label = pk_name_label(&seen->name, 0, &len);
+    if (left < 2 || len != 3 || memcmp(label, "www", 3) != 0) {
+        return false;
+    }
+    struct pk_name rest;
+    pk_name_strip(&seen->name, 1, &rest);
+    uint64_t contact[2] = {seen->source_hash, pk_hash_fixed(rest.wire, rest.len)};
+    return pk_contacts_has(&engine->contacts, pk_hash_fixed(contact, sizeof contact));
+}
+
 static enum no_trial why_not(const struct pk_engine *engine, struct observation *seen)
 {
     const struct pk_signature *signature = &seen->row->signature;
@@ -167,8 +182,9 @@ static enum no_trial why_not(const struct pk_engine *engine, struct observation 
            : signature->answer == PK_ANSWER_NXDOMAIN && is_list_lookup(&seen->name, left)
                ? NO_TRIAL_LIST
            : is_nowhere && is_search(engine, seen, left) ? NO_TRIAL_SEARCH
-           : is_same_resolution(seen, left)              ? NO_TRIAL_MINIMISED
-                                                         : TRIAL_YES;
+           : is_same_resolution(seen, left) || (is_nowhere && is_www_of_asked(engine, seen, left))
+               ? NO_TRIAL_MINIMISED
+               : TRIAL_YES;
 }
 
 /* The first label; of several, whether they look generated together: short random labels alone are too short to tell. */

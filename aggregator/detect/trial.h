@@ -40,7 +40,7 @@ enum no_trial {
     NO_TRIAL_UPSTREAM,  /* charged to the leg nearest to the client */
     NO_TRIAL_SEARCH,    /* an outside name with a search suffix put after it */
     NO_TRIAL_LIST,      /* an address in front of a suffix: a block-list lookup */
-    NO_TRIAL_MINIMISED, /* below a name the same source just learned not to exist: one resolution */
+    NO_TRIAL_MINIMISED, /* below a name the same source just learned not to exist, or `www.` before one it asked: one resolution */
     NO_TRIAL_WALK,      /* a zero byte in a label: a walk of the chain (rule_walk.c), not a guess */
     N_NO_TRIALS
 };

@@ -108,9 +108,23 @@ static void keep(struct ev_judge *judge, const struct pk_finding *finding, bool 
         (void)snprintf(
             alert->zone, sizeof alert->zone, "%.79s", pk_name_text(&finding->zones[0], zone));
     }
-    for (size_t i = 0; i < finding->n_contributions; i++) {
-        if (strstr(finding->contributions[i].name, "threshold")) {
-            alert->threshold = finding->contributions[i].nats;
+    (void)memcpy(alert->id, finding->id, sizeof alert->id);
+    alert->threshold = finding->threshold_nats;
+    alert->confidence = finding->confidence;
+}
+
+/* How far a finding that is kept went since. */
+static void follow(struct ev_judge *judge, const struct pk_finding *finding)
+{
+    for (uint32_t i = judge->n_kept; i-- > 0;) {
+        struct ev_alert *alert = &judge->alerts[i];
+        if (strcmp(alert->id, finding->id) == 0) {
+            double over = finding->score_nats - finding->threshold_nats;
+            if (over > alert->max_score - alert->threshold) {
+                alert->max_score = alert->threshold + over;
+                alert->confidence = finding->confidence;
+            }
+            return;
         }
     }
 }
@@ -130,6 +144,7 @@ static void on_finding(void *arg, const struct pk_finding *finding)
         judge->n_attack_at_detection = judge->n_attack_seen;
     }
     if (!id_is_new(judge, finding->id)) {
+        follow(judge, finding);
         return;
     }
     /* Told as part of another finding: no alert of its own. A campaign's finding names itself. */
@@ -293,7 +308,15 @@ void ev_judge_print_attack(const struct ev_judge *judge, const struct ev_world *
         judge->campaign->n_sources, first ? first->detector : "", first ? first->severity : 0,
         first ? first->score : 0.0);
     print_learned(judge, world, out);
-    (void)fprintf(out, "}");
+    (void)fprintf(out, ",\"alerts\":[");
+    for (uint32_t i = 0; i < judge->n_kept; i++) {
+        const struct ev_alert *alert = &judge->alerts[i];
+        (void)fprintf(out,
+            "%s{\"detector\":\"%s\",\"over\":%.2f,\"confidence\":%.3f,\"attack\":%s}", i ? "," : "",
+            alert->detector, alert->max_score - alert->threshold, alert->confidence,
+            alert->is_attack ? "true" : "false");
+    }
+    (void)fprintf(out, "]}");
 }
 
 static void print_text(const char *text, FILE *out)
@@ -329,9 +352,10 @@ void ev_judge_print_benign(struct ev_judge *judge, FILE *out)
     for (uint32_t i = 0; i < judge->n_kept; i++) {
         const struct ev_alert *alert = &judge->alerts[i];
         (void)fprintf(out,
-            "%s{\"hour\":%.2f,\"detector\":\"%s\",\"severity\":%u,\"score\":%.2f,\"threshold\":%.2f,\"actor\":",
+            "%s{\"hour\":%.2f,\"detector\":\"%s\",\"severity\":%u,\"score\":%.2f,\"threshold\":%.2f,\"over\":%.2f,\"confidence\":%.3f,\"actor\":",
             i ? "," : "", (double)(alert->at_us - judge->start_us) / 3.6e9, alert->detector,
-            alert->severity, alert->score, alert->threshold);
+            alert->severity, alert->score, alert->threshold, alert->max_score - alert->threshold,
+            alert->confidence);
         print_text(alert->actor, out);
         (void)fprintf(out, ",\"title\":");
         print_text(alert->title, out);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "aggregator/detect/engine.h"
+#include "aggregator/detect/finding.h"
 #include "attack.h"
 #include "traffic.h"
 #include "world.h"
@@ -16,9 +17,11 @@ enum {
 
 struct ev_alert { /* a finding when it first reached severity 2 */
     int64_t at_us;
-    char detector[8], actor[64], title[120], zone[80];
+    char detector[8], actor[64], title[120], zone[80], id[PK_FINDING_ID_SIZE];
     uint8_t severity;
-    double score, max_score, threshold; /* threshold: of a contribution of that name, else 0 */
+    double score, max_score,
+        threshold;     /* max_score: of the revision furthest above its threshold */
+    double confidence; /* of that one */
     bool is_attack;
 };
 

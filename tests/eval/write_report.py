@@ -58,6 +58,26 @@ def what_fired(figures):
     return lines + table(["mix", "hour", "detector", "severity", "nats", "title"], rows)
 
 
+def reliability(figures):
+    """What findings say of their confidence against what came, with one attack a week among the held benign days."""
+    days = sum(week.result["days"] for week in figures.held)
+    false = [alert["confidence"] for week in figures.held for alert in week.engine(figures.budgets[0])["alerts"] if alert["detector"] != "flood"]
+    true = [alert["confidence"] for attack in figures.attacks for engine in attack.mesh(figures.budgets[0]) for alert in engine.get("alerts", []) if alert["attack"]]
+    if not true or not days:
+        return []
+    rows, low = [], 0.0
+    for high in (0.5, 0.8, 0.9, 0.95, 1.0):
+        stated = [value for value in true + false if low < value <= high]
+        if stated:
+            good, bad = sum(low < value <= high for value in true) / len(true) / 7, sum(low < value <= high for value in false) / days
+            rows.append([f"{low:g} to {high:g}", sum(low < value <= high for value in true), sum(low < value <= high for value in false),
+                         f"{sum(stated) / len(stated):.2f}", f"{good / (good + bad):.2f}" if good + bad else "-"])
+        low = high
+    head = ["stated, last revision", "findings of attacks", "false findings", "stated, mean", "true, at one attack a week"]
+    return ["### Confidence", "", f"A finding's confidence (docs/DETECTIONS.md) by its furthest revision, against the share of true ones when one attack of the plan comes a week "
+            f"among the {days} held benign days; an attack's cells count alike.", ""] + table(head, rows)
+
+
 def calibration_section(figures):
     lines = ["## Calibration", "",
              "The scope promises a budget of false alerts a day; this is what came, on the judged days of all held weeks together and on the worst.", ""]
@@ -67,6 +87,7 @@ def calibration_section(figures):
         total = sum(week.alerts_a_day(budget) * len(week.judged) for week in figures.held)
         rows.append([f"{budget:g}", f"{total:.0f} in {days} days", number(total / max(1, days)), f"{number(figures.worst[budget][0])} ({figures.worst[budget][1]})"])
     lines += table(["promised a day", "came", "a day, all mixes", "a day, worst mix"], rows)
+    lines += reliability(figures)
     over = [alert["score"] - alert["threshold"] for week in figures.held for alert in week.engine(figures.budgets[0])["alerts"] if alert["threshold"]]
     if over:
         steps = [(x, sum(value > x for value in over) / len(over), math.exp(-x)) for x in (0.5, 1, 2, 3, 5)]
