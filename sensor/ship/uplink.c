@@ -47,7 +47,7 @@ static bool set_options(struct uplink *up, const struct pk_endpoint *endpoint)
         {ZMQ_LINGER, 0},
         {ZMQ_IMMEDIATE, 1},
         {ZMQ_SNDHWM, 8},
-        {ZMQ_RCVHWM, 64},
+        {ZMQ_RCVHWM, 16}, /* of MAX_FRAME each */
         {ZMQ_SNDBUF, 256 << 10},
         {ZMQ_HANDSHAKE_IVL, 10000},
         {ZMQ_HEARTBEAT_IVL, 10000},
