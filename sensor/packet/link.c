@@ -7,6 +7,7 @@ enum { /* libpcap's numbers */
     DLT_NULL_ = 0,
     DLT_EN10MB_ = 1,
     DLT_PPP_ = 9,
+    DLT_FDDI_ = 10,
     DLT_RAW_ = 12,
     DLT_RAW_BSD_ = 14,
     DLT_PPP_SERIAL_ = 50,
@@ -38,6 +39,7 @@ bool pk_link_is_known(int link_type)
     case DLT_NULL_:
     case DLT_EN10MB_:
     case DLT_PPP_:
+    case DLT_FDDI_:
     case DLT_RAW_:
     case DLT_RAW_BSD_:
     case DLT_PPP_SERIAL_:
@@ -216,6 +218,18 @@ static enum pk_disposition dissect_nflog(struct pk_dissector *d)
     return pk_dissect_short(d, PK_PACKET_BAD_LINK);
 }
 
+/* ISO 9314-2: frame control and two addresses; only LLC frames (x101xxxx) carry anything. */
+static enum pk_disposition dissect_fddi(struct pk_dissector *d)
+{
+    const uint8_t *header = pk_reader_bytes(&d->in, 13);
+    if (header && (header[0] & 0x70) != 0x50) {
+        return PK_PACKET_NOT_DNS;
+    }
+    uint16_t type = snap_type(d);
+    return d->in.err == PK_OK ? pk_dissect_ethertype(d, type)
+                              : pk_dissect_short(d, PK_PACKET_BAD_LINK);
+}
+
 /* IEEE 802.11-2016 s9.2.4: a data frame in clear; what is encrypted or aggregated (A-MSDU) is not understood. */
 static enum pk_disposition dissect_wlan(struct pk_dissector *d)
 {
@@ -280,6 +294,8 @@ enum pk_disposition pk_dissect_link(struct pk_dissector *d, int link_type)
         return dissect_ppp_framed(d);
     case DLT_PPP_ETHER_:
         return dissect_pppoe(d);
+    case DLT_FDDI_:
+        return dissect_fddi(d);
     case DLT_IEEE802_11_:
         return dissect_wlan(d);
     case DLT_IEEE802_11_RADIO_:

@@ -264,6 +264,14 @@ static void attributes_and_radio_headers_are_stepped_over(void **state)
     memcpy(data + sizeof nflog + 4, ip, len);
     assert_int_equal(
         dissect(239, data, sizeof nflog + 4 + len, sizeof nflog + 4 + len, &packet), PK_PACKET_DNS);
+    static const uint8_t fddi[13 + 8] = {0x50, [13] = 0xaa, 0xaa, 3, 0, 0, 0, 8, 0};
+    memcpy(data, fddi, sizeof fddi);
+    memcpy(data + sizeof fddi, ip, len);
+    assert_int_equal(
+        dissect(10, data, sizeof fddi + len, sizeof fddi + len, &packet), PK_PACKET_DNS);
+    data[0] = 0x41; /* a frame of the ring's own */
+    assert_int_equal(
+        dissect(10, data, sizeof fddi + len, sizeof fddi + len, &packet), PK_PACKET_NOT_DNS);
     static const uint8_t radio[8 + 26 + 8] = {
         0, 0, 8, 0, 0, 0, 0, 0, 0x88, 1, [34] = 0xaa, 0xaa, 3, 0, 0, 0, 8, 0};
     memcpy(data, radio, sizeof radio);
