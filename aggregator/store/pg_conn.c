@@ -201,33 +201,16 @@ pk_err pk_store_reconnect(struct pk_store *store)
 
 static pk_err check_version(struct pk_store *store)
 {
-    PGresult *result;
-    pk_err err = pg_query(store, "read schema version",
-        "select case when to_regclass('schema_version') is null then 0 else 1 end", NULL, true,
-        &result);
-    int64_t has_table = err == PK_OK ? get_int(result, 0, 0) : 0;
-    PQclear(result);
-    if (err != PK_OK) {
+    struct pg_schema schema;
+    int64_t own = pk_store_schema_version();
+    pk_err err = pg_read_schema(store, &schema);
+    if (err != PK_OK || (schema.needed <= own && own <= schema.present)) {
         return err;
     }
-    int64_t version = 0;
-    if (has_table) {
-        err = pg_query(store, "read schema version",
-            "select coalesce(max(version), 0) from schema_version", NULL, true, &result);
-        version = err == PK_OK ? get_int(result, 0, 0) : 0;
-        PQclear(result);
-        if (err != PK_OK) {
-            return err;
-        }
-    }
-    if (version == (int64_t)pk_store_schema_version()) {
-        return PK_OK;
-    }
     snprintf(store->error, sizeof store->error,
-        "the database's schema is version %lld, this program needs %u: %s", (long long)version,
-        pk_store_schema_version(),
-        version < (int64_t)pk_store_schema_version() ? "run picket-aggregator migrate"
-                                                     : "use a newer program");
+        "the database's schema is version %lld, this program needs %lld: %s",
+        (long long)schema.present, (long long)own,
+        schema.needed > own ? "use a newer program" : "run picket-aggregator migrate");
     return PK_ERR_VERSION;
 }
 

@@ -24,6 +24,12 @@ struct pk_store {
     struct pk_bytes copy; /* rows on their way */
 };
 
+/* pg_migrate.c: the newest migration that programs must know of, and the newest of all. */
+struct pg_schema {
+    int64_t needed, present;
+};
+pk_err pg_read_schema(struct pk_store *store, struct pg_schema *out_schema);
+
 /* Parameters of a statement as text or binary; built on the stack. */
 struct params {
     int n;

@@ -1,10 +1,12 @@
 """The schema's rules, read from the catalog of a migrated database: what Citus needs, and that row-level security keeps the indexes in use."""
+import re
 import subprocess
 
 import pytest
+from conftest import ROOT
 
 # Small tables that are the same for all tenants: replicated, not spread.
-REFERENCE = {"tenant", "scope_version", "control_version", "sensor_key", "api_key", "schema_version", "aggregator", "aggregator_node", "enrol_token"}
+REFERENCE = {"tenant", "scope_version", "control_version", "sensor_key", "api_key", "schema_version", "schema_expansion", "aggregator", "aggregator_node", "enrol_token"}
 
 
 @pytest.fixture
@@ -48,11 +50,37 @@ def test_suffix_lookups_use_the_index_under_row_level_security(database):
     assert "rrset_owner" in plan, plan
 
 
-def test_migrating_again_changes_nothing_and_a_newer_schema_is_refused(database):
+def tables_of_versions(connection):
+    return connection.execute("select version, name from schema_version union all select version, name from schema_expansion order by 1").fetchall()
+
+
+def test_migrating_again_changes_nothing(database):
     one, connection = database
-    before = connection.execute("select version, name from schema_version").fetchall()
+    before = tables_of_versions(connection)
     one.call("picket-aggregator", "migrate", "--config", one.config)
-    assert connection.execute("select version, name from schema_version").fetchall() == before
+    assert tables_of_versions(connection) == before and [version for version, _ in before] == list(range(1, len(before) + 1))
+
+
+def test_a_schema_that_needs_a_newer_program_is_refused_and_one_that_was_only_expanded_is_not(database):
+    one, connection = database
+    one.processes["aggregator"].terminate()
+    assert one.processes["aggregator"].wait(60) == 0
+    connection.execute("insert into schema_expansion (version, name) values (9998, 'more')")
+    one.call("picket-aggregator", "migrate", "--config", one.config)
+    one.start_aggregator()
     connection.execute("insert into schema_version (version, name) values (9999, 'future')")
     done = subprocess.run([one.programs["picket-aggregator"], "--config", str(one.config)], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode != 0 and "use a newer program" in done.stderr
+    done = subprocess.run([one.programs["picket-aggregator"], "migrate", "--config", str(one.config)], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode != 0 and "use a newer one" in done.stderr
+
+
+def test_a_migration_that_is_said_to_expand_only_adds():
+    """Programs of before insert without knowing it: so nothing goes, nothing is renamed, and a new column has a default or may be null."""
+    for path in sorted((ROOT / "aggregator/store/migrations").glob("*.sql")):
+        text = path.read_text().lower()
+        if text.startswith("-- expands"):
+            body = re.sub(r"--.*", "", text)
+            assert not re.search(r"\b(drop|rename|revoke|truncate|update|delete|set not null|alter column|add constraint|create unique index)\b", body), path
+            for column in re.findall(r"add column[^;]*?(?=,\s*add column|;)", body):
+                assert "default" in column or "not null" not in column, (path, column)

@@ -1,4 +1,4 @@
--- How a sensor was when it last spoke (HELLO, HEARTBEAT), by the aggregator's clock: one row a sensor, for people and for the alarms skewed and cloned.
+-- Expands. How a sensor was when it last spoke (HELLO, HEARTBEAT), by the aggregator's clock: one row a sensor, for people and for the alarms skewed and cloned.
 create table sensor_state (
     tenant_id integer not null,
     sensor_id integer not null,

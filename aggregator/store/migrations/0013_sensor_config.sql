@@ -1,4 +1,4 @@
--- What each sensor said to the scope it was sent (CONFIG_ACK). The newest stands; the scope that is wanted is the newest version there is.
+-- Expands. What each sensor said to the scope it was sent (CONFIG_ACK). The newest stands; the scope that is wanted is the newest version there is.
 create table sensor_config (
     tenant_id integer not null,
     sensor_id integer not null,

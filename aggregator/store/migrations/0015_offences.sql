@@ -1,4 +1,4 @@
--- How often a sensor broke the protocol, by kind (enum pk_offence_kind), and how often it was cut off for it. Added to by any aggregator that it spoke to.
+-- Expands. How often a sensor broke the protocol, by kind (enum pk_offence_kind), and how often it was cut off for it. Added to by any aggregator that it spoke to.
 create table sensor_offence (
     tenant_id integer not null,
     sensor_id integer not null,
