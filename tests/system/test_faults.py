@@ -312,8 +312,8 @@ def prepare(field, fault, victim, dice, paths):
     """What must be so from the start of the processes on. Returns a disk to give back."""
     disk, spool = None, {}
     if (fault, victim) == ("disk full", "sensor"):
-        disk = support.SmallDisk(field.folder / f"spool-{field.sites[0]}-1", f"{max(64, N_TRANSACTIONS // 200)}k")
-        spool = {"memory_mb": 1}
+        disk = support.SmallDisk(field.folder / f"spool-{field.sites[0]}-1", f"{max(16, N_TRANSACTIONS // 1000)}k")
+        spool = {"memory_mb": 1}  # 14 bytes a transaction are needed: a hundred thousand are more than disk and memory hold
     elif (fault, victim) == ("disk full", "aggregator"):
         disk = field.disk = support.SmallDisk(field.folder / "a", "1m")
     elif (fault, victim) == ("clock step", "aggregator"):
@@ -340,6 +340,7 @@ def check(sums, expected, fault, victim):
         assert sums["activity"] + sums["negative"] + sums["lost"] == expected["activity"] + expected["negative"]
     assert sums["moves"] == 0 or (fault, victim) != ("300 ms delay", "postgres"), "a slow link to the database must not make the home change"
     assert sums["lost"] == 0 or (fault, victim) == ("disk full", "sensor")
+    assert sums["lost"] > 0 or (fault, victim) != ("disk full", "sensor") or N_TRANSACTIONS < 100_000, "it should have been too much"
 
 
 def keep(row):
