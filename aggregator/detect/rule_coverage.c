@@ -16,18 +16,19 @@
 enum {
     NEW_WORD,
     NEW_OTHER,
+    NEW_AGAIN, /* a new label, word or not, of a network that brought one today and hardly ever got an answer */
     REST,
     N_EVENTS
 };
 enum {
-    LISTS = 2,
+    LISTS = 3,
     SHARES = 5,
     MAX_MEMBERS = 64, /* networks; the longest silent goes */
     PER_NETWORK = 4,  /* new labels a network brings in a day */
     LESSONS = 40,     /* new labels of a network in a day that teach what is usual */
     MIN_NETWORKS = 3,
-    MIN_WORDS = 12,
-    MIN_LABELS = 16,
+    MIN_WORDS = 10,
+    MIN_LABELS = 13,
     MANY_HITS = 5,
     DAY_S = 86400,
     MIN_DAY_TRIALS = 200,
@@ -36,11 +37,17 @@ enum {
     HOUR_S = 3600,
     MAX_RECENT = 32, /* latest new labels */
     HELD_US = 30 * 1000000,
-    MIN_OVERLAP = 6 /* a suspect's first names come before it is one */
+    MIN_OVERLAP = 6, /* a suspect's first names come before it is one */
+    IS_OTHER = 1,    /* of a recent label */
+    IS_AGAIN = 2,
+    MAX_HOMES =
+        1024 /* zones, in the order of their first question, whose campaigns may take in others */
 };
 
 /* Questions asked again (a second type, a retry) are of the rest too: they are what goes on when all that exists has been asked. */
-static const double p1[LISTS][N_EVENTS] = {{.40, .05, .55}, {.02, .40, .58}};
+static const double p1[LISTS][N_EVENTS] = {
+    {.40, .04, .01, .55}, {.02, .39, .01, .58}, {.12, .13, .45, .30}};
+static const double part_again = .08; /* of new labels, of others than attackers */
 static const double shares[SHARES] = {1.0, .3, .1, .03, .01};
 static const double weights[SHARES] = {.30, .25, .20, .15, .10};
 static const double budget_share = 0.2, pseudo_trials = 500;
@@ -60,7 +67,8 @@ struct alarm {
 
 /* Why a campaign that single alarms opened is believed. */
 struct company {
-    float score;       /* of the source that joins; 0: the stream's own alarm */
+    float score; /* of the source, or the further zone, that joins; 0: the stream's own alarm */
+    bool is_zone;
     uint32_t n_known;  /* of its names asked by another suspect */
     uint32_t n_alarms; /* other networks' alarms within a day */
 };
@@ -72,7 +80,7 @@ struct coverage {
     int64_t start_us, last_us;
     uint32_t words, others;      /* new labels since the wealth last left zero */
     uint32_t established;        /* of these brought by established sources (misses.h) */
-    uint64_t recent[MAX_RECENT]; /* keys of the latest; the event in the lowest bit */
+    uint64_t recent[MAX_RECENT]; /* keys of the latest; IS_OTHER, IS_AGAIN in the lowest bits */
     uint8_t n_recent, next_recent;
     int64_t crossed_us; /* above the threshold since, and waiting; 0: not */
     struct member members[MAX_MEMBERS];
@@ -96,7 +104,10 @@ static double threshold(const struct pk_engine *engine)
 
 static void turn_day(struct coverage *coverage, int64_t day)
 {
-    float total = coverage->today[0] + coverage->today[1] + coverage->today[2];
+    float total = 0;
+    for (unsigned y = 0; y < N_EVENTS; y++) {
+        total += coverage->today[y];
+    }
     if (total >= MIN_DAY_TRIALS && !dossier_is_open(ledger_dossier_find(coverage))) {
         memcpy(coverage->days[coverage->n_days % DAYS], coverage->today, sizeof coverage->today);
         coverage->n_days++; /* a day on which somebody went through a list is no lesson */
@@ -118,7 +129,9 @@ static void usual(
     bool is_young = young(engine, coverage);
     double word = engine->baseline.priors->novel_dict * (is_young ? 2 : 1),
            other = engine->baseline.priors->novel_other * (is_young ? 2 : 1);
-    const double prior[N_EVENTS] = {word, other, 1 - word - other};
+    const double again = part_again * (word + other);
+    const double prior[N_EVENTS] = {
+        (1 - part_again) * word, (1 - part_again) * other, again, 1 - word - other};
     double sum[N_EVENTS] = {0}, total = 0;
     unsigned n = coverage->n_days < DAYS ? coverage->n_days : DAYS;
     for (unsigned d = 0; d < n; d++) {
@@ -228,7 +241,10 @@ static void explain(
     unsigned i = 0, k = 0;
     double score = best(coverage, &i, &k);
     if (company->score > 0) {
-        contribute(finding, "evidence against the source that joined", (double)company->score);
+        contribute(finding,
+            company->is_zone ? "labels nobody missed for a week in a further zone, same sources"
+                             : "evidence against the source that joined",
+            (double)company->score);
         /* Half of n names by chance from a vocabulary of a thousand and more: ln 10 for each is on the safe side. */
         contribute(finding, "names asked by another suspect", company->n_known * log(10.0));
         return;
@@ -237,20 +253,26 @@ static void explain(
     contribute(finding, "prior of this list and share", log(weights[k] / LISTS));
 }
 
+/* is_wider: a further zone, which is worth telling. The row may be of such a zone; the campaign is told of its own. */
 static void report(struct pk_engine *engine, const struct observation *seen,
-    struct coverage *coverage, struct dossier *dossier, const struct company *company)
+    struct coverage *coverage, struct dossier *dossier, const struct company *company,
+    bool is_wider)
 {
     struct subject subject = {.kind = "campaign"};
     uint8_t severity = dossier->n_learned >= MANY_HITS ? 4 : 3;
     add_members(dossier, coverage, seen->row->first_us);
     uint32_t size = coverage->words + coverage->others;
     size = size > dossier->n_addresses ? size : dossier->n_addresses;
-    if (!dossier_is_due(dossier, size, severity)) {
+    if (!dossier_is_due(dossier, size, severity) && !is_wider) {
         return;
     }
-    char zone[PK_NAME_TEXT_SIZE];
+    char zone[PK_NAME_TEXT_SIZE] = "";
+    struct pk_name name;
+    const uint8_t *raw = engine->zones.v[ledger_owner(coverage)].name;
+    if (pk_name_from_wire(raw + 1, raw[0], &name) == PK_OK) {
+        (void)pk_name_text(&name, zone);
+    }
     coverage->company = *company;
-    (void)pk_name_text(&seen->zone_name, zone);
     snprintf(subject.key, sizeof subject.key, "zone:%.57s", zone);
     struct pk_finding *finding =
         dossier_begin(engine, RULE_COVERAGE, dossier, &subject, size, severity);
@@ -302,11 +324,12 @@ static pk_err join(struct pk_engine *engine, const struct observation *seen,
     const struct actor *actor, struct coverage *coverage, const struct company *company)
 {
     struct dossier *dossier = ledger_dossier(coverage);
+    uint8_t n_zones = dossier ? dossier->n_zones : 0;
     pk_err err = dossier ? dossier_note(dossier, seen, NOTE_SAMPLE, true) : PK_ERR_NOMEM;
     if (err != PK_OK) {
         return err;
     }
-    if (actor->key.kind == ACTOR_ADDRESS || actor->key.kind == ACTOR_INSIDE) {
+    if (actor && (actor->key.kind == ACTOR_ADDRESS || actor->key.kind == ACTOR_INSIDE)) {
         dossier_add_address(dossier, &actor->key.addr);
     }
     for (uint8_t i = 0; i < coverage->n_alarms; i++) {
@@ -315,8 +338,68 @@ static pk_err join(struct pk_engine *engine, const struct observation *seen,
             dossier_add_address(dossier, &coverage->alarms[i].addr);
         }
     }
-    report(engine, seen, coverage, dossier, company);
+    report(engine, seen, coverage, dossier, company, dossier->n_zones > n_zones);
     return PK_OK;
+}
+
+/* --- one campaign over several zones --- */
+
+static bool is_running(const struct coverage *coverage, int64_t now_us)
+{
+    const struct dossier *dossier = coverage ? ledger_dossier_find(coverage) : NULL;
+    return dossier_is_open(dossier) &&
+           now_us - dossier->last_us <= (int64_t)FINDING_IDLE_S * 1000000;
+}
+
+static bool is_active(const struct member *member, int64_t now_us)
+{
+    return member && member->n > 0 && now_us - member->last_us <= (int64_t)DAY_S * 1000000;
+}
+
+/* The zone whose open campaign the source takes part in: this one before others; NULL: none. */
+static struct zone *home_of_actor(struct pk_engine *engine, const struct observation *seen,
+    const struct actor *actor, int64_t now_us)
+{
+    struct coverage *here = zone_ledger_find(seen->zone, RULE_COVERAGE);
+    const struct member *member = here ? find_member(here, actor) : NULL;
+    if (is_running(here, now_us) && member && member->n > 0) {
+        return seen->zone;
+    }
+    for (uint32_t i = 0; i < engine->zones.n && i < MAX_HOMES; i++) {
+        struct zone *zone = &engine->zones.v[i];
+        struct coverage *coverage = zone_ledger_find(zone, RULE_COVERAGE);
+        if (zone != seen->zone && is_running(coverage, now_us) &&
+            is_active(find_member(coverage, actor), now_us)) {
+            return zone;
+        }
+    }
+    return NULL;
+}
+
+/* The zone whose open campaign has at least three networks, and half of those that are active here: the same sources go through the tenant's zones. NULL: none. */
+static struct zone *home_of_sources(struct pk_engine *engine, const struct observation *seen,
+    const struct coverage *coverage, int64_t now_us)
+{
+    for (uint32_t i = 0; i < engine->zones.n && i < MAX_HOMES; i++) {
+        struct zone *zone = &engine->zones.v[i];
+        struct coverage *other = zone_ledger_find(zone, RULE_COVERAGE);
+        unsigned shared = 0;
+        if (zone == seen->zone || !is_running(other, now_us)) {
+            continue;
+        }
+        for (unsigned k = 0; k < coverage->n_members; k++) {
+            const struct member *member = &coverage->members[k];
+            for (unsigned m = 0; is_active(member, now_us) && m < other->n_members; m++) {
+                shared += is_active(&other->members[m], now_us) &&
+                          memcmp(&member->network, &other->members[m].network,
+                              sizeof member->network) == 0;
+            }
+        }
+        if (shared >= MIN_NETWORKS && 2 * shared >= active_members(coverage, now_us)) {
+            return zone;
+        }
+    }
+    return NULL;
 }
 
 pk_err coverage_take(struct pk_engine *engine, const struct observation *seen,
@@ -327,19 +410,20 @@ pk_err coverage_take(struct pk_engine *engine, const struct observation *seen,
     if (!coverage) {
         return PK_ERR_NOMEM;
     }
-    const struct dossier *dossier = ledger_dossier_find(coverage);
     int64_t now_us = seen->row->first_us;
     struct actor_key network = actor_network_key(actor);
-    bool is_open =
-        dossier_is_open(dossier) && now_us - dossier->last_us <= (int64_t)FINDING_IDLE_S * 1000000;
-    const struct member *member = find_member(coverage, actor);
+    bool is_open = is_running(coverage, now_us);
+    struct zone *home = home_of_actor(engine, seen, actor, now_us);
     bool is_same = n_known >= MIN_OVERLAP && 2 * n_known >= n_names;
     struct company company = {.score = (float)score,
         .n_known = n_known,
         .n_alarms = other_alarms(coverage, &network, now_us, DAY_S)};
     bool has_company =
         company.n_alarms >= 2 || other_alarms(coverage, &network, now_us, HOUR_S) >= 1;
-    *out_taken = (is_open && member && member->n > 0) || is_same || has_company;
+    *out_taken = home || is_same || has_company;
+    if (home && home != seen->zone) {
+        return join(engine, seen, actor, zone_ledger_find(home, RULE_COVERAGE), &company);
+    }
     if (!*out_taken) {
         add_alarm(coverage, actor, &network, now_us);
         return PK_OK;
@@ -404,11 +488,22 @@ static unsigned event_of(const struct observation *seen)
     return trial->outcome == OUTCOME_DICT ? NEW_WORD : NEW_OTHER;
 }
 
+/* Next to nothing it asked here ever existed. A resolver with typing errors behind it gets answers; who guesses a few names and goes does not. */
+static bool is_stranger(const struct pk_engine *engine, const struct actor *actor)
+{
+    struct actor_key key = actor_network_key(actor);
+    const struct actor *network = actor_find(engine, &key);
+    float hits = actor->own[OUTCOME_HIT];
+    hits += network && network != actor ? network->own[OUTCOME_HIT] : 0;
+    return hits <= 1;
+}
+
 /* Takes back what labels brought that established sources miss together: a mistake at many places, no list. */
 static void take_back_common(const struct pk_engine *engine, struct coverage *coverage)
 {
     for (uint8_t i = 0; i < coverage->n_recent;) {
-        unsigned event = (unsigned)(coverage->recent[i] & 1);
+        unsigned bits = (unsigned)(coverage->recent[i] & 3);
+        unsigned event = bits & IS_AGAIN ? NEW_AGAIN : bits & IS_OTHER ? NEW_OTHER : NEW_WORD;
         if (!miss_is_common(engine, coverage->recent[i] & ~UINT64_C(3))) {
             i++;
             continue;
@@ -418,7 +513,7 @@ static void take_back_common(const struct pk_engine *engine, struct coverage *co
                 coverage->wealth[l][k] -= coverage->gains[event][l][k];
             }
         }
-        uint32_t *counter = event == NEW_WORD ? &coverage->words : &coverage->others;
+        uint32_t *counter = bits & IS_OTHER ? &coverage->others : &coverage->words;
         *counter -= *counter > 0;
         coverage->established -= coverage->established > 0;
         coverage->recent[i] = coverage->recent[--coverage->n_recent];
@@ -426,12 +521,12 @@ static void take_back_common(const struct pk_engine *engine, struct coverage *co
     }
 }
 
-static void remember(struct coverage *coverage, const struct observation *seen, unsigned event)
+static void remember(struct coverage *coverage, const struct observation *seen, unsigned bits)
 {
-    coverage->words += event == NEW_WORD;
-    coverage->others += event == NEW_OTHER;
+    coverage->words += !(bits & IS_OTHER);
+    coverage->others += bits & IS_OTHER;
     coverage->established += miss_is_established(seen->actor);
-    coverage->recent[coverage->next_recent] = seen->trial.miss.key | event;
+    coverage->recent[coverage->next_recent] = seen->trial.miss.key | bits;
     coverage->next_recent = (uint8_t)((coverage->next_recent + 1) % MAX_RECENT);
     coverage->n_recent = (uint8_t)(coverage->n_recent + (coverage->n_recent < MAX_RECENT));
 }
@@ -448,21 +543,31 @@ static bool is_alarm(
 }
 
 /* The alarm goes out; or, when most of it comes from established sources, waits half a minute for others that make the same mistake. */
-static void decide(struct pk_engine *engine, const struct observation *seen,
+static pk_err decide(struct pk_engine *engine, const struct observation *seen,
     struct coverage *coverage, struct dossier *dossier)
 {
     if (!dossier_is_open(dossier) && is_alarm(engine, seen, coverage)) {
         bool waits = 2 * coverage->established > coverage->words + coverage->others;
         coverage->crossed_us = coverage->crossed_us ? coverage->crossed_us : seen->now_us;
         if (waits && seen->now_us - coverage->crossed_us < HELD_US) {
-            return;
+            return PK_OK;
         }
         take_back_common(engine, coverage);
     }
     coverage->crossed_us = 0;
-    if (is_alarm(engine, seen, coverage)) {
-        report(engine, seen, coverage, dossier, &(struct company){.score = 0});
+    if (!is_alarm(engine, seen, coverage)) {
+        return PK_OK;
     }
+    struct zone *home = dossier_is_open(dossier)
+                            ? NULL
+                            : home_of_sources(engine, seen, coverage, seen->row->first_us);
+    if (home) {
+        unsigned i, k;
+        struct company company = {.score = (float)best(coverage, &i, &k), .is_zone = true};
+        return join(engine, seen, seen->actor, zone_ledger_find(home, RULE_COVERAGE), &company);
+    }
+    report(engine, seen, coverage, dossier, &(struct company){.score = 0}, false);
+    return PK_OK;
 }
 
 static pk_err note(
@@ -470,10 +575,7 @@ static pk_err note(
 {
     struct dossier *dossier = ledger_dossier(coverage);
     pk_err err = dossier ? dossier_note(dossier, seen, NOTE_SAMPLE, true) : PK_ERR_NOMEM;
-    if (err == PK_OK) {
-        decide(engine, seen, coverage, dossier);
-    }
-    return err;
+    return err == PK_OK ? decide(engine, seen, coverage, dossier) : err;
 }
 
 static pk_err observe(struct pk_engine *engine, const struct observation *seen)
@@ -492,6 +594,11 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
     }
     unsigned event = event_of(seen);
     uint8_t n_brought = event == REST ? 0 : bring(coverage, seen);
+    unsigned bits = event == NEW_OTHER ? IS_OTHER : 0;
+    if (n_brought >= 2 && is_stranger(engine, seen->actor)) {
+        event = NEW_AGAIN;
+        bits |= IS_AGAIN;
+    }
     coverage->today[event] += n_brought <= LESSONS;
     if (n_brought > PER_NETWORK) {
         return PK_OK; /* more of the same network: neither for nor against, but what is usual */
@@ -504,7 +611,7 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
     if (event == REST) {
         return PK_OK;
     }
-    remember(coverage, seen, event);
+    remember(coverage, seen, bits);
     unsigned i, k;
     return best(coverage, &i, &k) > h / 4 ? note(engine, seen, coverage) : PK_OK;
 }
@@ -512,7 +619,8 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
 /* What waited long enough. */
 static pk_err tick(struct pk_engine *engine, int64_t now_us)
 {
-    for (struct coverage *coverage = ledger_oldest(engine, RULE_COVERAGE); coverage;
+    pk_err err = PK_OK;
+    for (struct coverage *coverage = ledger_oldest(engine, RULE_COVERAGE); coverage && err == PK_OK;
          coverage = ledger_newer(coverage)) {
         struct pk_activity row;
         struct observation seen;
@@ -523,9 +631,9 @@ static pk_err tick(struct pk_engine *engine, int64_t now_us)
         }
         seen.now_us = now_us;
         refresh(engine, coverage);
-        decide(engine, &seen, coverage, dossier);
+        err = decide(engine, &seen, coverage, dossier);
     }
-    return PK_OK;
+    return err;
 }
 
 /* Tells the numbers of the end; of a campaign that single alarms opened there are no others than were told. */
@@ -536,7 +644,8 @@ static pk_err settle(struct pk_engine *engine, void *ledger)
     struct pk_activity row;
     struct observation seen;
     if (dossier_last_row(engine, dossier, NULL, &row, &seen)) {
-        report(engine, &seen, coverage, dossier, &coverage->company);
+        struct company company = coverage->company;
+        report(engine, &seen, coverage, dossier, &company, false);
     }
     return PK_OK;
 }
@@ -571,6 +680,7 @@ static void save(const void *ledger, struct pk_bytes *out)
     state_put_time(out, coverage->crossed_us);
     pk_bytes_put_u8(out, coverage->is_same_list);
     state_put_float(out, coverage->company.score);
+    pk_bytes_put_u8(out, coverage->company.is_zone);
     pk_bytes_put_varint(out, coverage->company.n_known);
     pk_bytes_put_varint(out, coverage->company.n_alarms);
     pk_bytes_put_u8(out, coverage->n_members);
@@ -621,6 +731,7 @@ static void load(void *ledger, struct pk_reader *in)
     coverage->crossed_us = state_get_time(in);
     coverage->is_same_list = state_get_count(in, 1);
     coverage->company.score = state_get_float(in);
+    coverage->company.is_zone = state_get_count(in, 1);
     coverage->company.n_known = state_get_u32(in);
     coverage->company.n_alarms = state_get_u32(in);
     coverage->n_members = state_get_count(in, MAX_MEMBERS);
@@ -646,7 +757,7 @@ static void load(void *ledger, struct pk_reader *in)
 const struct rule rule_coverage = {
     .id = "D4",
     .family = "campaign",
-    .version = "3",
+    .version = "4",
     .budget_share = 0.25, /* D4 and D5 */
     .ledger_bytes = sizeof(struct coverage),
     .max_ledgers = 10000,

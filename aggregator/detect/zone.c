@@ -115,7 +115,10 @@ pk_err zone_enter(struct pk_engine *engine, struct observation *seen)
             seen->zone_name = seen->name;
         }
     }
-    raise_if(&zone->n_exist, seen->row->signature.answer == PK_ANSWER_DATA);
+    const struct pk_signature *signature = &seen->row->signature;
+    bool is_served =
+        signature->vantage == PK_VANTAGE_AUTHORITATIVE && (signature->flags & PK_SIG_AA);
+    raise_if(&zone->n_exist, signature->answer == PK_ANSWER_DATA || is_served);
     seen->zone = zone;
     return err;
 }

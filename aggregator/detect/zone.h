@@ -37,7 +37,8 @@ struct zone {
     } wildcards[MAX_WILDCARDS];
     uint8_t n_wildcards;
     uint8_t n_nxdomain; /* first contacts that got NXDOMAIN, saturating: a wildcard leaves few */
-    uint8_t n_exist;    /* answers with data of it, saturating; wildcards' too */
+    uint8_t
+        n_exist; /* answers with data of it, or of a server of its own, saturating; wildcards' too */
     uint32_t n_trials,
         n_free; /* first contacts, and those with a free name (zone_is_free_form); both halved from time to time */
     int64_t flood_us; /* a flood of random names was seen last; 0 never (rule_flood.c) */
