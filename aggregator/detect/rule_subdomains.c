@@ -20,6 +20,7 @@
 #include "coverage.h"
 #include "guess.h"
 #include "internal.h"
+#include "walk.h"
 
 enum {
     FAST,
@@ -586,7 +587,7 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
         }
         return PK_OK;
     }
-    if (seen->trial.no != TRIAL_YES || !has_weight(seen)) {
+    if (seen->trial.no != TRIAL_YES || !has_weight(seen) || walk_counts(seen)) {
         if (seen->trial.no == NO_TRIAL_AGAIN) {
             again(engine, seen);
         }

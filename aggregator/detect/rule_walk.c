@@ -5,7 +5,8 @@
  * NSEC3 as questions. Each distinct shape weighs ln(p(walker)/p(others)); each that comes after the previous one in canonical order ln(.98/.5), one that does not takes 1
  * away. Four steps and ln(1000/(.05 budget)) = 9.9 nats fire; 3, and 4 from 32 steps on. NSEC3: asking random names and hashing the answers looks like any random name (limit); what is seen is a
  * source that asks one directly with recursion desired and DNSSEC OK, thirteen random names and next to nothing else within an hour: a few dozen answers are
- * enough to estimate a zone's size or to take its hashes home. */
+ * enough to estimate a zone's size or to take its hashes home. Or a counter, up to four hexadecimal digits that do not exist, each at most sixteen after the one before (n3map): .8 a step and the
+ * order; from its seventh on it is no guessing of names (walk_counts). */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include "picket/hash.h"
 
 #include "internal.h"
+#include "walk.h"
 
 enum {
     WINDOW_US_S = 3600,
@@ -24,11 +26,15 @@ enum {
     MANY_OTHERS =
         8, /* other first contacts for each step: slips of many people, not steps of one walk */
     MANY_STEPS = 32,
-    MIN_RANDOM = 13
+    MIN_RANDOM = 13,
+    MIN_COUNTED = 6, /* then they are no guesses any more (rule_subdomains.c) */
+    MAX_JUMP = 16,
+    MAX_COUNTER = 4 /* letters and digits of a counter */
 };
 
 static const double nats_zero = 3.8, nats_type = 2.5, nats_derived = 3.0,
-                    nats_order = 0.673 /* ln(.98/.5) */, nats_disorder = 1.0, nats_random = 0.8;
+                    nats_order = 0.673 /* ln(.98/.5) */, nats_disorder = 1.0, nats_random = 0.8,
+                    nats_counter = 0.8 /* a counter's next value: some lists have a few in a row */;
 static const double trials_a_day = 1000; /* questions of such a shape from everybody else */
 
 struct walk {
@@ -38,6 +44,8 @@ struct walk {
     uint64_t latest
         [MAX_LATEST]; /* a ring; service names are no first contacts, so they are not in the engine's memory */
     uint8_t latest_at;
+    long counter;                   /* the latest value of a counter */
+    uint32_t counted;               /* its steps */
     uint32_t steps, random, others; /* others: first contacts that are no random name */
     float shape, order;             /* nats */
     uint8_t
@@ -87,6 +95,45 @@ static bool asked_before(const struct pk_engine *engine, const struct observatio
     }
     uint64_t contact[2] = {seen->source_hash, hash};
     return pk_contacts_has(&engine->contacts, pk_hash_fixed(contact, sizeof contact));
+}
+
+/* Hexadecimal; -1: none. */
+static long counter_of(const struct pk_name *name)
+{
+    uint8_t len;
+    const uint8_t *label = pk_name_label(name, 0, &len);
+    long v = 0;
+    for (uint8_t i = 0; i < len; i++) {
+        int digit = label[i] >= '0' && label[i] <= '9'   ? label[i] - '0'
+                    : label[i] >= 'a' && label[i] <= 'f' ? label[i] - 'a' + 10
+                                                         : -1;
+        if (digit < 0 || len > MAX_COUNTER) {
+            return -1;
+        }
+        v = 16 * v + digit;
+    }
+    return len > 0 ? v : -1;
+}
+
+/* Whether the name is a counter that may stand for any: whoever collects NSEC3 hashes asks for whatever falls into a gap (n3map: 0, 1, .. f, 10, ..), DNSSEC OK. */
+static bool is_counter(const struct observation *seen)
+{
+    return seen->name.n_labels == seen->zone_name.n_labels + 1 &&
+           (seen->row->signature.flags & PK_SIG_QUERY_DO) &&
+           seen->row->signature.answer == PK_ANSWER_NXDOMAIN && counter_of(&seen->name) >= 0;
+}
+
+static bool is_next(const struct walk *walk, const struct observation *seen)
+{
+    long v = is_counter(seen) ? counter_of(&seen->name) : -1;
+    bool is_begun = walk && walk->counted > 0;
+    return v >= 0 && (is_begun ? v > walk->counter && v <= walk->counter + MAX_JUMP : v <= 1);
+}
+
+bool walk_counts(const struct observation *seen)
+{
+    const struct walk *walk = actor_ledger_find(seen->actor, RULE_WALK);
+    return walk && walk->counted >= MIN_COUNTED && is_counter(seen);
 }
 
 /* What the row's shape says; 0: nothing. */
@@ -186,6 +233,8 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
     }
     struct walk *walk = actor_ledger_find(seen->actor, RULE_WALK);
     double shape = shape_of(engine, seen);
+    bool is_counted = shape == 0 && is_next(walk, seen);
+    shape = is_counted ? nats_counter : shape;
     bool is_random = shape == 0 && is_probe(seen);
     if (walk) {
         walk->latest[walk->latest_at] = seen->name_hash;
@@ -212,6 +261,8 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
         return PK_OK;
     }
     walk->steps += shape > 0;
+    walk->counted += is_counted;
+    walk->counter = is_counted ? counter_of(&seen->name) : walk->counter;
     walk->random += is_random;
     walk->shape += (float)shape;
     if (shape > 0) {
@@ -249,6 +300,8 @@ static void save(const void *ledger, struct pk_bytes *out)
         pk_bytes_put_be64(out, walk->latest[i]);
     }
     pk_bytes_put_u8(out, walk->latest_at);
+    pk_bytes_put_varint(out, (uint64_t)walk->counter);
+    pk_bytes_put_varint(out, walk->counted);
     pk_bytes_put_varint(out, walk->steps);
     pk_bytes_put_varint(out, walk->random);
     pk_bytes_put_varint(out, walk->others);
@@ -270,6 +323,8 @@ static void load(void *ledger, struct pk_reader *in)
         walk->latest[i] = pk_reader_be64(in);
     }
     walk->latest_at = state_get_index(in, MAX_LATEST);
+    walk->counter = (long)state_get_u32(in);
+    walk->counted = state_get_u32(in);
     walk->steps = state_get_u32(in);
     walk->random = state_get_u32(in);
     walk->others = state_get_u32(in);
