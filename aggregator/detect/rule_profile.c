@@ -7,7 +7,7 @@
  * zones are profiled within the day. A busy resolver leaves a hint alone, and less than a finding leaves a hint too. What connects to the mail server afterwards is not visible here.
  *
  * Or services alone: a list of them (dnsrecon -t srv has 49, nmap dns-srv-enum some 30) asks for kinds nobody has: six different first labels that no client asks for by itself (as bits by
- * hash), of a busy resolver twelve: all its users' programs are behind it. */
+ * hash), of a busy resolver twelve: all its users' programs are behind it; whatever clients ask for, too, when a program asks the authoritative server itself (nmap's are all of that kind). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -224,6 +224,14 @@ static pk_err report(struct pk_engine *engine, struct actor *actor, const struct
     return PK_OK;
 }
 
+/* An outside program that asks the authoritative server itself, recursion desired: PCs and telephones ask their resolver, so no service is usual then. */
+static bool is_direct(const struct observation *seen)
+{
+    const struct pk_signature *signature = &seen->row->signature;
+    return signature->vantage == PK_VANTAGE_AUTHORITATIVE && (signature->flags & PK_SIG_QUERY_RD) &&
+           seen->actor->key.kind == ACTOR_ADDRESS;
+}
+
 static pk_err observe(struct pk_engine *engine, const struct observation *seen)
 {
     if (seen->reason != PK_SCOPE_ZONE || !seen->zone ||
@@ -254,7 +262,8 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
     }
     bool is_miss = seen->row->signature.answer == PK_ANSWER_NXDOMAIN ||
                    seen->row->signature.answer == PK_ANSWER_NODATA;
-    bool is_guess = is_miss && !(family == FAMILY_SERVICE && is_usual_service(&seen->name));
+    bool is_usual = family == FAMILY_SERVICE && is_usual_service(&seen->name) && !is_direct(seen);
+    bool is_guess = is_miss && !is_usual;
     profile->n_asked[family] =
         (uint8_t)(profile->n_asked[family] + (profile->n_asked[family] < UINT8_MAX));
     profile->n_missed[family] =
@@ -326,7 +335,7 @@ static void load(void *ledger, struct pk_reader *in)
 const struct rule rule_profile = {
     .id = "D10",
     .family = "profile",
-    .version = "3",
+    .version = "4",
     .budget_share = 0.03,
     .ledger_bytes = sizeof(struct profile),
     .max_ledgers = 5000,
