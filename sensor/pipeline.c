@@ -56,11 +56,15 @@ static uint32_t on_enter(void *arg, int64_t ts_us)
     return pk_merge_enter(pipeline->options.merge, ts_us);
 }
 
-static void on_repeat(
-    void *arg, uint32_t row, int64_t ts_us, uint32_t ttl_min_s, uint32_t ttl_max_s)
+static void on_repeat(void *arg, const struct pk_history_repeat *repeat)
 {
     struct pk_pipeline *pipeline = arg;
-    pk_merge_repeat(pipeline->options.merge, row, ts_us, ttl_min_s, ttl_max_s);
+    pk_merge_repeat(pipeline->options.merge, repeat);
+}
+
+static void before_rrsets(void *arg)
+{
+    pk_history_settle(arg);
 }
 
 static void on_transaction(void *arg, const struct pk_transaction *transaction)
@@ -79,6 +83,7 @@ static void on_transaction(void *arg, const struct pk_transaction *transaction)
     } else if (pipeline->options.merge) {
         pk_merge_transaction(pipeline->options.merge, transaction, &answer);
         if (pipeline->options.ring) {
+            answer.memo = NULL; /* the other's */
             pk_merge_transaction(pipeline->options.ring, transaction, &answer);
         }
     }
@@ -105,6 +110,7 @@ static void pair(struct pk_pipeline *pipeline, struct pk_message *message)
     bool is_again = copy == PK_COPY_REPEAT &&
                     pk_pairing_awaits(pipeline->pairing, message) == message->dns.is_response;
     if (copy == PK_COPY_NONE || is_again) {
+        pk_history_nearer(pipeline->history);
         pk_pairing_message(pipeline->pairing, message);
         return;
     }
@@ -347,6 +353,9 @@ pk_err pk_pipeline_new(const struct pk_pipeline_options *options, struct pk_stat
         pk_pipeline_free(pipeline);
         return PK_ERR_NOMEM;
     }
+    if (rrsets.repeat) {
+        pk_merge_before_rrsets(options->merge, before_rrsets, pipeline->history);
+    }
     stats->memory_bound_bytes += pk_pipeline_bound_bytes();
     *out_pipeline = pipeline;
     return PK_OK;
@@ -361,6 +370,9 @@ size_t pk_pipeline_bound_bytes(void)
 void pk_pipeline_free(struct pk_pipeline *pipeline)
 {
     if (pipeline) {
+        if (pipeline->options.merge) {
+            pk_merge_before_rrsets(pipeline->options.merge, NULL, NULL);
+        }
         pk_frags_free(pipeline->frags);
         pk_reasm_free(pipeline->reasm);
         pk_copies_free(pipeline->copies);

@@ -66,24 +66,6 @@ pk_err pk_batch_add_client_count(
     struct pk_batch_builder *builder, const struct pk_client_count *row);
 pk_err pk_batch_set_health(struct pk_batch_builder *builder, const struct pk_health *health);
 pk_err pk_batch_set_origin(struct pk_batch_builder *builder, const struct pk_origin *origin);
-/* The same for a caller who has numbered the values already: within one batch the same number of a field means the same value, and the builder need not hash a
- * value again for each row. Two numbers of a name mean two names; all rows of a batch that have names are numbered below PK_BATCH_MAX_NUMBERS or none is. */
-struct pk_row_numbers {
-    uint32_t name, bailiwick; /* of one numbering */
-    uint32_t client;
-    uint32_t signature;
-};
-enum {
-    PK_BATCH_MAX_NUMBERS = 1 << 17
-};
-pk_err pk_batch_add_numbered_activity(struct pk_batch_builder *builder,
-    const struct pk_activity *row, const struct pk_row_numbers *numbers);
-pk_err pk_batch_add_numbered_rrset(struct pk_batch_builder *builder, const struct pk_rrset *row,
-    const struct pk_row_numbers *numbers);
-pk_err pk_batch_add_numbered_negative(struct pk_batch_builder *builder,
-    const struct pk_negative *row, const struct pk_row_numbers *numbers);
-pk_err pk_batch_add_numbered_client_count(struct pk_batch_builder *builder,
-    const struct pk_client_count *row, const struct pk_row_numbers *numbers);
 size_t pk_batch_builder_rows(const struct pk_batch_builder *builder);
 /* The sum of the rows' counts; 0 for kinds without. */
 uint64_t pk_batch_builder_transactions(const struct pk_batch_builder *builder);

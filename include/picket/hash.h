@@ -24,6 +24,23 @@ uint64_t pk_hash(const void *data, size_t len);
  * different inputs chosen without knowing the key collide with probability below 2^-62, which is all that a bounded table needs when its owner gives
  * nothing back that an attacker could learn from (hash.c says where the bound comes from). Where a peer can time us, pk_hash. */
 static inline uint64_t pk_hash_quick(const void *data, size_t len);
+/* For keys of a few words that this process made itself (numbers of table entries): multilinear over 32-bit words in 64-bit arithmetic, strongly universal in its 32 bits (Lemire and
+ * Kaser, "Strongly universal string hashing is fast", Computer Journal 57, 2014). n at most PK_HASH_MAX_WORDS. */
+enum {
+    PK_HASH_MAX_WORDS = 8
+};
+extern uint64_t pk_hash_word_keys[PK_HASH_MAX_WORDS + 1];
+static inline uint32_t pk_hash_words(const void *words, size_t n)
+{
+    const uint8_t *p = words;
+    uint64_t sum = pk_hash_word_keys[PK_HASH_MAX_WORDS];
+    for (size_t i = 0; i < n; i++) {
+        uint32_t word;
+        __builtin_memcpy(&word, p + i * sizeof word, sizeof word);
+        sum += pk_hash_word_keys[i] * word;
+    }
+    return (uint32_t)(sum >> 32);
+}
 /* Mixes two hashes into one (for composite keys). */
 uint64_t pk_hash_mix(uint64_t a, uint64_t b);
 

@@ -13,6 +13,11 @@
 static uint8_t process_key[crypto_shorthash_siphash24_KEYBYTES];
 struct pk_hash_quick_key pk_hash_quick_key;
 
+/* Until a key is drawn, some odd numbers: the tables work. */
+uint64_t pk_hash_word_keys[PK_HASH_MAX_WORDS + 1] = {0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9,
+    0x94d049bb133111eb, 0xff51afd7ed558ccd, 0xc4ceb9fe1a85ec53, 0x2545f4914f6cdd1d,
+    0xd1342543de82ef95, 0xaf251af3b0f025b5, 0xb564ef22ec7aece5};
+
 /* The long key of the quick hash, out of the short one by ChaCha20. */
 static void expand_key(void)
 {
@@ -21,6 +26,8 @@ static void expand_key(void)
     randombytes_buf_deterministic(pk_hash_quick_key.words, sizeof pk_hash_quick_key.words, seed);
     seed[sizeof seed - 1] = 1;
     randombytes_buf_deterministic(pk_hash_quick_key.fold, sizeof pk_hash_quick_key.fold, seed);
+    seed[sizeof seed - 1] = 2;
+    randombytes_buf_deterministic(pk_hash_word_keys, sizeof pk_hash_word_keys, seed);
     sodium_memzero(seed, sizeof seed);
     pk_hash_quick_key.is_ready = true;
 }

@@ -2,18 +2,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "picket/batch.h"
+#include "picket/batch_rows.h"
 
 #include "batch_builder.h"
 #include "columns.h"
 
 enum {
-    ROW_ESTIMATE = 20, /* rows of real traffic take 10 to 15 */
-    MAX_SET = 4096,    /* records in one RRset */
+    MAX_SET = 4096, /* records in one RRset */
     REFERENCE_BYTES =
         3, /* to an entry of a dictionary, which may be renumbered: none has more than 2^21 */
-    FRAME_BYTES =
-        1024 /* map, common fields and the heads of at most 8 dictionaries and 16 columns */
 };
 
 /* One line a dictionary, with what an entry takes beside its bytes on the wire: lengths (a name's twice), less what is narrower there than here (a set's
@@ -53,13 +50,7 @@ pk_err pk_batch_builder_new(size_t max_rows, struct pk_batch_builder **out_build
         err = builder->columns[i] ? err : PK_ERR_NOMEM;
     }
     builder->scratch = malloc(MAX_SET * sizeof *builder->scratch);
-    builder->known_names = calloc(PK_BATCH_MAX_NUMBERS, sizeof *builder->known_names);
-    builder->known_clients = calloc(PK_BATCH_MAX_NUMBERS, sizeof *builder->known_clients);
-    builder->known_signatures = calloc(PK_BATCH_MAX_NUMBERS, sizeof *builder->known_signatures);
-    if (!builder->scratch || !builder->known_names || !builder->known_clients ||
-        !builder->known_signatures) {
-        err = PK_ERR_NOMEM;
-    }
+    err = builder->scratch ? err : PK_ERR_NOMEM;
     for (size_t i = 0; i < N_DICTIONARIES && err == PK_OK; i++) {
         err = pk_dictionary_init(dictionary(builder, i), dictionaries[i].max, PK_MAX_BODY_BYTES);
     }
@@ -80,9 +71,6 @@ void pk_batch_builder_free(struct pk_batch_builder *builder)
         free(builder->columns[i]);
     }
     free(builder->scratch);
-    free(builder->known_names);
-    free(builder->known_clients);
-    free(builder->known_signatures);
     for (size_t i = 0; i < N_DICTIONARIES; i++) {
         pk_dictionary_done(dictionary(builder, i));
     }
@@ -94,11 +82,9 @@ void pk_batch_builder_begin(struct pk_batch_builder *builder, const struct pk_ba
     builder->info = *info;
     builder->schema = batch_schema(info->kind);
     builder->n_rows = 0;
-    builder->stamp++; /* what was known is forgotten */
     builder->first_us = INT64_MAX;
     builder->last_us = INT64_MIN;
     builder->rows_bytes = 0;
-    memset(builder->any, 0, sizeof builder->any);
     for (size_t i = 0; i < N_DICTIONARIES; i++) {
         if (dictionary(builder, i)->n > 0) {
             pk_dictionary_clear(dictionary(builder, i));
@@ -155,24 +141,10 @@ static struct mark mark(struct pk_batch_builder *builder)
     return mark;
 }
 
-static void unlearn(struct known *known, uint32_t number, uint32_t n)
-{
-    if (number < PK_BATCH_MAX_NUMBERS && known[number].index >= n) {
-        known[number].stamp = 0; /* no batch's */
-    }
-}
-
-static void take_back(
-    struct pk_batch_builder *builder, const struct mark *mark, const struct pk_row_numbers *numbers)
+static void take_back(struct pk_batch_builder *builder, const struct mark *mark)
 {
     for (size_t i = 0; i < N_DICTIONARIES; i++) {
         pk_dictionary_truncate(dictionary(builder, i), mark->n[i]);
-    }
-    if (numbers) {
-        unlearn(builder->known_names, numbers->name, builder->names.n);
-        unlearn(builder->known_names, numbers->bailiwick, builder->names.n);
-        unlearn(builder->known_clients, numbers->client, builder->clients.n);
-        unlearn(builder->known_signatures, numbers->signature, builder->signatures.n);
     }
 }
 
@@ -198,8 +170,8 @@ static size_t dictionary_bytes(struct pk_batch_builder *builder)
 }
 
 /* The end of adding a row: err is what filling the dictionaries came to. Whatever the rows are, the body fits. */
-static pk_err take_row(struct pk_batch_builder *builder, pk_err err, const uint64_t *values,
-    const struct mark *mark, const struct pk_row_numbers *numbers)
+static pk_err take_row(
+    struct pk_batch_builder *builder, pk_err err, const uint64_t *values, const struct mark *mark)
 {
     size_t rows_bytes = builder->rows_bytes;
     if (err == PK_OK) {
@@ -208,12 +180,11 @@ static pk_err take_row(struct pk_batch_builder *builder, pk_err err, const uint6
         err = fits ? PK_OK : PK_ERR_LIMIT;
     }
     if (err != PK_OK) {
-        take_back(builder, mark, numbers);
+        take_back(builder, mark);
         return err;
     }
     for (unsigned i = 0; i < builder->schema->n_columns; i++) {
         builder->columns[i][builder->n_rows] = values[i];
-        builder->any[i] |= values[i];
     }
     builder->rows_bytes = rows_bytes;
     builder->n_rows++;
@@ -233,8 +204,7 @@ static pk_err intern_addr(
     return err;
 }
 
-/* kind, then: address family and bytes; or pseudonym, prefix family, prefix length, the prefix's whole bytes. */
-static size_t client_bytes(const struct pk_client *client, uint8_t out[32])
+size_t pk_client_pack(const struct pk_client *client, uint8_t out[PK_CLIENT_PACKED_SIZE])
 {
     size_t len = 0;
     out[len++] = (uint8_t)client->kind;
@@ -254,39 +224,10 @@ static size_t client_bytes(const struct pk_client *client, uint8_t out[32])
     return len;
 }
 
-/* What is known of the value with this number; NULL when it has none. */
-static struct known *known_at(struct known *known, const uint32_t *number)
-{
-    return number && *number < PK_BATCH_MAX_NUMBERS ? &known[*number] : NULL;
-}
-
-static bool is_known(
-    const struct pk_batch_builder *builder, const struct known *known, uint32_t *out_index)
-{
-    if (!known || known->stamp != builder->stamp) {
-        return false;
-    }
-    *out_index = known->index;
-    return true;
-}
-
-static pk_err learn(
-    const struct pk_batch_builder *builder, struct known *known, pk_err err, uint32_t index)
-{
-    if (known && err == PK_OK) {
-        *known = (struct known){.stamp = builder->stamp, .index = index};
-    }
-    return err;
-}
-
-static pk_err intern_signature(struct pk_batch_builder *builder,
-    const struct pk_signature *signature, const uint32_t *number, uint32_t *out_index)
+static pk_err intern_signature(
+    struct pk_batch_builder *builder, const struct pk_signature *signature, uint32_t *out_index)
 {
     uint32_t server;
-    struct known *known = known_at(builder->known_signatures, number);
-    if (is_known(builder, known, out_index)) {
-        return PK_OK;
-    }
     pk_err err = intern_addr(builder, &signature->server, &server);
     if (err != PK_OK) {
         return err;
@@ -303,64 +244,35 @@ static pk_err intern_signature(struct pk_batch_builder *builder,
         }
         raw[len++] = (uint8_t)v;
     }
-    err = pk_dictionary_intern(&builder->signatures, raw, len, out_index);
-    return learn(builder, known, err, *out_index);
+    return pk_dictionary_intern(&builder->signatures, raw, len, out_index);
 }
 
-static pk_err intern_name(struct pk_batch_builder *builder, struct pk_slice name,
-    const uint32_t *number, uint32_t *out_index)
+static pk_err intern_name(
+    struct pk_batch_builder *builder, struct pk_slice name, uint32_t *out_index)
 {
-    struct known *known = known_at(builder->known_names, number);
-    if (is_known(builder, known, out_index)) {
-        return PK_OK;
-    }
-    pk_err err = known ? pk_dictionary_append(&builder->names, name.data, name.len, out_index)
-                       : pk_dictionary_intern(&builder->names, name.data, name.len, out_index);
-    return learn(builder, known, err, *out_index);
+    return pk_dictionary_intern(&builder->names, name.data, name.len, out_index);
 }
 
-static pk_err intern_client(struct pk_batch_builder *builder, const struct pk_client *client,
-    const uint32_t *number, uint32_t *out_index)
+static pk_err intern_client(
+    struct pk_batch_builder *builder, const struct pk_client *client, uint32_t *out_index)
 {
-    uint8_t raw[32];
-    struct known *known = known_at(builder->known_clients, number);
-    if (is_known(builder, known, out_index)) {
-        return PK_OK;
-    }
-    pk_err err = pk_dictionary_intern(&builder->clients, raw, client_bytes(client, raw), out_index);
-    return learn(builder, known, err, *out_index);
+    uint8_t raw[PK_CLIENT_PACKED_SIZE];
+    return pk_dictionary_intern(&builder->clients, raw, pk_client_pack(client, raw), out_index);
 }
 
 pk_err pk_batch_add_activity(struct pk_batch_builder *builder, const struct pk_activity *row)
-{
-    return pk_batch_add_numbered_activity(builder, row, NULL);
-}
-
-pk_err pk_batch_add_rrset(struct pk_batch_builder *builder, const struct pk_rrset *row)
-{
-    return pk_batch_add_numbered_rrset(builder, row, NULL);
-}
-
-pk_err pk_batch_add_negative(struct pk_batch_builder *builder, const struct pk_negative *row)
-{
-    return pk_batch_add_numbered_negative(builder, row, NULL);
-}
-
-pk_err pk_batch_add_numbered_activity(struct pk_batch_builder *builder,
-    const struct pk_activity *row, const struct pk_row_numbers *numbers)
 {
     uint32_t client = 0, name = 0, signature = 0, answer = 0;
     if (is_full(builder)) {
         return PK_ERR_LIMIT;
     }
     struct mark before = mark(builder);
-    pk_err err = intern_client(builder, &row->client, numbers ? &numbers->client : NULL, &client);
+    pk_err err = intern_client(builder, &row->client, &client);
     if (err == PK_OK) {
-        err = intern_name(builder, row->name, numbers ? &numbers->name : NULL, &name);
+        err = intern_name(builder, row->name, &name);
     }
     if (err == PK_OK) {
-        err = intern_signature(
-            builder, &row->signature, numbers ? &numbers->signature : NULL, &signature);
+        err = intern_signature(builder, &row->signature, &signature);
     }
     if (err == PK_OK && row->answer_digest != 0) {
         err = pk_dictionary_intern(
@@ -384,7 +296,7 @@ pk_err pk_batch_add_numbered_activity(struct pk_batch_builder *builder,
         [ACT_TRANSFER_SOAS] = row->transfer_soas,
         [ACT_CASE_MIXED] = row->case_mixed,
     };
-    err = take_row(builder, err, values, &before, numbers);
+    err = take_row(builder, err, values, &before);
     if (err == PK_OK) {
         note_times(builder, row->first_us, row->first_us + row->span_us);
     }
@@ -408,18 +320,16 @@ static pk_err intern_set(
         &builder->sets, builder->scratch, row->n_rdata * sizeof *builder->scratch, out_set);
 }
 
-pk_err pk_batch_add_numbered_rrset(struct pk_batch_builder *builder, const struct pk_rrset *row,
-    const struct pk_row_numbers *numbers)
+pk_err pk_batch_add_rrset(struct pk_batch_builder *builder, const struct pk_rrset *row)
 {
     uint32_t owner = 0, bailiwick = 0, set = 0, server = 0;
     if (is_full(builder)) {
         return PK_ERR_LIMIT;
     }
     struct mark before = mark(builder);
-    pk_err err = intern_name(builder, row->owner, numbers ? &numbers->name : NULL, &owner);
+    pk_err err = intern_name(builder, row->owner, &owner);
     if (err == PK_OK) {
-        err =
-            intern_name(builder, row->bailiwick, numbers ? &numbers->bailiwick : NULL, &bailiwick);
+        err = intern_name(builder, row->bailiwick, &bailiwick);
     }
     if (err == PK_OK) {
         err = intern_set(builder, row, &set);
@@ -442,22 +352,21 @@ pk_err pk_batch_add_numbered_rrset(struct pk_batch_builder *builder, const struc
         [RR_SERVER] = server,
         [RR_FLAGS] = row->flags,
     };
-    err = take_row(builder, err, values, &before, numbers);
+    err = take_row(builder, err, values, &before);
     if (err == PK_OK) {
         note_times(builder, row->first_us, row->last_us);
     }
     return err;
 }
 
-pk_err pk_batch_add_numbered_negative(struct pk_batch_builder *builder,
-    const struct pk_negative *row, const struct pk_row_numbers *numbers)
+pk_err pk_batch_add_negative(struct pk_batch_builder *builder, const struct pk_negative *row)
 {
     uint32_t name = 0;
     if (is_full(builder)) {
         return PK_ERR_LIMIT;
     }
     struct mark before = mark(builder);
-    pk_err err = intern_name(builder, row->name, numbers ? &numbers->name : NULL, &name);
+    pk_err err = intern_name(builder, row->name, &name);
     const uint64_t values[] = {
         [NEG_NAME] = name,
         [NEG_TYPE] = row->type,
@@ -467,7 +376,7 @@ pk_err pk_batch_add_numbered_negative(struct pk_batch_builder *builder,
         [NEG_FIRST] = (uint64_t)(row->first_us - builder->info.window_start_us),
         [NEG_SPAN] = (uint64_t)(row->last_us - row->first_us),
     };
-    err = take_row(builder, err, values, &before, numbers);
+    err = take_row(builder, err, values, &before);
     if (err == PK_OK) {
         note_times(builder, row->first_us, row->last_us);
     }
@@ -501,17 +410,11 @@ pk_err pk_batch_add_loss(struct pk_batch_builder *builder, const struct pk_loss 
         [LOSS_FROM] = row->from_seq,
         [LOSS_TO] = row->to_seq,
     };
-    pk_err err = take_row(builder, PK_OK, values, &before, NULL);
+    pk_err err = take_row(builder, PK_OK, values, &before);
     if (err == PK_OK) {
         note_times(builder, first_us, last_us);
     }
     return err;
-}
-
-pk_err pk_batch_add_client_count(
-    struct pk_batch_builder *builder, const struct pk_client_count *row)
-{
-    return pk_batch_add_numbered_client_count(builder, row, NULL);
 }
 
 /* 0 for an empty one, else index + 1. */
@@ -529,23 +432,23 @@ static pk_err intern_sketch(
     return err;
 }
 
-pk_err pk_batch_add_numbered_client_count(struct pk_batch_builder *builder,
-    const struct pk_client_count *row, const struct pk_row_numbers *numbers)
+pk_err pk_batch_add_client_count(
+    struct pk_batch_builder *builder, const struct pk_client_count *row)
 {
     uint32_t client = 0, zone = 0, sketch = 0, former = 0;
     if (is_full(builder)) {
         return PK_ERR_LIMIT;
     }
     struct mark before = mark(builder);
-    pk_err err = intern_client(builder, &row->client, numbers ? &numbers->client : NULL, &client);
+    pk_err err = intern_client(builder, &row->client, &client);
     if (err == PK_OK) {
-        err = intern_name(builder, row->zone, numbers ? &numbers->name : NULL, &zone);
+        err = intern_name(builder, row->zone, &zone);
     }
     if (err == PK_OK) {
         err = intern_sketch(builder, &row->names, &sketch);
     }
     if (err == PK_OK && row->former.kind != PK_CLIENT_NONE) {
-        err = intern_client(builder, &row->former, NULL, &former);
+        err = intern_client(builder, &row->former, &former);
         former++;
     }
     const uint64_t values[] = {
@@ -561,7 +464,7 @@ pk_err pk_batch_add_numbered_client_count(struct pk_batch_builder *builder,
         [CL_SKETCH] = sketch,
         [CL_FORMER] = former,
     };
-    err = take_row(builder, err, values, &before, numbers);
+    err = take_row(builder, err, values, &before);
     if (err == PK_OK) {
         note_times(builder, row->first_us, row->first_us + row->span_us);
     }
@@ -587,7 +490,7 @@ pk_err pk_batch_set_origin(struct pk_batch_builder *builder, const struct pk_ori
 size_t pk_batch_builder_bound_bytes(size_t max_rows)
 {
     size_t sum = sizeof(struct pk_batch_builder) + MAX_COLUMNS * max_rows * sizeof(uint64_t) +
-                 MAX_SET * sizeof(uint32_t) + 3 * PK_BATCH_MAX_NUMBERS * sizeof(struct known);
+                 MAX_SET * sizeof(uint32_t);
     for (size_t i = 0; i < N_DICTIONARIES; i++) {
         sum += pk_dictionary_bound_bytes(dictionaries[i].max, PK_MAX_BODY_BYTES);
     }

@@ -6,22 +6,14 @@
 
 #include "batch_schema.h"
 
-/* Where in a dictionary of this batch a value that the caller has numbered is; good when the stamp is the batch's. */
-struct known {
-    uint32_t stamp, index;
-};
-
 struct pk_batch_builder {
     struct pk_batch_info info;
     const struct schema *schema; /* of info.kind; NULL for health and origin */
     size_t n_rows, max_rows;
     uint64_t *columns[MAX_COLUMNS]; /* max_rows values each */
-    uint64_t any[MAX_COLUMNS];      /* all values of the column or-ed */
     size_t rows_bytes; /* that the rows take at most, whatever encodings their columns get */
     int64_t first_us, last_us; /* over all rows */
     struct pk_dictionary names, addrs, clients, signatures, rdata, sets, answers, sketches;
-    struct known *known_names, *known_clients, *known_signatures; /* PK_BATCH_MAX_NUMBERS each */
-    uint32_t stamp;
     uint32_t *scratch; /* rdata indexes of a set being added */
     struct pk_health health;
     struct pk_origin origin;

@@ -11,6 +11,9 @@ enum {
     SEAL_BYTES =
         500
         << 10, /* estimated body size at which the builder says full: ZeroMQ with CURVE is at its best from 16 to 256 KiB */
+    ROW_ESTIMATE = 20, /* rows of real traffic take 10 to 15 */
+    FRAME_BYTES =
+        1024, /* map, common fields and the heads of at most 8 dictionaries and 16 columns */
 };
 
 enum body_key {

@@ -20,10 +20,34 @@ static inline size_t column_varint_len(uint64_t v)
     return (top * 9 + 73) / 64; /* top / 7 + 1 without the division, exact up to 63 */
 }
 
-/* Appends the shortest encoding of n >= 1 values; ties go to the lower number, so equal columns give equal bytes. */
-void pk_column_encode(const uint64_t *values, size_t n, struct pk_bytes *out);
+static inline uint8_t *column_put_varint(uint8_t *p, uint64_t v)
+{
+    while (v >= 0x80) {
+        *p++ = (uint8_t)(v | 0x80);
+        v >>= 7;
+    }
+    *p++ = (uint8_t)v;
+    return p;
+}
+
+enum {
+    COLUMN_SLACK = 8 /* bytes that the writers may touch beyond the end */
+};
+
+/* How a column is to be written: the shortest encoding of n >= 1 values; ties go to the lower number, so equal columns give equal bytes. */
+struct column_plan {
+    enum pk_column_encoding encoding;
+    size_t len; /* with the byte that names the encoding */
+};
+struct column_plan column_plan(const uint64_t *values, size_t n);
+struct column_plan column_plan_narrow(const uint32_t *values, size_t n);
+/* Writes plan->len bytes; room for COLUMN_SLACK more. */
+void column_write(const struct column_plan *plan, const uint64_t *values, size_t n, uint8_t *room);
+void column_write_narrow(
+    const struct column_plan *plan, const uint32_t *values, size_t n, uint8_t *room);
 /* Whether all values are zero: such a column is left out. */
 bool pk_column_is_zero(const uint64_t *values, size_t n);
+bool column_is_zero_narrow(const uint32_t *values, size_t n);
 /* Reads exactly n values, none above max. PK_ERR_MALFORMED, PK_ERR_TRUNCATED, PK_ERR_LIMIT. */
 pk_err pk_column_decode(struct pk_slice column, size_t n, uint64_t max, uint64_t *out_values);
 

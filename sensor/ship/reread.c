@@ -38,7 +38,7 @@ struct reread {
     size_t n_scopes;
     struct pk_stats stats;
     struct pk_batcher *batcher;
-    struct pk_merge_sink sink;
+    struct pk_batch_builder *builder;
     struct pk_psp_file *out;
     FILE *list;
     uint64_t n_rows;
@@ -125,15 +125,16 @@ static bool has_left(
 
 /* --- rows --- */
 
-static void take_batch(struct reread *r, const struct pk_batch *batch)
+static pk_err take_batch(struct reread *r, const struct pk_batch *batch)
 {
+    pk_err err = PK_OK;
     const struct pk_scope_tenant *tenant = r->settings->tenant;
     struct pk_batch_info info = *pk_batch_info(batch);
     pk_client_rules_set(&r->rules, tenant, r->settings->site, r->client_key, info.window_start_us);
     info.privacy = r->client_key ? PK_PRIVACY_PSEUDONYMS : PK_PRIVACY_NO_CLIENTS;
     info.key_period = r->rules.period;
-    r->sink.window(r->sink.arg, &info);
-    for (size_t i = 0; i < pk_batch_rows(batch); i++) {
+    pk_batch_builder_begin(r->builder, &info);
+    for (size_t i = 0; i < pk_batch_rows(batch) && err == PK_OK; i++) {
         struct pk_activity row;
         struct pk_name name;
         pk_batch_activity(batch, i, &row);
@@ -145,10 +146,17 @@ static void take_batch(struct reread *r, const struct pk_batch *batch)
             continue;
         }
         row.client = pk_client_of(&r->rules, &row.client.addr);
-        r->sink.activity(r->sink.arg, &row, NULL);
+        err = pk_batch_add_activity(r->builder, &row);
+        if (err == PK_ERR_LIMIT) {
+            pk_batcher_seal(r->batcher, r->builder, PK_BATCH_ACTIVITY);
+            pk_batch_builder_begin(r->builder, &info);
+            err = pk_batch_add_activity(r->builder, &row);
+        }
         r->n_rows++;
     }
-    r->sink.window_end(r->sink.arg, false); /* no health: nothing was captured */
+    pk_batcher_seal(
+        r->batcher, r->builder, PK_BATCH_ACTIVITY); /* no health: nothing was captured */
+    return err;
 }
 
 static pk_err take_record(struct reread *r, const struct pk_segment_record *record)
@@ -165,7 +173,7 @@ static pk_err take_record(struct reread *r, const struct pk_segment_record *reco
     pk_err err = pk_unpack(record->codec, record->body, record->body_len, &unpacked, &body, &len);
     err = err == PK_OK ? pk_batch_decode(body, len, &batch, &fault) : err;
     if (err == PK_OK && pk_batch_info(batch)->kind == PK_BATCH_ACTIVITY) {
-        take_batch(r, batch);
+        err = take_batch(r, batch);
     }
     pk_batch_free(batch);
     pk_bytes_done(&unpacked);
@@ -244,8 +252,8 @@ static pk_err make(struct reread *r, const char *psp, const char *list)
                            : fail(r, err, psp, error);
     }
     if (err == PK_OK) {
-        r->sink = pk_batcher_sink(r->batcher);
-        err = take_files(r);
+        err = pk_batch_builder_new(PK_MAX_BATCH_ROWS, &r->builder);
+        err = err == PK_OK ? take_files(r) : err;
     }
     err = err == PK_OK ? pk_batcher_err(r->batcher) : err;
     if (r->list && fclose(r->list) != 0 && err == PK_OK) {
@@ -283,6 +291,7 @@ pk_err pk_reread_make(const struct pk_settings *settings, const uint8_t *client_
     }
     pk_err err = make(&r, out_path, list);
     forget_scopes(&r);
+    pk_batch_builder_free(r.builder);
     pk_batcher_free(r.batcher);
     pk_client_rules_forget(&r.rules);
     if (err == PK_OK) {

@@ -1,5 +1,4 @@
-/* From a window's rows to sealed batches: one kind a batch, sealed when the kind changes, when it is full, or when the window ends; each window ends with a
- * health batch. */
+/* From a window's rows to sealed batches of one kind each; each window ends with a health batch. */
 #ifndef SENSOR_BATCH_H
 #define SENSOR_BATCH_H
 
@@ -28,6 +27,9 @@ pk_err pk_batcher_new(
 void pk_batcher_free(struct pk_batcher *batcher);
 /* What to give to pk_merge_new. */
 struct pk_merge_sink pk_batcher_sink(struct pk_batcher *batcher);
+/* Seals the rows of a builder that is not the window's (reread.c); none when it has none. */
+void pk_batcher_seal(
+    struct pk_batcher *batcher, struct pk_batch_builder *builder, enum pk_batch_kind kind);
 /* Seals a batch that says who wrote the file. */
 pk_err pk_batcher_origin(struct pk_batcher *batcher, const struct pk_origin *origin);
 /* The first failure of sealing or of the callback, PK_OK while all is well. */

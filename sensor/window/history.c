@@ -44,7 +44,7 @@ pk_err pk_history_new(
     }
     history->stats = stats;
     history->sink = *sink;
-    if (sink->enter && pk_repeats_new(&history->repeats) != PK_OK) {
+    if (sink->enter && pk_repeats_new(sink, &history->repeats) != PK_OK) {
         free(history);
         return PK_ERR_NOMEM;
     }
@@ -453,29 +453,10 @@ static bool is_plain(const struct pk_message *response)
     return response->zone.len == 0 && !response->is_fragmented;
 }
 
-/* Tells the sink that the rows of a remembered response came once more. */
-static void tell_repeat(struct pk_history *history, const struct pk_transaction *transaction,
-    const struct pk_repeat *repeat, const uint32_t *ttls_s)
-{
-    for (unsigned row = 0; row < repeat->n_rows; row++) {
-        uint32_t ttl_min_s = UINT32_MAX, ttl_max_s = 0;
-        for (unsigned i = 0; i < repeat->n_records; i++) {
-            if (repeat->row_of[i] == row) {
-                ttl_min_s = ttls_s[i] < ttl_min_s ? ttls_s[i] : ttl_min_s;
-                ttl_max_s = ttls_s[i] > ttl_max_s ? ttls_s[i] : ttl_max_s;
-            }
-        }
-        history->sink.repeat(history->sink.arg, repeat->rows[row], transaction->response_ts_us,
-            ttl_min_s, ttl_max_s);
-    }
-    history->stats->rrsets += repeat->n_rows;
-    history->stats->rrsets_refused += repeat->n_refused;
-}
-
 static struct pk_answer answer_of(
     struct pk_history *history, const struct pk_transaction *transaction)
 {
-    struct pk_answer answer = {.kind = pk_history_answer_kind(transaction)};
+    struct pk_answer answer = {.kind = pk_history_answer_kind(transaction), .memo = NULL};
     if (answer.kind == PK_ANSWER_DATA) {
         answer.digest = pk_history_answer_digest(history, transaction->response, &answer.min_ttl_s);
     }
@@ -489,6 +470,20 @@ void pk_history_ahead(struct pk_history *history, const struct pk_message *messa
     }
 }
 
+void pk_history_nearer(const struct pk_history *history)
+{
+    if (history->repeats) {
+        pk_repeats_nearer(history->repeats);
+    }
+}
+
+void pk_history_settle(struct pk_history *history)
+{
+    if (history->repeats) {
+        pk_repeats_forget(history->repeats);
+    }
+}
+
 void pk_history_transaction(struct pk_history *history, const struct pk_transaction *transaction,
     struct pk_answer *out_answer)
 {
@@ -499,20 +494,23 @@ void pk_history_transaction(struct pk_history *history, const struct pk_transact
         history->stats->refused_fragmented++;
         fits = false;
     }
-    pk_repeat_begin(&history->made, 0);
+    history->made.is_whole = true;
     if (fits && history->repeats && is_plain(transaction->response)) {
         uint32_t epoch = history->sink.enter(history->sink.arg, transaction->ended_us);
-        const uint32_t *ttls_s;
-        if (pk_repeats_find(
-                history->repeats, epoch, &transaction->response->dns, &history->made, &ttls_s)) {
-            tell_repeat(history, transaction, &history->made, ttls_s);
-            *out_answer = history->made.answer;
-            out_answer->min_ttl_s =
-                pk_repeat_min_ttl(&transaction->response->dns, out_answer, ttls_s);
+        const struct pk_dnsmsg *msg = &transaction->response->dns;
+        struct pk_remembered *known = pk_repeats_find(history->repeats, msg);
+        if (known) {
+            *out_answer = (struct pk_answer){.kind = (enum pk_answer_kind)known->kind,
+                .digest = known->digest,
+                .min_ttl_s =
+                    pk_repeats_count(history->repeats, known, msg, transaction->response_ts_us),
+                .memo = &known->memo};
+            history->stats->rrsets += known->n_rows;
+            history->stats->rrsets_refused += known->n_refused;
             return;
         }
         may_keep = true;
-        history->made.epoch = epoch;
+        pk_repeat_begin(&history->made, epoch);
     }
     struct pk_answer answer = answer_of(history, transaction);
     if (fits) {

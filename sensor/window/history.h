@@ -26,25 +26,40 @@ enum {
 
 struct pk_history;
 
+/* How often a row came once more, when, and with which TTLs. */
+struct pk_history_repeat {
+    uint32_t row, count;
+    int64_t first_us, last_us;
+    uint32_t ttl_min_s, ttl_max_s;
+};
+
 /* Where RRsets go.
  *
  * A resolver's or a root server's answers are mostly the same few over and over, and taking one apart again cost more than all the rest. A sink that
- * keeps rows can be told instead that the rows of a response came once more: enter and repeat are both set, and rrset gives each row a number. */
+ * keeps rows can be told instead that the rows of a response came again: enter and repeat are both set, rrset gives each row a number, and pk_history_settle is called before rows are given out. */
 struct pk_history_sink {
     void *arg;
     /* One RRset of one response: count 1, both times the response's. Borrowed during the call. The number of its row, or PK_HISTORY_NO_ROW. */
     uint32_t (*rrset)(void *arg, const struct pk_rrset *rrset);
     /* Time is now ts_us; numbers given before are good while what comes back is the same. NULL: nothing is remembered. */
     uint32_t (*enter)(void *arg, int64_t ts_us);
-    void (*repeat)(void *arg, uint32_t row, int64_t ts_us, uint32_t ttl_min_s, uint32_t ttl_max_s);
+    void (*repeat)(void *arg, const struct pk_history_repeat *repeat);
 };
 #define PK_HISTORY_NO_ROW UINT32_MAX
+
+/* What the activity's window makes of a remembered response, kept with it: good within that part. */
+struct pk_answer_memo {
+    uint32_t part; /* 0: nothing yet */
+    uint32_t name, answer;
+};
 
 /* What came back, as an activity row tells it. */
 struct pk_answer {
     enum pk_answer_kind kind;
     uint64_t digest; /* pk_history_answer_digest, of DATA; else 0 */
     uint32_t min_ttl_s;
+    struct pk_answer_memo
+        *memo; /* of the response, when it is remembered, until history's next call; else NULL */
 };
 
 pk_err pk_history_new(
@@ -52,6 +67,10 @@ pk_err pk_history_new(
 void pk_history_free(struct pk_history *history);
 /* The same for the message in hand, before it is paired: what may be remembered of it is asked for. Every message is to be told of, or none. */
 void pk_history_ahead(struct pk_history *history, const struct pk_message *message);
+/* The second step of the same, after some other work. */
+void pk_history_nearer(const struct pk_history *history);
+/* Tells the sink what came again, and forgets the numbers of its rows. */
+void pk_history_settle(struct pk_history *history);
 /* Reports the RRsets. */
 void pk_history_transaction(struct pk_history *history, const struct pk_transaction *transaction,
     struct pk_answer *out_answer);

@@ -23,7 +23,7 @@ enum {
 /* What a transaction adds to its activity row. */
 struct addition {
     struct activity_key key;
-    uint64_t hash; /* of the key */
+    uint32_t hash; /* of the key */
     int64_t ts_us;
     uint32_t latency_us, response_bytes, min_ttl_s, retransmissions, transfer_records;
     uint16_t transfer_soas;
@@ -47,10 +47,14 @@ struct pk_merge {
     int64_t alias_hour;
     struct pk_stats *stats;
     struct pk_merge_sink sink;
+    void (*before_rrsets)(void *arg);
+    void *before_arg;
     int64_t window_start_us;
     bool is_open;
-    uint32_t part; /* counts what has been given out: the rows' numbers are good within one */
+    uint32_t part,
+        rrset_part; /* count what has been given out, from 1: numbers are good within one */
     struct window window;
+    struct rrsets rrsets;
     struct addition waiting[MAX_WAITING]; /* for their rows; a ring, counted in in_scope already */
     uint32_t first_waiting, n_waiting;
     struct pk_vantages *vantages;
@@ -75,10 +79,12 @@ pk_err pk_merge_new(const struct pk_merge_options *options, struct pk_stats *sta
     merge->stats = stats;
     merge->sink = sink ? *sink : (struct pk_merge_sink){0};
     if (pk_share_new(options->window_rows, &merge->share) != PK_OK ||
-        window_init(&merge->window) != PK_OK || pk_vantages_new(&merge->vantages) != PK_OK) {
+        window_init(&merge->window) != PK_OK || rrsets_init(&merge->rrsets) != PK_OK ||
+        pk_vantages_new(&merge->vantages) != PK_OK) {
         pk_merge_free(merge);
         return PK_ERR_NOMEM;
     }
+    merge->part = merge->rrset_part = 1;
     set_options(merge, options);
     stats->memory_bound_bytes += pk_merge_bound_bytes();
     *out_merge = merge;
@@ -89,6 +95,7 @@ void pk_merge_free(struct pk_merge *merge)
 {
     if (merge) {
         window_done(&merge->window);
+        rrsets_done(&merge->rrsets);
         pk_vantages_free(merge->vantages);
         pk_share_free(merge->share);
         pk_client_rules_forget(&merge->rules);
@@ -98,8 +105,8 @@ void pk_merge_free(struct pk_merge *merge)
 
 size_t pk_merge_bound_bytes(void)
 {
-    return sizeof(struct pk_merge) + window_bound_bytes() + pk_share_bound_bytes() +
-           pk_vantages_bound_bytes();
+    return sizeof(struct pk_merge) + window_bound_bytes() + rrsets_bound_bytes() +
+           pk_share_bound_bytes() + pk_vantages_bound_bytes();
 }
 
 /* --- the window --- */
@@ -117,70 +124,109 @@ static void open_window(struct pk_merge *merge, int64_t now_us)
 }
 
 /* In the first day of a period: which pseudonym each client had before, once an hour, so that who compares can follow it over the change. Two clients of one bit: the second
- * waits for another hour. */
-static void give_aliases(struct pk_merge *merge)
+ * waits for another hour. The rows of clients are out: their place is taken for these. */
+static void give_aliases(struct pk_merge *merge, const struct pk_batch_info *info)
 {
     static const uint8_t root[] = {0};
     struct window *window = &merge->window;
     int64_t hour = merge->window_start_us / (INT64_C(3600) * PK_US_PER_S);
-    struct pk_row_numbers numbers = {0};
+    uint32_t zone;
     if (!merge->rules.has_former || /* or no room for one more name: in the next part */
-        pk_dictionary_intern(&window->names, root, sizeof root, &numbers.name) != PK_OK) {
+        pk_dictionary_intern(&window->names, root, sizeof root, &zone) != PK_OK) {
         return;
     }
     if (hour != merge->alias_hour) {
         merge->alias_hour = hour;
         memset(merge->aliased, 0, sizeof merge->aliased);
     }
+    table_clear(&window->counts);
     for (uint32_t i = 0; i < window->addresses.n; i++) {
         struct pk_addr addr;
         memcpy(&addr, pk_dictionary_at(&window->addresses, i).data, sizeof addr);
         uint64_t bit = pk_hash_mix(pk_addr_hash(&addr), (uint64_t)hour) % ALIAS_BITS;
-        const struct pk_client *client = &window->clients[window->client_of_address[i]];
-        if (client->kind != PK_CLIENT_PSEUDONYM || merge->aliased[bit / 64] >> bit % 64 & 1) {
+        uint32_t number = window->client_of_address[i], former;
+        if (*pk_dictionary_at(&window->clients, number).data != PK_CLIENT_PSEUDONYM ||
+            merge->aliased[bit / 64] >> bit % 64 & 1) {
             continue;
         }
+        uint8_t packed[PK_CLIENT_PACKED_SIZE];
+        struct pk_client client = pk_client_of(&merge->rules, &addr);
+        client = pk_client_former(&merge->rules, &client, &addr);
+        if (pk_dictionary_append(
+                &window->clients, packed, pk_client_pack(&client, packed), &former) != PK_OK) {
+            break; /* in the next part */
+        }
         merge->aliased[bit / 64] |= UINT64_C(1) << bit % 64;
-        struct pk_client_count row = {
-            .client = *client,
-            .former = pk_client_former(&merge->rules, client, &addr),
-            .zone = {root, sizeof root},
+        struct pk_count_row *row = table_at(&window->counts, window->counts.n++);
+        *row = (struct pk_count_row){.client = number,
+            .zone = zone,
             .reason = PK_CLIENT_ALIAS,
+            .former = former + 1,
             .first_us = merge->window_start_us,
-        };
-        numbers.client = window->client_of_address[i];
-        merge->sink.client(merge->sink.arg, &row, &numbers);
+            .last_us = merge->window_start_us};
+        if (window->counts.n == window->counts.max) {
+            window_give_counts(window, info, &merge->sink);
+            window->counts.n = 0;
+        }
     }
+    window_give_counts(window, info, &merge->sink);
 }
 
 static void settle_all(struct pk_merge *merge);
 
-/* Gives the rows out and forgets them. A window whose bounds are reached goes on after this: a flood costs bytes, never sight. */
-static void give_part(struct pk_merge *merge, bool is_last)
+static struct pk_batch_info info_of(const struct pk_merge *merge, bool is_last)
 {
-    struct pk_batch_info info = {
+    return (struct pk_batch_info){
         .window_start_us = merge->window_start_us,
         .window_ms = merge->options.window_ms,
+        .flags = is_last ? 0 : PK_BATCH_PARTIAL,
         .privacy = !merge->options.tenant      ? PK_PRIVACY_CLEAR
                    : merge->options.client_key ? PK_PRIVACY_PSEUDONYMS
                                                : PK_PRIVACY_NO_CLIENTS,
         .key_period = merge->rules.period,
     };
+}
+
+/* Gives rows out and forgets them: all but RRsets, or these. A window whose bounds are reached goes on after this: a flood costs bytes, never sight. */
+static void give_part(struct pk_merge *merge, bool is_last)
+{
+    struct window *window = &merge->window;
+    struct pk_batch_info info = info_of(merge, is_last);
     settle_all(merge);
-    if (merge->sink.window) {
-        merge->sink.window(merge->sink.arg, &info);
-        window_give(&merge->window, &merge->sink);
-        give_aliases(merge);
+    merge->given.activity += window->activity.n;
+    merge->given.negatives += window->negatives.n;
+    merge->given.counts += window->counts.n;
+    if (merge->sink.rows) {
+        window_give(window, &info, &merge->sink);
+        give_aliases(merge, &info);
     }
-    merge->given.activity += merge->window.activity.n;
-    merge->given.rrsets += merge->window.rrsets.n;
-    merge->given.negatives += merge->window.negatives.n;
-    merge->given.counts += merge->window.counts.n;
-    if (merge->sink.window) {
-        merge->sink.window_end(merge->sink.arg, is_last);
-    }
-    window_clear(&merge->window);
+    window_clear(window);
     merge->part++;
+}
+
+static void give_rrsets(struct pk_merge *merge, bool is_last)
+{
+    struct pk_batch_info info = info_of(merge, is_last);
+    if (merge->before_rrsets) {
+        merge->before_rrsets(merge->before_arg);
+    }
+    merge->given.rrsets += merge->rrsets.contents.n;
+    if (merge->sink.rows) {
+        rrsets_give(&merge->rrsets, &info, &merge->sink);
+    }
+    rrsets_clear(&merge->rrsets);
+    merge->rrset_part++;
+}
+
+static void end_window(struct pk_merge *merge)
+{
+    struct pk_batch_info info = info_of(merge, true);
+    give_part(merge, true);
+    give_rrsets(merge, true);
+    if (merge->sink.window_end) {
+        merge->sink.window_end(merge->sink.arg, &info);
+    }
+    merge->is_open = false;
 }
 
 void pk_merge_tick(struct pk_merge *merge, int64_t now_us, bool force)
@@ -190,12 +236,17 @@ void pk_merge_tick(struct pk_merge *merge, int64_t now_us, bool force)
     bool is_stepped_back =
         now_us < merge->window_start_us - window_us; /* a clock step, or the next file is older */
     if (merge->is_open && (is_over || is_stepped_back || force)) {
-        give_part(merge, true);
-        merge->is_open = false;
+        end_window(merge);
     }
     if (!merge->is_open && !force) {
         open_window(merge, now_us);
     }
+}
+
+void pk_merge_before_rrsets(struct pk_merge *merge, void (*before)(void *arg), void *arg)
+{
+    merge->before_rrsets = before;
+    merge->before_arg = arg;
 }
 
 void pk_merge_change(struct pk_merge *merge, const struct pk_merge_options *options)
@@ -207,7 +258,7 @@ void pk_merge_change(struct pk_merge *merge, const struct pk_merge_options *opti
 uint32_t pk_merge_enter(struct pk_merge *merge, int64_t ts_us)
 {
     pk_merge_tick(merge, ts_us, false);
-    return merge->part;
+    return merge->rrset_part;
 }
 
 /* --- what they have in common --- */
@@ -238,26 +289,28 @@ static uint16_t edns_class(uint16_t size)
     return 0;
 }
 
-static void fill_signature(struct pk_merge *merge, const struct pk_transaction *transaction,
-    enum pk_answer_kind kind, struct pk_signature *out)
+/* All but the server. */
+static struct pk_signature_row signature_of(
+    struct pk_merge *merge, const struct pk_transaction *transaction, enum pk_answer_kind kind)
 {
     const struct pk_query *query = &transaction->query;
     const struct pk_dnsmsg *msg = transaction->response ? &transaction->response->dns : NULL;
-    memset(out, 0, sizeof *out); /* with its holes: it is interned by its bytes */
-    out->server = query->server;
-    out->server_port = query->server_port;
-    out->transport = query->transport;
-    out->vantage = vantage_of(merge, transaction);
-    out->opcode = query->opcode;
-    out->answer = (uint8_t)kind;
-    out->qtype = query->question.type;
-    out->qclass = query->question.class;
-    out->rcode = msg                          ? msg->rcode
+    return (struct pk_signature_row){
+        .server_port = query->server_port,
+        .transport = query->transport,
+        .vantage = vantage_of(merge, transaction),
+        .opcode = query->opcode,
+        .answer = (uint8_t)kind,
+        .qtype = query->question.type,
+        .qclass = query->question.class,
+        .rcode = msg                          ? msg->rcode
                  : kind == PK_ANSWER_TRANSFER ? PK_RCODE_NOERROR
-                                              : PK_RCODE_NO_RESPONSE;
-    out->flags = (uint16_t)(query->flags | (msg && msg->aa ? PK_SIG_AA : 0) |
-                            (msg && msg->tc ? PK_SIG_TC : 0) | (msg && msg->ra ? PK_SIG_RA : 0));
-    out->edns_udp_size = query->flags & PK_SIG_QUERY_EDNS ? edns_class(query->edns_udp_size) : 0;
+                                              : PK_RCODE_NO_RESPONSE,
+        .flags = (uint16_t)(query->flags | (msg && msg->aa ? PK_SIG_AA : 0) |
+                            (msg && msg->tc ? PK_SIG_TC : 0) | (msg && msg->ra ? PK_SIG_RA : 0)),
+        .edns_udp_size =
+            query->flags & PK_SIG_QUERY_EDNS ? edns_class(query->edns_udp_size) : (uint16_t)0,
+    };
 }
 
 /* --- when rows are scarce --- */
@@ -267,18 +320,22 @@ static bool has_row(struct pk_merge *merge, const struct pk_transaction *transac
     const struct pk_name *name, const struct pk_answer *answer)
 {
     const struct window *window = &merge->window;
-    const struct pk_addr *client = &transaction->query.client;
-    struct pk_signature signature;
-    struct activity_key key = {.answer_digest = answer->digest};
-    uint32_t address, row;
+    const struct pk_query *query = &transaction->query;
+    struct pk_signature_row signature = signature_of(merge, transaction, answer->kind);
+    struct activity_key key = {0};
+    uint32_t address;
     if (!pk_dictionary_find(&window->names, name->wire, name->len, &key.name) ||
-        !pk_dictionary_find(&window->addresses, client, sizeof *client, &address)) {
+        !pk_dictionary_find(&window->addresses, &query->client, sizeof query->client, &address) ||
+        !servers_find(&window->servers, &query->server, &signature.server) ||
+        !pk_dictionary_find(&window->signatures, &signature, sizeof signature, &key.signature) ||
+        (answer->digest != 0 && !pk_dictionary_find(&window->answers, &answer->digest,
+                                    sizeof answer->digest, &key.answer))) {
         return false;
     }
-    fill_signature(merge, transaction, answer->kind, &signature);
     key.client = window->client_of_address[address];
-    return pk_dictionary_find(&window->signatures, &signature, sizeof signature, &key.signature) &&
-           pk_dictionary_find(&window->activity, &key, sizeof key, &row);
+    key.answer += answer->digest != 0;
+    return table_find(&window->activity, &key, sizeof key, table_hash(&key, sizeof key)) !=
+           TABLE_NONE;
 }
 
 /* Rows for clients that are only counted are scarce too: above their number new ones are counted without a client. */
@@ -299,10 +356,12 @@ static pk_err count_client(struct pk_merge *merge, const struct pk_transaction *
         err = window_client(window, &merge->rules, client, &key.client);
     }
     if (err == PK_OK && is_scarce &&
-        !pk_dictionary_find(&window->counts, &key, sizeof key, out_row)) {
+        table_find(&window->counts, &key, sizeof key, table_hash(&key, sizeof key)) == TABLE_NONE) {
         err = window_client(window, &merge->rules, &nobody, &key.client);
     }
-    return err == PK_OK ? pk_dictionary_intern(&window->counts, &key, sizeof key, out_row) : err;
+    return err == PK_OK
+               ? table_put(&window->counts, &key, sizeof key, table_hash(&key, sizeof key), out_row)
+               : err;
 }
 
 static pk_err merge_count(struct pk_merge *merge, const struct pk_transaction *transaction,
@@ -316,9 +375,13 @@ static pk_err merge_count(struct pk_merge *merge, const struct pk_transaction *t
     if (err != PK_OK) {
         return err;
     }
-    struct count_value *value = &window->count_values[row];
+    struct pk_count_row *value = table_at(&window->counts, row);
     if (row == n) {
-        *value = (struct count_value){.first_us = query->ts_us, .last_us = query->ts_us};
+        *value = (struct pk_count_row){.client = value->client,
+            .zone = value->zone,
+            .reason = value->reason,
+            .first_us = query->ts_us,
+            .last_us = query->ts_us};
     }
     value->count++;
     value->negative += !has_data;
@@ -362,15 +425,29 @@ static uint32_t max32(uint32_t a, uint32_t b)
     return a > b ? a : b;
 }
 
-static void add_activity(struct activity_value *value, bool is_new, const struct addition *addition)
+static void new_activity(struct pk_activity_row *value, const struct addition *addition)
 {
-    if (is_new) {
-        *value = (struct activity_value){.first_us = addition->ts_us,
-            .count = 1,
-            .latency_min_us = addition->latency_us,
-            .latency_max_us = addition->latency_us,
-            .min_ttl_s = addition->min_ttl_s};
-    } else {
+    *value = (struct pk_activity_row){
+        .name = addition->key.name,
+        .client = addition->key.client,
+        .signature = addition->key.signature,
+        .answer = addition->key.answer,
+        .first_us = addition->ts_us,
+        .count = 1,
+        .latency_min_us = addition->latency_us,
+        .latency_max_us = addition->latency_us,
+        .response_bytes_max = addition->response_bytes,
+        .min_ttl_s = addition->min_ttl_s,
+        .retransmissions = addition->retransmissions,
+        .transfer_records = addition->transfer_records,
+        .transfer_soas = addition->transfer_soas,
+        .case_mixed = addition->is_case_mixed,
+    };
+}
+
+static void add_activity(struct pk_activity_row *value, const struct addition *addition)
+{
+    {
         int64_t last_us = value->first_us + value->span_us;
         last_us = addition->ts_us > last_us ? addition->ts_us : last_us;
         value->first_us = addition->ts_us < value->first_us ? addition->ts_us : value->first_us;
@@ -393,10 +470,12 @@ static void add_activity(struct activity_value *value, bool is_new, const struct
 static pk_err put_addition(struct window *window, const struct addition *addition)
 {
     uint32_t row, n = window->activity.n;
-    pk_err err = pk_dictionary_intern_hashed(
-        &window->activity, &addition->key, sizeof addition->key, addition->hash, &row);
-    if (err == PK_OK) {
-        add_activity(&window->activity_values[row], row == n, addition);
+    pk_err err =
+        table_put(&window->activity, &addition->key, sizeof addition->key, addition->hash, &row);
+    if (err == PK_OK && row == n) {
+        new_activity(table_at(&window->activity, row), addition);
+    } else if (err == PK_OK) {
+        add_activity(table_at(&window->activity, row), addition);
     }
     return err;
 }
@@ -423,7 +502,8 @@ static void settle_all(struct pk_merge *merge)
 static pk_err merge_addition(struct pk_merge *merge, struct addition *addition)
 {
     struct window *window = &merge->window;
-    addition->hash = pk_dictionary_ahead(&window->activity, &addition->key, sizeof addition->key);
+    addition->hash = table_hash(&addition->key, sizeof addition->key);
+    table_prefetch(&window->activity, addition->hash);
     if (window->activity.n + merge->n_waiting >= PK_MERGE_MAX_ROWS) {
         settle_all(merge);
         pk_err err = put_addition(window, addition);
@@ -438,14 +518,56 @@ static pk_err merge_addition(struct pk_merge *merge, struct addition *addition)
     return PK_OK;
 }
 
+static pk_err intern_signature(struct pk_merge *merge, const struct pk_transaction *transaction,
+    enum pk_answer_kind kind, uint32_t *out_signature)
+{
+    struct window *window = &merge->window;
+    struct pk_signature_row signature = signature_of(merge, transaction, kind);
+    pk_err err = servers_number(&window->servers, &transaction->query.server, &signature.server);
+    return err == PK_OK ? pk_dictionary_intern(
+                              &window->signatures, &signature, sizeof signature, out_signature)
+                        : err;
+}
+
+/* Of the question's name in lower case. Reckoned already when the response has the question too: then it is the same, or the two had not met. */
+static uint64_t name_hash(const struct pk_transaction *transaction, const struct pk_name *name)
+{
+    const struct pk_message *response = transaction->response;
+    bool is_told = response && response->name_hash != 0 && response->dns.has_question &&
+                   transaction->query.has_question;
+    return is_told ? response->name_hash : pk_hash_quick(name->wire, name->len);
+}
+
+/* The same answer to the same question within a part: what it was the last time. */
+static pk_err name_and_answer(struct pk_merge *merge, const struct pk_transaction *transaction,
+    const struct pk_name *name, const struct pk_answer *answer, struct activity_key *key)
+{
+    struct window *window = &merge->window;
+    struct pk_answer_memo *memo = answer->memo;
+    if (memo && memo->part == merge->part) {
+        key->name = memo->name;
+        key->answer = memo->answer;
+        return PK_OK;
+    }
+    pk_err err = pk_dictionary_intern_hashed(
+        &window->names, name->wire, name->len, name_hash(transaction, name), &key->name);
+    if (err == PK_OK && answer->digest != 0) {
+        err = pk_dictionary_intern(
+            &window->answers, &answer->digest, sizeof answer->digest, &key->answer);
+        key->answer++;
+    }
+    if (memo && err == PK_OK) {
+        *memo = (struct pk_answer_memo){merge->part, key->name, key->answer};
+    }
+    return err;
+}
+
 static pk_err merge_activity(struct pk_merge *merge, const struct pk_transaction *transaction,
-    const struct pk_name *name, uint64_t name_hash, const struct pk_answer *answer)
+    const struct pk_name *name, const struct pk_answer *answer)
 {
     struct window *window = &merge->window;
     const struct pk_query *query = &transaction->query;
-    struct pk_signature signature;
     struct addition addition = {
-        .key = {.answer_digest = answer->digest},
         .ts_us = query->ts_us,
         .latency_us =
             transaction->response_ts_us ? clamp32(transaction->response_ts_us - query->ts_us) : 0,
@@ -456,20 +578,16 @@ static pk_err merge_activity(struct pk_merge *merge, const struct pk_transaction
         .transfer_soas = transaction->transfer_soas,
         .is_case_mixed = query->is_case_mixed,
     };
-    struct activity_key *key = &addition.key;
-    fill_signature(merge, transaction, answer->kind, &signature);
     uint32_t n_addresses = window->addresses.n;
-    pk_err err =
-        pk_dictionary_intern_hashed(&window->names, name->wire, name->len, name_hash, &key->name);
+    pk_err err = name_and_answer(merge, transaction, name, answer, &addition.key);
     if (err == PK_OK) {
-        err = window_client(window, &merge->rules, &query->client, &key->client);
+        err = window_client(window, &merge->rules, &query->client, &addition.key.client);
     }
     if (err == PK_OK && window->addresses.n != n_addresses) {
         pk_share_note(merge->share, &query->client, merge->given.activity + window->activity.n);
     }
     if (err == PK_OK) {
-        err = pk_dictionary_intern(
-            &window->signatures, &signature, sizeof signature, &key->signature);
+        err = intern_signature(merge, transaction, answer->kind, &addition.key.signature);
     }
     return err == PK_OK ? merge_addition(merge, &addition) : err;
 }
@@ -489,7 +607,8 @@ static pk_err merge_negative(
     uint32_t row, n = window->negatives.n;
     bool is_folded = n_rows >= merge->limit &&
                      !(pk_dictionary_find(&window->names, name->wire, name->len, &key.name) &&
-                         pk_dictionary_find(&window->negatives, &key, sizeof key, &row));
+                         table_find(&window->negatives, &key, sizeof key,
+                             table_hash(&key, sizeof key)) != TABLE_NONE);
     if (is_folded) {
         folded = *name;
         fold(&folded, n_rows >= merge->limit + merge->limit / 4 ? 0 : 2);
@@ -497,16 +616,17 @@ static pk_err merge_negative(
     }
     pk_err err = pk_dictionary_intern(&window->names, name->wire, name->len, &key.name);
     if (err == PK_OK) {
-        err = pk_dictionary_intern(&window->negatives, &key, sizeof key, &row);
+        err = table_put(&window->negatives, &key, sizeof key, table_hash(&key, sizeof key), &row);
     }
     if (err != PK_OK) {
         return err;
     }
     merge->stats->negative++;
     merge->stats->folded += is_folded;
-    struct negative_value *value = &window->negative_values[row];
+    struct pk_negative_row *value = table_at(&window->negatives, row);
     if (row == n) {
-        *value = (struct negative_value){.first_us = query->ts_us, .last_us = query->ts_us};
+        value->count = 0;
+        value->first_us = value->last_us = query->ts_us;
     }
     value->count++;
     value->first_us = query->ts_us < value->first_us ? query->ts_us : value->first_us;
@@ -537,15 +657,6 @@ uint64_t pk_merge_ahead(const struct pk_merge *merge, const struct pk_name *name
     return hash;
 }
 
-/* Of the question's name in lower case. Reckoned already when the response has the question too: then it is the same, or the two had not met. */
-static uint64_t name_hash(const struct pk_transaction *transaction, const struct pk_name *name)
-{
-    const struct pk_message *response = transaction->response;
-    bool is_told = response && response->name_hash != 0 && response->dns.has_question &&
-                   transaction->query.has_question;
-    return is_told ? response->name_hash : pk_hash_quick(name->wire, name->len);
-}
-
 /* Two tries: a table that is full is given out and is empty then. */
 static pk_err merge_in_scope(struct pk_merge *merge, const struct pk_transaction *transaction,
     const struct pk_name *name, const struct pk_answer *answer, bool has_data)
@@ -556,11 +667,10 @@ static pk_err merge_in_scope(struct pk_merge *merge, const struct pk_transaction
     uint64_t n_rows = merge->given.activity + merge->window.activity.n;
     bool is_scarce = n_rows >= merge->watch_from && !has_row(merge, transaction, name, answer);
     if (!is_scarce || pk_share_allows(merge->share, &transaction->query.client, n_rows)) {
-        uint64_t hash = name_hash(transaction, name);
-        pk_err err = merge_activity(merge, transaction, name, hash, answer);
+        pk_err err = merge_activity(merge, transaction, name, answer);
         if (err == PK_ERR_LIMIT) {
             give_part(merge, false);
-            err = merge_activity(merge, transaction, name, hash, answer);
+            err = merge_activity(merge, transaction, name, answer);
         }
         return err;
     }
@@ -631,45 +741,6 @@ void pk_merge_transaction(struct pk_merge *merge, const struct pk_transaction *t
 
 /* --- RRsets --- */
 
-/* is_scarce: only what has its row already is counted; a look at the owner settles most. */
-static pk_err intern_rrset(
-    struct window *window, const struct pk_rrset *rrset, bool is_scarce, uint32_t *out_row)
-{
-    struct pk_bytes *bytes = &window->scratch;
-    struct rrset_key key = {.type = rrset->type,
-        .class = rrset->class,
-        .trust = rrset->trust,
-        .n_rdata = (uint16_t)rrset->n_rdata};
-    if (is_scarce &&
-        !pk_dictionary_find(&window->names, rrset->owner.data, rrset->owner.len, &key.owner)) {
-        return PK_ERR_UNSUPPORTED;
-    }
-    pk_err err =
-        pk_dictionary_intern(&window->names, rrset->owner.data, rrset->owner.len, &key.owner);
-    if (err == PK_OK) {
-        err = pk_dictionary_intern(
-            &window->names, rrset->bailiwick.data, rrset->bailiwick.len, &key.bailiwick);
-    }
-    if (err != PK_OK) {
-        return err;
-    }
-    pk_bytes_clear(bytes);
-    pk_bytes_put(bytes, &key, sizeof key);
-    for (uint32_t i = 0; i < rrset->n_rdata; i++) {
-        pk_bytes_put_be16(bytes, (uint16_t)rrset->rdata[i].len);
-        pk_bytes_put(bytes, rrset->rdata[i].data, rrset->rdata[i].len);
-    }
-    if (bytes->err != PK_OK) {
-        return PK_ERR_UNSUPPORTED; /* as good as: more than one response can hold */
-    }
-    if (is_scarce) {
-        return pk_dictionary_find(&window->rrsets, bytes->data, bytes->len, out_row)
-                   ? PK_OK
-                   : PK_ERR_UNSUPPORTED;
-    }
-    return pk_dictionary_intern(&window->rrsets, bytes->data, bytes->len, out_row);
-}
-
 /* Of a PTR the name says whom somebody looked up, and cut it would be a false record: those of foreign networks stay at the site. */
 static bool is_withheld(const struct pk_merge *merge, const struct pk_rrset *rrset)
 {
@@ -689,8 +760,8 @@ static bool is_withheld(const struct pk_merge *merge, const struct pk_rrset *rrs
 
 uint32_t pk_merge_rrset(struct pk_merge *merge, const struct pk_rrset *rrset)
 {
-    struct window *window = &merge->window;
-    uint32_t row = PK_MERGE_NO_ROW, n = 0;
+    struct rrsets *rrsets = &merge->rrsets;
+    uint32_t row = PK_MERGE_NO_ROW, server = 0, n = 0;
     if (!merge->is_open) { /* else it belongs to the window its transaction ends in */
         open_window(merge, rrset->last_us);
     }
@@ -698,27 +769,30 @@ uint32_t pk_merge_rrset(struct pk_merge *merge, const struct pk_rrset *rrset)
         merge->stats->rrsets_withheld++;
         return PK_MERGE_NO_ROW;
     }
-    bool is_scarce = merge->given.rrsets + window->rrsets.n >= merge->limit;
-    pk_err err = rrset->n_rdata > WINDOW_MAX_SET ? PK_ERR_UNSUPPORTED : PK_ERR_LIMIT;
+    bool is_scarce = merge->given.rrsets + rrsets->contents.n >= merge->limit;
+    pk_err err = rrset->n_rdata > PK_ROWS_MAX_SET ? PK_ERR_UNSUPPORTED : PK_ERR_LIMIT;
     for (unsigned attempt = 0; attempt < 2 && err == PK_ERR_LIMIT; attempt++) {
         if (attempt > 0) {
-            give_part(merge, false);
+            give_rrsets(merge, false);
         }
-        n = window->rrsets.n;
-        err = intern_rrset(window, rrset, is_scarce, &row);
+        n = rrsets->contents.n;
+        err = servers_number(&rrsets->servers, &rrset->server, &server);
+        err = err == PK_OK ? rrsets_row(rrsets, rrset, is_scarce, &row) : err;
     }
     if (err != PK_OK) {
         merge->stats->rrsets_shed++;
         return PK_MERGE_NO_ROW;
     }
+    struct pk_rrset_row *value = &rrsets->rows[row];
     if (row == n) {
-        window->rrset_values[row] = (struct rrset_value){.first_us = rrset->first_us,
-            .last_us = rrset->last_us,
-            .ttl_min_s = rrset->ttl_min_s,
-            .ttl_max_s = rrset->ttl_max_s,
-            .server = rrset->server};
+        value->server = server;
+        value->first_us = rrset->first_us;
+        value->last_us = rrset->last_us;
+        value->count = 0;
+        value->ttl_min_s = rrset->ttl_min_s;
+        value->ttl_max_s = rrset->ttl_max_s;
+        value->flags = 0;
     }
-    struct rrset_value *value = &window->rrset_values[row];
     value->flags |= rrset->flags;
     value->count += rrset->count;
     value->first_us = rrset->first_us < value->first_us ? rrset->first_us : value->first_us;
@@ -728,13 +802,12 @@ uint32_t pk_merge_rrset(struct pk_merge *merge, const struct pk_rrset *rrset)
     return row;
 }
 
-void pk_merge_repeat(
-    struct pk_merge *merge, uint32_t row, int64_t ts_us, uint32_t ttl_min_s, uint32_t ttl_max_s)
+void pk_merge_repeat(struct pk_merge *merge, const struct pk_history_repeat *repeat)
 {
-    struct rrset_value *value = &merge->window.rrset_values[row];
-    value->count++;
-    value->first_us = ts_us < value->first_us ? ts_us : value->first_us;
-    value->last_us = ts_us > value->last_us ? ts_us : value->last_us;
-    value->ttl_min_s = min32(value->ttl_min_s, ttl_min_s);
-    value->ttl_max_s = max32(value->ttl_max_s, ttl_max_s);
+    struct pk_rrset_row *value = &merge->rrsets.rows[repeat->row];
+    value->count += repeat->count;
+    value->first_us = repeat->first_us < value->first_us ? repeat->first_us : value->first_us;
+    value->last_us = repeat->last_us > value->last_us ? repeat->last_us : value->last_us;
+    value->ttl_min_s = min32(value->ttl_min_s, repeat->ttl_min_s);
+    value->ttl_max_s = max32(value->ttl_max_s, repeat->ttl_max_s);
 }

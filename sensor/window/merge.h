@@ -12,7 +12,7 @@
 #ifndef SENSOR_MERGE_H
 #define SENSOR_MERGE_H
 
-#include "picket/batch.h"
+#include "picket/batch_rows.h"
 #include "picket/err.h"
 #include "picket/scope.h"
 
@@ -24,7 +24,7 @@ enum {
     PK_MERGE_MAX_ROWS =
         50000, /* of each table; when full the window is given out in parts, up to window_rows */
     PK_MERGE_WINDOW_ROWS = 200000, /* default of window_rows */
-    PK_MERGE_MAX_BYTES = 16 << 20, /* names and RDATA; the same */
+    PK_MERGE_MAX_BYTES = 16 << 20, /* names and RDATA of all tables; the same */
 };
 #define PK_MERGE_NO_ROW UINT32_MAX
 
@@ -40,18 +40,12 @@ struct pk_merge_options {
     uint32_t window_rows; /* most rows of a kind in a window, all its parts together; 0: no limit */
 };
 
-/* What a window gives out; rows are borrowed during the call. The numbers are the window's own: see pk_batch_add_numbered_activity. */
+/* What a window gives out, kind by kind; rows are borrowed during the call. */
 struct pk_merge_sink {
     void *arg;
-    void (*window)(void *arg, const struct pk_batch_info *info); /* begins; kind is not set */
-    void (*activity)(
-        void *arg, const struct pk_activity *row, const struct pk_row_numbers *numbers);
-    void (*rrset)(void *arg, const struct pk_rrset *row, const struct pk_row_numbers *numbers);
-    void (*negative)(
-        void *arg, const struct pk_negative *row, const struct pk_row_numbers *numbers);
-    void (*client)(void *arg, const struct pk_client_count *row,
-        const struct pk_row_numbers *numbers);   /* numbers may be NULL */
-    void (*window_end)(void *arg, bool is_last); /* false: a part of a window that goes on */
+    /* Rows of one kind; info.kind is not set, its flags say whether the window goes on after this part. */
+    void (*rows)(void *arg, const struct pk_batch_info *info, const struct pk_rows *rows);
+    void (*window_end)(void *arg, const struct pk_batch_info *info);
 };
 
 /* sink NULL: rows are merged and dropped. */
@@ -60,7 +54,7 @@ pk_err pk_merge_new(const struct pk_merge_options *options, struct pk_stats *sta
 void pk_merge_free(struct pk_merge *merge);
 /* Another scope, window or vantage: the open window is given out under the old ones first. */
 void pk_merge_change(struct pk_merge *merge, const struct pk_merge_options *options);
-/* Enters the window that holds this moment, giving out the one before when it is over, and says which part of a window it is: numbers of rows are good until
+/* Enters the window that holds this moment, giving out the one before when it is over, and says which part of the RRsets it is: numbers of their rows are good until
  * that changes. */
 uint32_t pk_merge_enter(struct pk_merge *merge, int64_t ts_us);
 /* Asks for the memory that a transaction about this name will want, so that other work can be done while it answers. The name's hash (pk_name_hash), which
@@ -70,9 +64,10 @@ void pk_merge_transaction(struct pk_merge *merge, const struct pk_transaction *t
     const struct pk_answer *answer);
 /* The number of its row, or PK_MERGE_NO_ROW when it was shed (counted). */
 uint32_t pk_merge_rrset(struct pk_merge *merge, const struct pk_rrset *rrset);
-/* One more sighting of a row of the part in hand. */
-void pk_merge_repeat(
-    struct pk_merge *merge, uint32_t row, int64_t ts_us, uint32_t ttl_min_s, uint32_t ttl_max_s);
+/* More sightings of a row of the part in hand. */
+void pk_merge_repeat(struct pk_merge *merge, const struct pk_history_repeat *repeat);
+/* Calls this before RRsets are given out: the last moment to tell of repeats. NULL: nothing. */
+void pk_merge_before_rrsets(struct pk_merge *merge, void (*before)(void *arg), void *arg);
 /* Ends the window when now_us is past it, or now when force. A window begins with its first packet, seen or not: a sensor that sees nothing says so. */
 void pk_merge_tick(struct pk_merge *merge, int64_t now_us, bool force);
 

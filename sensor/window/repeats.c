@@ -1,47 +1,66 @@
-/* A dictionary over the bytes that count; beside it, by number, what was made of them, packed: most have one row and two records, and what is not in the
- * cache costs more than unpacking. */
+/* Records side by side in one block, and a hash index whose slots hold the hash and where the record begins: a response that is known costs one slot and one record, two or three cache lines
+ * that follow each other. */
 #include "window/repeats.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "picket/dictionary.h"
+#include "picket/hash.h"
 
-#define NOT_KEPT UINT32_MAX
-
-/* What stands in `made` for a response, before its rows (four bytes each) and the row of each record (one byte). */
-struct packed {
-    uint64_t digest;
-    uint16_t n_refused;
-    uint8_t n_rows, n_records, kind;
+enum {
+    ALIGNMENT = 8,
+    LINE = 64,
+    FIRST_SLOTS = 1024,
+    MAX_SLOTS = 2 * PK_REPEATS_MAX,
+    MAX_KEY = PK_REPEAT_MAX_MESSAGE + 16,
+    MAX_RECORD = sizeof(struct pk_remembered) + 12 * PK_REPEAT_MAX_ROWS + PK_REPEAT_MAX_RECORDS +
+                 MAX_KEY + ALIGNMENT,
 };
 
+/* A row of a remembered response, and the TTLs that have not been told to it yet. */
+struct row {
+    uint32_t number, ttl_min_s, ttl_max_s;
+};
+
+_Static_assert(
+    sizeof(struct pk_remembered) % ALIGNMENT == 0 && sizeof(struct row) == 12, "side by side");
+
 struct pk_repeats {
-    struct pk_dictionary keys;
-    struct pk_bytes made;
-    uint32_t *made_at;     /* by number, offset; NOT_KEPT */
-    uint32_t epoch, asked; /* asked: the number find did not know; NOT_KEPT: none */
-    uint8_t asked_records;
+    struct pk_history_sink sink;
+    uint8_t *records; /* owned, PK_REPEATS_MAX_BYTES */
+    size_t len;
+    uint64_t *
+        slots; /* owned: hash, place of the record / ALIGNMENT + 1; 0: empty. mask + 1 are in use */
+    uint32_t mask, n;
     const uint8_t *ahead; /* bytes of the response whose key is made; NULL: none is */
+    bool is_asked;        /* find did not know it */
+    uint8_t n_records;    /* of the response in hand, without OPT */
     size_t key_len;       /* 0: it cannot be remembered */
-    uint64_t key_hash;
-    uint8_t key[PK_REPEAT_MAX_MESSAGE + 16]; /* of the response in hand */
+    uint32_t key_hash;
+    uint8_t key[MAX_KEY];
     uint32_t ttls_s[PK_REPEAT_MAX_RECORDS];
 };
 
-pk_err pk_repeats_new(struct pk_repeats **out_repeats)
+static void use_slots(struct pk_repeats *repeats, uint32_t n_slots)
+{
+    repeats->mask = n_slots - 1;
+    memset(repeats->slots, 0, n_slots * sizeof *repeats->slots); /* all empty */
+}
+
+pk_err pk_repeats_new(const struct pk_history_sink *sink, struct pk_repeats **out_repeats)
 {
     struct pk_repeats *repeats = calloc(1, sizeof *repeats);
     if (!repeats) {
         return PK_ERR_NOMEM;
     }
-    repeats->made_at = malloc(PK_REPEATS_MAX * sizeof *repeats->made_at);
-    pk_bytes_init(&repeats->made, PK_REPEATS_MAX_BYTES);
-    pk_err err = pk_dictionary_init(&repeats->keys, PK_REPEATS_MAX, PK_REPEATS_MAX_BYTES);
-    if (!repeats->made_at || err != PK_OK) {
+    repeats->sink = *sink;
+    repeats->records = aligned_alloc(LINE, PK_REPEATS_MAX_BYTES);
+    repeats->slots = malloc(MAX_SLOTS * sizeof *repeats->slots);
+    if (!repeats->records || !repeats->slots) {
         pk_repeats_free(repeats);
         return PK_ERR_NOMEM;
     }
+    use_slots(repeats, FIRST_SLOTS);
     *out_repeats = repeats;
     return PK_OK;
 }
@@ -49,26 +68,24 @@ pk_err pk_repeats_new(struct pk_repeats **out_repeats)
 void pk_repeats_free(struct pk_repeats *repeats)
 {
     if (repeats) {
-        pk_dictionary_done(&repeats->keys);
-        pk_bytes_done(&repeats->made);
-        free(repeats->made_at);
+        free(repeats->records);
+        free(repeats->slots);
         free(repeats);
     }
 }
 
 size_t pk_repeats_bound_bytes(void)
 {
-    return sizeof(struct pk_repeats) + PK_REPEATS_MAX * sizeof(uint32_t) +
-           pk_bytes_bound_bytes(PK_REPEATS_MAX_BYTES) +
-           pk_dictionary_bound_bytes(PK_REPEATS_MAX, PK_REPEATS_MAX_BYTES);
+    return sizeof(struct pk_repeats) + PK_REPEATS_MAX_BYTES + MAX_SLOTS * sizeof(uint64_t);
 }
+
+/* --- what is made of a response --- */
 
 void pk_repeat_begin(struct pk_repeat *repeat, uint32_t epoch)
 {
     repeat->epoch = epoch;
     repeat->n_refused = 0;
     repeat->n_rows = 0;
-    repeat->n_records = 0;
     repeat->is_whole = true;
     memset(repeat->row_of, PK_REPEAT_NO_ROW, sizeof repeat->row_of);
 }
@@ -91,23 +108,114 @@ void pk_repeat_row(struct pk_repeat *repeat, uint32_t row)
     }
 }
 
-uint32_t pk_repeat_min_ttl(
-    const struct pk_dnsmsg *msg, const struct pk_answer *answer, const uint32_t *ttls_s)
+/* --- records --- */
+
+static struct row *rows_of(struct pk_remembered *known)
 {
-    uint32_t min_ttl_s = UINT32_MAX;
-    unsigned n = msg->n_records[PK_SECTION_ANSWER];
-    if (answer->kind != PK_ANSWER_DATA) {
-        return 0;
-    }
-    for (unsigned i = 0; i < n && i < PK_REPEAT_MAX_RECORDS; i++) {
-        min_ttl_s = ttls_s[i] < min_ttl_s ? ttls_s[i] : min_ttl_s;
-    }
-    return min_ttl_s;
+    return (struct row *)(void *)(known + 1);
 }
 
+static uint8_t *row_of_records(struct pk_remembered *known)
+{
+    return (uint8_t *)(rows_of(known) + known->n_rows);
+}
+
+static uint8_t *key_of(struct pk_remembered *known)
+{
+    return row_of_records(known) + known->n_records;
+}
+
+static size_t record_len(struct pk_remembered *known)
+{
+    size_t len = (size_t)(key_of(known) + known->key_len - (uint8_t *)known);
+    return (len + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+static struct pk_remembered *record_at(const struct pk_repeats *repeats, size_t at)
+{
+    return (struct pk_remembered *)(void *)(repeats->records + at);
+}
+
+static void nothing_to_tell(struct pk_remembered *known)
+{
+    struct row *rows = rows_of(known);
+    known->count = 0;
+    known->first_us = INT64_MAX;
+    known->last_us = INT64_MIN;
+    for (unsigned i = 0; i < known->n_rows; i++) {
+        rows[i].ttl_min_s = UINT32_MAX;
+        rows[i].ttl_max_s = 0;
+    }
+}
+
+void pk_repeats_forget(struct pk_repeats *repeats)
+{
+    struct pk_remembered *known;
+    for (size_t at = 0; at < repeats->len; at += record_len(known)) {
+        known = record_at(repeats, at);
+        const struct row *rows = rows_of(known);
+        for (unsigned i = 0; known->count > 0 && i < known->n_rows; i++) {
+            const struct pk_history_repeat repeat = {rows[i].number, known->count, known->first_us,
+                known->last_us, rows[i].ttl_min_s, rows[i].ttl_max_s};
+            repeats->sink.repeat(repeats->sink.arg, &repeat);
+        }
+    }
+    if (repeats->len > 0) {
+        repeats->len = 0;
+        repeats->n = 0;
+        use_slots(repeats, FIRST_SLOTS);
+    }
+}
+
+static void put_slot(struct pk_repeats *repeats, size_t at)
+{
+    uint32_t hash = record_at(repeats, at)->hash, i = hash & repeats->mask;
+    while (repeats->slots[i] != 0) {
+        i = (i + 1) & repeats->mask;
+    }
+    repeats->slots[i] = (uint64_t)hash << 32 | (at / ALIGNMENT + 1);
+}
+
+void pk_repeats_keep(struct pk_repeats *repeats, const struct pk_repeat *made)
+{
+    if (!repeats->is_asked || !made->is_whole) {
+        return;
+    }
+    if (repeats->n == PK_REPEATS_MAX || repeats->len + MAX_RECORD > PK_REPEATS_MAX_BYTES) {
+        pk_repeats_forget(repeats);
+    }
+    size_t at = repeats->len;
+    struct pk_remembered *known = record_at(repeats, at);
+    *known = (struct pk_remembered){.digest = made->answer.digest,
+        .hash = repeats->key_hash,
+        .key_len = (uint16_t)repeats->key_len,
+        .n_refused = made->n_refused,
+        .kind = (uint8_t)made->answer.kind,
+        .n_rows = made->n_rows,
+        .n_records = repeats->n_records};
+    struct row *rows = rows_of(known);
+    for (unsigned i = 0; i < made->n_rows; i++) {
+        rows[i].number = made->rows[i];
+    }
+    nothing_to_tell(known);
+    memcpy(row_of_records(known), made->row_of, repeats->n_records);
+    memcpy(key_of(known), repeats->key, repeats->key_len);
+    repeats->len += record_len(known);
+    repeats->n++;
+    if (2 * repeats->n > repeats->mask + 1 && repeats->mask + 1 < MAX_SLOTS) {
+        use_slots(repeats, 2 * (repeats->mask + 1));
+        for (size_t i = 0; i < repeats->len; i += record_len(record_at(repeats, i))) {
+            put_slot(repeats, i);
+        }
+    } else {
+        put_slot(repeats, at);
+    }
+}
+
+/* --- looking for one --- */
+
 /* Writes the key; its length, or 0 when the response cannot be remembered. */
-static size_t write_key(
-    struct pk_repeats *repeats, const struct pk_dnsmsg *msg, uint8_t *out_n_records)
+static size_t write_key(struct pk_repeats *repeats, const struct pk_dnsmsg *msg)
 {
     struct pk_rr_iter iter;
     struct pk_rr rr;
@@ -141,37 +249,15 @@ static size_t write_key(
         p += 2 + (size_t)rr.rdata_len;
         repeats->ttls_s[n++] = rr.ttl_s;
     }
-    *out_n_records = (uint8_t)n;
+    repeats->n_records = (uint8_t)n;
     return (size_t)(p - repeats->key);
-}
-
-static void forget(struct pk_repeats *repeats, uint32_t epoch)
-{
-    pk_dictionary_clear(&repeats->keys);
-    pk_bytes_clear(&repeats->made);
-    repeats->epoch = epoch;
-}
-
-static void unpack(const struct pk_repeats *repeats, uint32_t number, struct pk_repeat *out_repeat)
-{
-    const uint8_t *p = repeats->made.data + repeats->made_at[number];
-    struct packed packed;
-    memcpy(&packed, p, sizeof packed);
-    out_repeat->answer =
-        (struct pk_answer){.kind = (enum pk_answer_kind)packed.kind, .digest = packed.digest};
-    out_repeat->n_refused = packed.n_refused;
-    out_repeat->n_rows = packed.n_rows;
-    out_repeat->n_records = packed.n_records;
-    out_repeat->is_whole = true;
-    memcpy(out_repeat->rows, p + sizeof packed, 4 * (size_t)packed.n_rows);
-    memcpy(out_repeat->row_of, p + sizeof packed + 4 * (size_t)packed.n_rows, packed.n_records);
 }
 
 static void make_key(struct pk_repeats *repeats, const struct pk_dnsmsg *msg)
 {
-    repeats->key_len = write_key(repeats, msg, &repeats->asked_records);
-    repeats->key_hash =
-        repeats->key_len ? pk_dictionary_ahead(&repeats->keys, repeats->key, repeats->key_len) : 0;
+    repeats->key_len = write_key(repeats, msg);
+    repeats->key_hash = (uint32_t)pk_hash_quick(repeats->key, repeats->key_len);
+    __builtin_prefetch(&repeats->slots[repeats->key_hash & repeats->mask]);
 }
 
 void pk_repeats_ahead(struct pk_repeats *repeats, const struct pk_dnsmsg *msg)
@@ -184,59 +270,71 @@ void pk_repeats_ahead(struct pk_repeats *repeats, const struct pk_dnsmsg *msg)
     }
 }
 
-bool pk_repeats_find(struct pk_repeats *repeats, uint32_t epoch, const struct pk_dnsmsg *msg,
-    struct pk_repeat *out_repeat, const uint32_t **out_ttls_s)
+/* The record that the slot's hash makes likely. */
+void pk_repeats_nearer(const struct pk_repeats *repeats)
 {
-    uint32_t number;
+    uint64_t slot = repeats->ahead ? repeats->slots[repeats->key_hash & repeats->mask] : 0;
+    if (slot != 0) {
+        const uint8_t *p = repeats->records + ((uint32_t)slot - 1) * (size_t)ALIGNMENT;
+        __builtin_prefetch(p, 1);
+        __builtin_prefetch(p + LINE);
+        __builtin_prefetch(p + 2 * LINE);
+    }
+}
+
+struct pk_remembered *pk_repeats_find(struct pk_repeats *repeats, const struct pk_dnsmsg *msg)
+{
     if (repeats->ahead != msg->wire) {
         make_key(repeats, msg);
     }
     repeats->ahead = NULL;
-    repeats->asked = NOT_KEPT;
-    if (repeats->key_len == 0) {
-        return false;
+    repeats->is_asked = repeats->key_len > 0;
+    for (uint32_t i = repeats->key_hash & repeats->mask; repeats->is_asked;
+         i = (i + 1) & repeats->mask) {
+        uint64_t slot = repeats->slots[i];
+        if (slot == 0) {
+            return NULL;
+        }
+        if (slot >> 32 == repeats->key_hash) {
+            struct pk_remembered *known =
+                record_at(repeats, ((uint32_t)slot - 1) * (size_t)ALIGNMENT);
+            if (known->key_len == repeats->key_len &&
+                memcmp(key_of(known), repeats->key, repeats->key_len) == 0) {
+                return known;
+            }
+        }
     }
-    if (repeats->epoch != epoch) {
-        forget(repeats, epoch);
-    }
-    uint32_t n = repeats->keys.n;
-    pk_err err = pk_dictionary_intern_hashed(
-        &repeats->keys, repeats->key, repeats->key_len, repeats->key_hash, &number);
-    if (err != PK_OK) { /* full: the next begin anew */
-        forget(repeats, epoch);
-        return false;
-    }
-    if (number == n) {
-        repeats->made_at[number] = NOT_KEPT;
-    }
-    if (repeats->made_at[number] == NOT_KEPT) {
-        repeats->asked = number;
-        return false;
-    }
-    unpack(repeats, number, out_repeat);
-    *out_ttls_s = repeats->ttls_s;
-    return true;
+    return NULL;
 }
 
-void pk_repeats_keep(struct pk_repeats *repeats, const struct pk_repeat *made)
+static uint32_t min_ttl(const uint32_t *ttls_s, unsigned n)
 {
-    if (repeats->asked == NOT_KEPT || !made->is_whole || made->epoch != repeats->epoch) {
-        return;
+    uint32_t min_ttl_s = UINT32_MAX;
+    for (unsigned i = 0; i < n; i++) {
+        min_ttl_s = ttls_s[i] < min_ttl_s ? ttls_s[i] : min_ttl_s;
     }
-    struct packed packed;
-    memset(&packed, 0, sizeof packed);
-    packed.digest = made->answer.digest;
-    packed.kind = (uint8_t)made->answer.kind;
-    packed.n_refused = made->n_refused;
-    packed.n_rows = made->n_rows;
-    packed.n_records = repeats->asked_records;
-    size_t at = repeats->made.len;
-    pk_bytes_put(&repeats->made, &packed, sizeof packed);
-    pk_bytes_put(&repeats->made, made->rows, 4 * (size_t)made->n_rows);
-    pk_bytes_put(&repeats->made, made->row_of, repeats->asked_records);
-    if (repeats->made.err != PK_OK) {
-        forget(repeats, repeats->epoch);
-    } else {
-        repeats->made_at[repeats->asked] = (uint32_t)at;
+    return min_ttl_s;
+}
+
+uint32_t pk_repeats_count(struct pk_repeats *repeats, struct pk_remembered *known,
+    const struct pk_dnsmsg *msg, int64_t ts_us)
+{
+    struct row *rows = rows_of(known);
+    const uint8_t *row_of = row_of_records(known);
+    unsigned n_answers = msg->n_records[PK_SECTION_ANSWER];
+    known->count++;
+    known->first_us = ts_us < known->first_us ? ts_us : known->first_us;
+    known->last_us = ts_us > known->last_us ? ts_us : known->last_us;
+    for (unsigned i = 0; known->n_rows > 0 && i < known->n_records; i++) {
+        uint32_t ttl_s = repeats->ttls_s[i];
+        if (row_of[i] != PK_REPEAT_NO_ROW) {
+            struct row *row = &rows[row_of[i]];
+            row->ttl_min_s = ttl_s < row->ttl_min_s ? ttl_s : row->ttl_min_s;
+            row->ttl_max_s = ttl_s > row->ttl_max_s ? ttl_s : row->ttl_max_s;
+        }
     }
+    return known->kind == PK_ANSWER_DATA
+               ? min_ttl(
+                     repeats->ttls_s, n_answers < known->n_records ? n_answers : known->n_records)
+               : 0;
 }

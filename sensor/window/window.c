@@ -5,93 +5,168 @@
 #include <string.h>
 
 enum {
-    MAX_NAME_BYTES = 8 << 20,
+    MAX_NAME_BYTES = PK_ROWS_MAX_NAME_BYTES,
     MAX_ADDRESS_BYTES = PK_MERGE_MAX_ROWS * sizeof(struct pk_addr),
-    MAX_SIGNATURE_BYTES = PK_MERGE_MAX_ROWS * sizeof(struct pk_signature),
-    MAX_ACTIVITY_BYTES = PK_MERGE_MAX_ROWS * sizeof(struct activity_key),
-    MAX_NEGATIVE_BYTES = PK_MERGE_MAX_ROWS * sizeof(struct negative_key),
-    MAX_COUNT_BYTES = WINDOW_MAX_COUNTS * sizeof(struct count_key),
-    MAX_KEY_BYTES = 1 << 20, /* one RRset; history's RDATA of one response are not longer */
-    MAX_RRSET_BYTES = PK_MERGE_MAX_BYTES - MAX_NAME_BYTES,
+    MAX_CLIENTS = 2 * PK_MERGE_MAX_ROWS, /* half of them pseudonyms of the period before */
+    MAX_CLIENT_BYTES = MAX_CLIENTS * PK_CLIENT_PACKED_SIZE,
+    MAX_SIGNATURE_BYTES = PK_MERGE_MAX_ROWS * sizeof(struct pk_signature_row),
+    MAX_ANSWER_BYTES = PK_MERGE_MAX_ROWS * sizeof(uint64_t),
+    MAX_CONTENT = 1 << 20, /* one RRset; history's RDATA of one response are not longer */
+    MAX_CONTENT_BYTES = PK_MERGE_MAX_BYTES - MAX_NAME_BYTES,
 };
 
+_Static_assert((int)WINDOW_MAX_NAMES <= (int)PK_ROWS_MAX_NUMBERS &&
+                   (int)MAX_CLIENTS <= (int)PK_ROWS_MAX_NUMBERS,
+    "numbers that the encoder takes");
+_Static_assert(sizeof(struct pk_activity_row) == 64, "a cache line");
+
 /* One line a dictionary, for making, forgetting and summing up. */
-static const struct {
+struct dictionary_of {
     size_t offset;
     uint32_t max_entries;
     size_t max_bytes;
-} tables[] = {
+};
+static const struct dictionary_of window_dictionaries[] = {
     {offsetof(struct window, names), WINDOW_MAX_NAMES, MAX_NAME_BYTES},
     {offsetof(struct window, addresses), PK_MERGE_MAX_ROWS, MAX_ADDRESS_BYTES},
+    {offsetof(struct window, clients), MAX_CLIENTS, MAX_CLIENT_BYTES},
+    {offsetof(struct window, servers.addrs), PK_MERGE_MAX_ROWS, MAX_ADDRESS_BYTES},
     {offsetof(struct window, signatures), PK_MERGE_MAX_ROWS, MAX_SIGNATURE_BYTES},
-    {offsetof(struct window, activity), PK_MERGE_MAX_ROWS, MAX_ACTIVITY_BYTES},
-    {offsetof(struct window, rrsets), PK_MERGE_MAX_ROWS, MAX_RRSET_BYTES},
-    {offsetof(struct window, negatives), PK_MERGE_MAX_ROWS, MAX_NEGATIVE_BYTES},
-    {offsetof(struct window, counts), WINDOW_MAX_COUNTS, MAX_COUNT_BYTES},
+    {offsetof(struct window, answers), PK_MERGE_MAX_ROWS, MAX_ANSWER_BYTES},
+};
+static const struct dictionary_of rrset_dictionaries[] = {
+    {offsetof(struct rrsets, contents), PK_MERGE_MAX_ROWS, MAX_CONTENT_BYTES},
+    {offsetof(struct rrsets, servers.addrs), PK_MERGE_MAX_ROWS, MAX_ADDRESS_BYTES},
 };
 enum {
-    N_TABLES = sizeof tables / sizeof *tables
+    N_WINDOW = sizeof window_dictionaries / sizeof *window_dictionaries,
+    N_RRSETS = sizeof rrset_dictionaries / sizeof *rrset_dictionaries
 };
 
-static struct pk_dictionary *table(struct window *window, size_t i)
+static struct pk_dictionary *dictionary_at(void *base, size_t offset)
 {
-    return (struct pk_dictionary *)(void *)((uint8_t *)window + tables[i].offset);
+    return (struct pk_dictionary *)(void *)((uint8_t *)base + offset);
 }
+
+static pk_err init_all(void *base, const struct dictionary_of *all, size_t n)
+{
+    pk_err err = PK_OK;
+    for (size_t i = 0; i < n && err == PK_OK; i++) {
+        err = pk_dictionary_init(
+            dictionary_at(base, all[i].offset), all[i].max_entries, all[i].max_bytes);
+    }
+    return err;
+}
+
+static void done_all(void *base, const struct dictionary_of *all, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        pk_dictionary_done(dictionary_at(base, all[i].offset));
+    }
+}
+
+static void clear_all(void *base, const struct dictionary_of *all, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct pk_dictionary *dictionary = dictionary_at(base, all[i].offset);
+        if (dictionary->n > 0) {
+            pk_dictionary_clear(dictionary);
+        }
+    }
+}
+
+static size_t bound_of_all(const struct dictionary_of *all, size_t n)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += pk_dictionary_bound_bytes(all[i].max_entries, all[i].max_bytes);
+    }
+    return sum;
+}
+
+static void clear_table(struct table *table)
+{
+    if (table->n > 0) {
+        table_clear(table);
+    }
+}
+
+/* --- servers --- */
+
+bool servers_find(
+    const struct servers *servers, const struct pk_addr *addr, uint32_t *out_reference)
+{
+    *out_reference = 0;
+    if (addr->family == 0) {
+        return true;
+    }
+    if (servers->last_reference && pk_addr_equal(&servers->last, addr)) {
+        *out_reference = servers->last_reference;
+        return true;
+    }
+    bool is_known = pk_dictionary_find(&servers->addrs, addr, 1 + pk_addr_len(addr), out_reference);
+    *out_reference += is_known;
+    return is_known;
+}
+
+pk_err servers_number(struct servers *servers, const struct pk_addr *addr, uint32_t *out_reference)
+{
+    *out_reference = 0;
+    if (addr->family == 0) {
+        return PK_OK;
+    }
+    if (servers->last_reference && pk_addr_equal(&servers->last, addr)) {
+        *out_reference = servers->last_reference;
+        return PK_OK;
+    }
+    pk_err err = pk_dictionary_intern(&servers->addrs, addr, 1 + pk_addr_len(addr), out_reference);
+    if (err == PK_OK) {
+        servers->last = *addr;
+        servers->last_reference = ++*out_reference;
+    }
+    return err;
+}
+
+/* --- activity and what is counted --- */
 
 pk_err window_init(struct window *window)
 {
-    pk_err err = PK_OK;
     *window = (struct window){.hidden_client = UINT32_MAX};
-    for (size_t i = 0; i < N_TABLES && err == PK_OK; i++) {
-        err = pk_dictionary_init(table(window, i), tables[i].max_entries, tables[i].max_bytes);
-    }
-    pk_bytes_init(&window->scratch, MAX_KEY_BYTES);
-    window->clients = malloc(PK_MERGE_MAX_ROWS * sizeof *window->clients);
     window->client_of_address = malloc(PK_MERGE_MAX_ROWS * sizeof *window->client_of_address);
-    window->activity_values = malloc(PK_MERGE_MAX_ROWS * sizeof *window->activity_values);
-    window->rrset_values = malloc(PK_MERGE_MAX_ROWS * sizeof *window->rrset_values);
-    window->negative_values = malloc(PK_MERGE_MAX_ROWS * sizeof *window->negative_values);
-    window->count_values = malloc(WINDOW_MAX_COUNTS * sizeof *window->count_values);
-    bool is_good = window->clients && window->client_of_address && window->activity_values &&
-                   window->rrset_values && window->negative_values && window->count_values;
-    return is_good ? err : PK_ERR_NOMEM;
+    bool is_good =
+        window->client_of_address && init_all(window, window_dictionaries, N_WINDOW) == PK_OK &&
+        table_init(&window->activity, PK_MERGE_MAX_ROWS, sizeof(struct pk_activity_row)) == PK_OK &&
+        table_init(&window->negatives, PK_MERGE_MAX_ROWS, sizeof(struct pk_negative_row)) ==
+            PK_OK &&
+        table_init(&window->counts, WINDOW_MAX_COUNTS, sizeof(struct pk_count_row)) == PK_OK;
+    return is_good ? PK_OK : PK_ERR_NOMEM;
 }
 
 void window_done(struct window *window)
 {
-    for (size_t i = 0; i < N_TABLES; i++) {
-        pk_dictionary_done(table(window, i));
-    }
-    pk_bytes_done(&window->scratch);
-    free(window->clients);
+    done_all(window, window_dictionaries, N_WINDOW);
+    table_done(&window->activity);
+    table_done(&window->negatives);
+    table_done(&window->counts);
     free(window->client_of_address);
-    free(window->activity_values);
-    free(window->rrset_values);
-    free(window->negative_values);
-    free(window->count_values);
 }
 
 void window_clear(struct window *window)
 {
-    for (size_t i = 0; i < N_TABLES; i++) {
-        if (table(window, i)->n > 0) {
-            pk_dictionary_clear(table(window, i));
-        }
-    }
-    window->n_clients = 0;
+    clear_all(window, window_dictionaries, N_WINDOW);
+    clear_table(&window->activity);
+    clear_table(&window->negatives);
+    clear_table(&window->counts);
+    window->servers.last_reference = 0;
     window->hidden_client = UINT32_MAX;
 }
 
 size_t window_bound_bytes(void)
 {
-    size_t sum = pk_bytes_bound_bytes(MAX_KEY_BYTES);
-    for (size_t i = 0; i < N_TABLES; i++) {
-        sum += pk_dictionary_bound_bytes(tables[i].max_entries, tables[i].max_bytes);
-    }
-    return sum + WINDOW_MAX_COUNTS * sizeof(struct count_value) +
-           PK_MERGE_MAX_ROWS *
-               (sizeof(struct pk_client) + sizeof(uint32_t) + sizeof(struct activity_value) +
-                   sizeof(struct rrset_value) + sizeof(struct negative_value));
+    return bound_of_all(window_dictionaries, N_WINDOW) + PK_MERGE_MAX_ROWS * sizeof(uint32_t) +
+           table_bound_bytes(PK_MERGE_MAX_ROWS, sizeof(struct pk_activity_row)) +
+           table_bound_bytes(PK_MERGE_MAX_ROWS, sizeof(struct pk_negative_row)) +
+           table_bound_bytes(WINDOW_MAX_COUNTS, sizeof(struct pk_count_row));
 }
 
 pk_err window_client(struct window *window, const struct pk_client_rules *rules,
@@ -104,135 +179,143 @@ pk_err window_client(struct window *window, const struct pk_client_rules *rules,
     }
     if (address == n) {
         struct pk_client client = pk_client_of(rules, addr);
-        uint32_t number = window->n_clients;
-        if (client.kind == PK_CLIENT_NONE && window->hidden_client != UINT32_MAX) {
-            number = window->hidden_client;
-        } else {
-            window->clients[window->n_clients++] = client;
-            if (client.kind == PK_CLIENT_NONE) {
-                window->hidden_client = number;
+        uint8_t packed[PK_CLIENT_PACKED_SIZE];
+        uint32_t number = window->hidden_client;
+        bool is_hidden = client.kind == PK_CLIENT_NONE;
+        if (!is_hidden || number == UINT32_MAX) {
+            err = pk_dictionary_append(
+                &window->clients, packed, pk_client_pack(&client, packed), &number);
+            if (err != PK_OK) { /* no memory: there is room for as many as addresses */
+                pk_dictionary_truncate(&window->addresses, n);
+                return err;
             }
         }
+        window->hidden_client = is_hidden ? number : window->hidden_client;
         window->client_of_address[address] = number;
     }
     *out_client = window->client_of_address[address];
     return PK_OK;
 }
 
+/* --- RRsets --- */
+
+pk_err rrsets_init(struct rrsets *rrsets)
+{
+    *rrsets = (struct rrsets){0};
+    pk_bytes_init(&rrsets->scratch, MAX_CONTENT);
+    rrsets->rows = malloc(PK_MERGE_MAX_ROWS * sizeof *rrsets->rows);
+    pk_err err = init_all(rrsets, rrset_dictionaries, N_RRSETS);
+    return rrsets->rows ? err : PK_ERR_NOMEM;
+}
+
+void rrsets_done(struct rrsets *rrsets)
+{
+    done_all(rrsets, rrset_dictionaries, N_RRSETS);
+    pk_bytes_done(&rrsets->scratch);
+    free(rrsets->rows);
+}
+
+void rrsets_clear(struct rrsets *rrsets)
+{
+    clear_all(rrsets, rrset_dictionaries, N_RRSETS);
+    rrsets->servers.last_reference = 0;
+}
+
+size_t rrsets_bound_bytes(void)
+{
+    return bound_of_all(rrset_dictionaries, N_RRSETS) + pk_bytes_bound_bytes(MAX_CONTENT) +
+           PK_MERGE_MAX_ROWS * sizeof(struct pk_rrset_row);
+}
+
+pk_err rrsets_row(
+    struct rrsets *rrsets, const struct pk_rrset *rrset, bool is_scarce, uint32_t *out_row)
+{
+    struct pk_bytes *bytes = &rrsets->scratch;
+    const struct pk_rrset_content content = {.type = rrset->type,
+        .class = rrset->class,
+        .n_rdata = (uint16_t)rrset->n_rdata,
+        .trust = rrset->trust,
+        .owner_len = (uint8_t)rrset->owner.len,
+        .bailiwick_len = (uint8_t)rrset->bailiwick.len};
+    size_t len = sizeof content + rrset->owner.len + rrset->bailiwick.len;
+    for (uint32_t i = 0; i < rrset->n_rdata; i++) {
+        len += 2 + (size_t)rrset->rdata[i].len;
+    }
+    pk_bytes_clear(bytes);
+    uint8_t *p = pk_bytes_extend(bytes, len);
+    if (!p) { /* more than one response can hold, or no memory */
+        return PK_ERR_UNSUPPORTED;
+    }
+    memcpy(p, &content, sizeof content);
+    p += sizeof content;
+    memcpy(p, rrset->owner.data, rrset->owner.len);
+    p += rrset->owner.len;
+    memcpy(p, rrset->bailiwick.data, rrset->bailiwick.len);
+    p += rrset->bailiwick.len;
+    for (uint32_t i = 0; i < rrset->n_rdata; i++) {
+        const struct pk_slice *rdata = &rrset->rdata[i];
+        *p++ = (uint8_t)(rdata->len >> 8);
+        *p++ = (uint8_t)rdata->len;
+        memcpy(p, rdata->data, rdata->len);
+        p += rdata->len;
+    }
+    if (is_scarce) {
+        return pk_dictionary_find(&rrsets->contents, bytes->data, len, out_row)
+                   ? PK_OK
+                   : PK_ERR_UNSUPPORTED;
+    }
+    return pk_dictionary_intern(&rrsets->contents, bytes->data, len, out_row);
+}
+
 /* --- giving out --- */
 
-static void give_activity(struct window *window, uint32_t i, const struct pk_merge_sink *sink)
+static void give(const struct pk_merge_sink *sink, const struct pk_batch_info *info,
+    struct pk_rows rows, const struct table *table, enum pk_batch_kind kind)
 {
-    const struct activity_value *value = &window->activity_values[i];
-    struct activity_key key;
-    memcpy(&key, pk_dictionary_at(&window->activity, i).data, sizeof key);
-    struct pk_activity row = {
-        .client = window->clients[key.client],
-        .name = pk_dictionary_at(&window->names, key.name),
-        .first_us = value->first_us,
-        .span_us = value->span_us,
-        .count = value->count,
-        .latency_min_us = value->latency_min_us,
-        .latency_max_us = value->latency_max_us,
-        .response_bytes_max = value->response_bytes_max,
-        .answer_digest = key.answer_digest,
-        .min_ttl_s = value->min_ttl_s,
-        .retransmissions = value->retransmissions,
-        .transfer_records = value->transfer_records,
-        .transfer_soas = value->transfer_soas,
-        .case_mixed = value->case_mixed,
-    };
-    memcpy(&row.signature, pk_dictionary_at(&window->signatures, key.signature).data,
-        sizeof row.signature);
-    struct pk_row_numbers numbers = {
-        .name = key.name, .client = key.client, .signature = key.signature};
-    sink->activity(sink->arg, &row, &numbers);
+    rows.kind = kind;
+    rows.rows = table->rows;
+    rows.n = table->n;
+    if (rows.n > 0) {
+        sink->rows(sink->arg, info, &rows);
+    }
 }
 
-static void give_rrset(struct window *window, uint32_t i, const struct pk_merge_sink *sink)
+static struct pk_rows rows_of(const struct window *window)
 {
-    const struct rrset_value *value = &window->rrset_values[i];
-    struct pk_slice bytes = pk_dictionary_at(&window->rrsets, i);
-    struct rrset_key key;
-    memcpy(&key, bytes.data, sizeof key);
-    const uint8_t *p = bytes.data + sizeof key;
-    for (uint32_t k = 0; k < key.n_rdata; k++) {
-        uint32_t len = (uint32_t)p[0] << 8 | p[1];
-        window->set[k] = (struct pk_slice){.data = p + 2, .len = len};
-        p += 2 + len;
-    }
-    struct pk_rrset row = {
-        .owner = pk_dictionary_at(&window->names, key.owner),
-        .type = key.type,
-        .class = key.class,
-        .rdata = window->set,
-        .n_rdata = key.n_rdata,
-        .bailiwick = pk_dictionary_at(&window->names, key.bailiwick),
-        .trust = (uint8_t)key.trust,
-        .flags = value->flags,
-        .count = value->count,
-        .first_us = value->first_us,
-        .last_us = value->last_us,
-        .ttl_min_s = value->ttl_min_s,
-        .ttl_max_s = value->ttl_max_s,
-        .server = value->server,
+    return (struct pk_rows){
+        .names = &window->names,
+        .clients = &window->clients,
+        .signatures = &window->signatures,
+        .answers = &window->answers,
+        .addrs = &window->servers.addrs,
     };
-    struct pk_row_numbers numbers = {.name = key.owner, .bailiwick = key.bailiwick};
-    sink->rrset(sink->arg, &row, &numbers);
 }
 
-static void give_negative(struct window *window, uint32_t i, const struct pk_merge_sink *sink)
+void window_give_counts(
+    const struct window *window, const struct pk_batch_info *info, const struct pk_merge_sink *sink)
 {
-    const struct negative_value *value = &window->negative_values[i];
-    struct negative_key key;
-    memcpy(&key, pk_dictionary_at(&window->negatives, i).data, sizeof key);
-    struct pk_negative row = {
-        .name = pk_dictionary_at(&window->names, key.name),
-        .type = key.type,
-        .class = key.class,
-        .rcode = key.rcode,
-        .count = value->count,
-        .first_us = value->first_us,
-        .last_us = value->last_us,
-    };
-    struct pk_row_numbers numbers = {.name = key.name};
-    sink->negative(sink->arg, &row, &numbers);
+    give(sink, info, rows_of(window), &window->counts, PK_BATCH_CLIENT);
 }
 
-static void give_count(struct window *window, uint32_t i, const struct pk_merge_sink *sink)
+void window_give(
+    const struct window *window, const struct pk_batch_info *info, const struct pk_merge_sink *sink)
 {
-    const struct count_value *value = &window->count_values[i];
-    struct count_key key;
-    memcpy(&key, pk_dictionary_at(&window->counts, i).data, sizeof key);
-    int64_t span_us = value->last_us - value->first_us;
-    struct pk_client_count row = {
-        .client = window->clients[key.client],
-        .zone = pk_dictionary_at(&window->names, key.zone),
-        .reason = (uint8_t)key.reason,
-        .count = value->count,
-        .negative = value->negative,
-        .unanswered = value->unanswered,
-        .ptr = value->ptr,
-        .first_us = value->first_us,
-        .span_us = span_us > UINT32_MAX ? UINT32_MAX : (uint32_t)span_us,
-        .names = value->names,
-    };
-    struct pk_row_numbers numbers = {.name = key.zone, .client = key.client};
-    sink->client(sink->arg, &row, &numbers);
+    give(sink, info, rows_of(window), &window->activity, PK_BATCH_ACTIVITY);
+    give(sink, info, rows_of(window), &window->negatives, PK_BATCH_NEGATIVE);
+    window_give_counts(window, info, sink);
 }
 
-void window_give(struct window *window, const struct pk_merge_sink *sink)
+void rrsets_give(
+    const struct rrsets *rrsets, const struct pk_batch_info *info, const struct pk_merge_sink *sink)
 {
-    for (uint32_t i = 0; i < window->activity.n; i++) {
-        give_activity(window, i, sink);
-    }
-    for (uint32_t i = 0; i < window->rrsets.n; i++) {
-        give_rrset(window, i, sink);
-    }
-    for (uint32_t i = 0; i < window->negatives.n; i++) {
-        give_negative(window, i, sink);
-    }
-    for (uint32_t i = 0; i < window->counts.n; i++) {
-        give_count(window, i, sink);
+    const struct pk_rows rows = {
+        .kind = PK_BATCH_RRSET,
+        .rows = rrsets->rows,
+        .n = rrsets->contents.n,
+        .contents = &rrsets->contents,
+        .addrs = &rrsets->servers.addrs,
+    };
+    if (rows.n > 0) {
+        sink->rows(sink->arg, info, &rows);
     }
 }

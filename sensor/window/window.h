@@ -1,84 +1,61 @@
 /* The tables of one window: values that repeat (names, clients, signatures) as small numbers, and the rows that are keyed by those numbers.
  *
  * Private to merge.c and window.c. A row's key is a few numbers instead of the bytes of the name, the addresses and the flags: a window of 50,000 rows and
- * its index stay near the cache, and each value is hashed once for a transaction. The numbers go out with the rows, so that the batch builder need not hash
- * again. */
+ * its index stay near the cache, and each value is hashed once for a transaction. Rows stand as batch_rows.h wants them: batches are written from these tables as they are.
+ *
+ * RRsets stand apart and are given out by themselves, when they are full or the window ends: what is remembered of responses (repeats.h) names their rows, and outlives many parts of the activity. They
+ * are found by their whole content: numbered like the rest, a new one cost six or more look-ups in large tables, and a quarter of the time was waiting for these. */
 #ifndef SENSOR_WINDOW_H
 #define SENSOR_WINDOW_H
 
-#include "picket/batch.h"
-#include "picket/dictionary.h"
+#include "picket/batch_rows.h"
 
 #include "window/client.h"
 #include "window/merge.h"
+#include "window/table.h"
 
 enum {
     WINDOW_MAX_NAMES = 2 * PK_MERGE_MAX_ROWS,
-    WINDOW_MAX_SET = 512,      /* RDATA in one RRset */
     WINDOW_MAX_COUNTS = 16384, /* clients that are only counted, for each reason and zone */
 };
 
+/* Keys: what the rows of batch_rows.h begin with. */
 struct activity_key {
-    uint32_t name, client, signature, unused;
-    uint64_t answer_digest;
+    uint32_t name, client, signature, answer;
 };
-
-struct activity_value {
-    int64_t first_us;
-    uint32_t span_us, count, latency_min_us, latency_max_us, response_bytes_max, min_ttl_s,
-        retransmissions, transfer_records;
-    uint16_t transfer_soas;
-    uint8_t case_mixed;
-};
-
-/* The key of an RRset goes on with its RDATA, each with its length in two bytes before it. */
-struct rrset_key {
-    uint32_t owner, bailiwick;
-    uint16_t type, class, trust, n_rdata;
-};
-
-struct rrset_value {
-    int64_t first_us, last_us;
-    uint32_t count, ttl_min_s, ttl_max_s;
-    uint8_t flags;
-    struct pk_addr server;
-};
-
 struct negative_key {
     uint32_t name;
     uint16_t type, class, rcode, unused;
 };
-
-struct negative_value {
-    int64_t first_us, last_us;
-    uint32_t count;
-};
-
 struct count_key {
     uint32_t client, zone; /* zone: number of its name */
     uint32_t reason;       /* enum pk_client_reason */
 };
 
-struct count_value {
-    int64_t first_us, last_us;
-    uint32_t count, negative, unanswered, ptr;
-    struct pk_sketch names;
+/* Addresses of servers: few, and the one of the transaction before is mostly this one's. */
+struct servers {
+    struct pk_dictionary addrs; /* as on the wire */
+    struct pk_addr last;
+    uint32_t last_reference; /* 0: none yet */
 };
 
 struct window {
-    struct pk_dictionary names;        /* wire form, lower case */
-    struct pk_dictionary addresses;    /* struct pk_addr of clients */
-    struct pk_client *clients;         /* by number */
-    uint32_t *client_of_address;       /* address to client: those left out share one */
-    uint32_t n_clients, hidden_client; /* hidden_client UINT32_MAX: none yet */
-    struct pk_dictionary signatures;   /* struct pk_signature */
-    struct pk_dictionary activity, rrsets, negatives, counts; /* keys */
-    struct activity_value *activity_values;
-    struct rrset_value *rrset_values;
-    struct negative_value *negative_values;
-    struct count_value *count_values;
-    struct pk_bytes scratch; /* of the RRset key in hand */
-    struct pk_slice set[WINDOW_MAX_SET];
+    struct pk_dictionary names;     /* wire form, lower case */
+    struct pk_dictionary addresses; /* struct pk_addr of clients */
+    struct pk_dictionary clients;   /* by number, as on the wire */
+    uint32_t *client_of_address;    /* address to client: those left out share one */
+    uint32_t hidden_client;         /* UINT32_MAX: none yet */
+    struct servers servers;
+    struct pk_dictionary signatures; /* struct pk_signature_row */
+    struct pk_dictionary answers;    /* digests */
+    struct table activity, negatives, counts;
+};
+
+struct rrsets {
+    struct pk_dictionary contents; /* struct pk_rrset_content and what follows it */
+    struct servers servers;
+    struct pk_rrset_row *rows; /* by number of the content */
+    struct pk_bytes scratch;   /* the content in hand */
 };
 
 pk_err window_init(struct window *window);
@@ -89,7 +66,27 @@ size_t window_bound_bytes(void);
 /* The number of the client that stands behind an address. PK_ERR_LIMIT, PK_ERR_NOMEM. */
 pk_err window_client(struct window *window, const struct pk_client_rules *rules,
     const struct pk_addr *addr, uint32_t *out_client);
-/* Gives all rows out, in the order in which they came up. */
-void window_give(struct window *window, const struct pk_merge_sink *sink);
+/* The number of a server + 1; 0 for none. PK_ERR_LIMIT, PK_ERR_NOMEM. */
+pk_err servers_number(struct servers *servers, const struct pk_addr *addr, uint32_t *out_reference);
+/* The same of one that is known; false when it is not. */
+bool servers_find(
+    const struct servers *servers, const struct pk_addr *addr, uint32_t *out_reference);
+
+pk_err rrsets_init(struct rrsets *rrsets);
+void rrsets_done(struct rrsets *rrsets);
+void rrsets_clear(struct rrsets *rrsets);
+size_t rrsets_bound_bytes(void);
+/* The number of an RRset's row; a new one is the n of before. is_scarce: only what has its row already is found, else PK_ERR_UNSUPPORTED. PK_ERR_LIMIT: a table is full. */
+pk_err rrsets_row(
+    struct rrsets *rrsets, const struct pk_rrset *rrset, bool is_scarce, uint32_t *out_row);
+
+/* Give rows out, in the order in which they came up. */
+void window_give(const struct window *window, const struct pk_batch_info *info,
+    const struct pk_merge_sink *sink);
+void rrsets_give(const struct rrsets *rrsets, const struct pk_batch_info *info,
+    const struct pk_merge_sink *sink);
+/* The rows of clients alone. */
+void window_give_counts(const struct window *window, const struct pk_batch_info *info,
+    const struct pk_merge_sink *sink);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "picket/hash.h"
 
+#include "row_sink.h"
 #include "sensor/pipeline.h"
 
 enum {
@@ -26,18 +27,15 @@ static void on_window(void *arg, const struct pk_batch_info *info)
     (void)info;
 }
 
-static void on_activity(
-    void *arg, const struct pk_activity *row, const struct pk_row_numbers *numbers)
+static void on_activity(void *arg, const struct pk_activity *row)
 {
-    (void)numbers;
     struct sink_counts *counts = arg;
     counts->rows += row->name.len > 0;
 }
 
 /* Touches every byte, so that a sanitizer sees what is not there. */
-static void on_rrset(void *arg, const struct pk_rrset *row, const struct pk_row_numbers *numbers)
+static void on_rrset(void *arg, const struct pk_rrset *row)
 {
-    (void)numbers;
     struct sink_counts *counts = arg;
     for (uint32_t i = 0; i < row->n_rdata; i++) {
         for (uint32_t k = 0; k < row->rdata[i].len; k++) {
@@ -46,20 +44,16 @@ static void on_rrset(void *arg, const struct pk_rrset *row, const struct pk_row_
     }
 }
 
-static void on_negative(
-    void *arg, const struct pk_negative *row, const struct pk_row_numbers *numbers)
+static void on_negative(void *arg, const struct pk_negative *row)
 {
-    (void)numbers;
     struct sink_counts *counts = arg;
     counts->rows += row->name.len > 0;
 }
 
-static void on_client(
-    void *arg, const struct pk_client_count *row, const struct pk_row_numbers *numbers)
+static void on_client(void *arg, const struct pk_client_count *row)
 {
     (void)arg;
     (void)row;
-    (void)numbers;
 }
 
 static void on_window_end(void *arg, bool is_last)
@@ -133,13 +127,16 @@ struct machine {
     struct pk_pipeline *pipeline;
     struct pk_output *output;
     struct pk_merge *merge;
+    struct row_sink *rows;
     int64_t ts_us;
 };
 
 static bool machine_init(struct machine *machine, enum pk_output_mode mode, FILE *null)
 {
-    struct pk_merge_sink sink = {
+    const struct row_calls calls = {
         &machine->counts, on_window, on_activity, on_rrset, on_negative, on_client, on_window_end};
+    machine->rows = row_sink_new(&calls);
+    const struct pk_merge_sink sink = row_sink_of(machine->rows);
     struct pk_merge_options merge_options = {.window_ms = 60000};
     struct pk_pipeline_options options = {.ports = {.v = {53}, .n = 1}, .wants_rrsets = true};
     if (pk_output_new(mode, null, &machine->output) != PK_OK ||

@@ -11,6 +11,7 @@
 #include "picket/hash.h"
 
 #include "packet_builder.h"
+#include "row_sink.h"
 #include "sensor/pipeline.h"
 
 enum {
@@ -22,6 +23,7 @@ enum {
 struct fixture {
     struct pk_stats stats, before;
     struct pk_merge *merge;
+    struct row_sink *rows;
     struct pk_pipeline *pipeline;
     uint64_t random;
     int64_t ts_us;
@@ -45,33 +47,26 @@ static void on_window(void *arg, const struct pk_batch_info *info)
     (void)info;
 }
 
-static void on_activity(
-    void *arg, const struct pk_activity *row, const struct pk_row_numbers *numbers)
+static void on_activity(void *arg, const struct pk_activity *row)
 {
-    (void)numbers;
     struct fixture *f = arg;
     f->told += row->count;
 }
 
-static void on_rrset(void *arg, const struct pk_rrset *row, const struct pk_row_numbers *numbers)
+static void on_rrset(void *arg, const struct pk_rrset *row)
 {
-    (void)numbers;
     (void)arg;
     (void)row;
 }
 
-static void on_negative(
-    void *arg, const struct pk_negative *row, const struct pk_row_numbers *numbers)
+static void on_negative(void *arg, const struct pk_negative *row)
 {
-    (void)numbers;
     struct fixture *f = arg;
     f->told += row->count;
 }
 
-static void on_client(
-    void *arg, const struct pk_client_count *row, const struct pk_row_numbers *numbers)
+static void on_client(void *arg, const struct pk_client_count *row)
 {
-    (void)numbers;
     struct fixture *f = arg;
     f->told += row->reason == PK_CLIENT_OVERFLOW ? row->count : 0;
     f->told_unnamed += row->reason == PK_CLIENT_OUT_OF_SCOPE ? row->count : 0;
@@ -204,8 +199,10 @@ static void run(uint64_t seed, const struct pk_scope_tenant *tenant)
     f->random = seed * UINT64_C(0x9e3779b97f4a7c15);
     f->ts_us = 1000000000;
     pk_hash_set_key((const uint8_t[16]){(uint8_t)seed});
-    const struct pk_merge_sink sink = {
+    const struct row_calls calls = {
         f, on_window, on_activity, on_rrset, on_negative, on_client, on_window_end};
+    f->rows = row_sink_new(&calls);
+    const struct pk_merge_sink sink = row_sink_of(f->rows);
     const struct pk_merge_options options = {
         .tenant = tenant, .site = tenant ? &tenant->sites[0] : NULL, .window_ms = WINDOW_MS};
     assert_int_equal(pk_merge_new(&options, &f->stats, &sink, &f->merge), PK_OK);
@@ -233,6 +230,7 @@ static void run(uint64_t seed, const struct pk_scope_tenant *tenant)
     }
     pk_pipeline_free(f->pipeline);
     pk_merge_free(f->merge);
+    row_sink_free(f->rows);
     free(f);
 }
 

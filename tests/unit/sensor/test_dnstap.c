@@ -12,6 +12,7 @@
 #include "picket/hash.h"
 
 #include "packet_builder.h"
+#include "row_sink.h"
 #include "sensor/input/dnstap.h"
 #include "sensor/pipeline.h"
 #include "tap_builder.h"
@@ -35,6 +36,7 @@ struct fixture {
     struct pk_pipeline *pipeline;
     struct pk_output *output;
     struct pk_merge *merge;
+    struct row_sink *rows;
     char *text;
     size_t text_len;
     FILE *stream;
@@ -48,36 +50,29 @@ static void on_window(void *arg, const struct pk_batch_info *info)
     (void)info;
 }
 
-static void on_activity(
-    void *arg, const struct pk_activity *row, const struct pk_row_numbers *numbers)
+static void on_activity(void *arg, const struct pk_activity *row)
 {
-    (void)numbers;
     struct fixture *f = arg;
     f->n_activity += row->count;
     f->vantage = row->signature.vantage;
 }
 
-static void on_rrset(void *arg, const struct pk_rrset *row, const struct pk_row_numbers *numbers)
+static void on_rrset(void *arg, const struct pk_rrset *row)
 {
-    (void)numbers;
     (void)arg;
     (void)row;
 }
 
-static void on_negative(
-    void *arg, const struct pk_negative *row, const struct pk_row_numbers *numbers)
+static void on_negative(void *arg, const struct pk_negative *row)
 {
-    (void)numbers;
     (void)arg;
     (void)row;
 }
 
-static void on_client(
-    void *arg, const struct pk_client_count *row, const struct pk_row_numbers *numbers)
+static void on_client(void *arg, const struct pk_client_count *row)
 {
     (void)arg;
     (void)row;
-    (void)numbers;
 }
 
 static void on_window_end(void *arg, bool is_last)
@@ -92,8 +87,10 @@ static struct fixture *fixture_new(enum pk_output_mode mode, struct pk_dnstap_us
     assert_non_null(f);
     pk_hash_set_key((const uint8_t[16]){1});
     f->stream = open_memstream(&f->text, &f->text_len);
-    struct pk_merge_sink sink = {
+    const struct row_calls calls = {
         f, on_window, on_activity, on_rrset, on_negative, on_client, on_window_end};
+    f->rows = row_sink_new(&calls);
+    const struct pk_merge_sink sink = row_sink_of(f->rows);
     struct pk_merge_options merge = {.window_ms = 10000};
     assert_int_equal(pk_merge_new(&merge, &f->stats, &sink, &f->merge), PK_OK);
     assert_int_equal(pk_output_new(mode, f->stream, &f->output), PK_OK);
@@ -132,6 +129,7 @@ static void fixture_free(struct fixture *f)
 {
     pk_pipeline_free(f->pipeline);
     pk_merge_free(f->merge);
+    row_sink_free(f->rows);
     pk_output_free(f->output);
     pk_dnstap_free(f->dnstap);
     fclose(f->stream);

@@ -12,6 +12,7 @@
 
 #include "picket/hash.h"
 
+#include "row_sink.h"
 #include "sensor/window/client.h"
 #include "sensor/window/merge.h"
 
@@ -41,6 +42,7 @@ struct fixture {
     struct pk_stats stats;
     struct pk_scope *scope;
     struct pk_merge *merge;
+    struct row_sink *rows;
     struct pk_merge_options options;
     uint64_t n_activity_rows, n_activity, n_benign, n_negative_rows, n_negative, n_wildcard;
     uint64_t n_rrsets, n_out_of_scope, n_aliases, n_counts[PK_N_CLIENT_REASONS];
@@ -65,41 +67,34 @@ static void on_window(void *arg, const struct pk_batch_info *info)
     f->key_period = info->key_period;
 }
 
-static void on_activity(
-    void *arg, const struct pk_activity *row, const struct pk_row_numbers *numbers)
+static void on_activity(void *arg, const struct pk_activity *row)
 {
     struct fixture *f = arg;
-    (void)numbers;
     f->n_activity_rows++;
     f->n_activity += row->count;
     f->n_benign += memcmp(row->name.data + 1, "benign", 6) == 0 ? row->count : 0;
     f->last = row->client;
 }
 
-static void on_rrset(void *arg, const struct pk_rrset *row, const struct pk_row_numbers *numbers)
+static void on_rrset(void *arg, const struct pk_rrset *row)
 {
     struct fixture *f = arg;
-    (void)numbers;
     f->n_rrsets++;
     to_text(row->owner, f->last_name, sizeof f->last_name);
 }
 
-static void on_negative(
-    void *arg, const struct pk_negative *row, const struct pk_row_numbers *numbers)
+static void on_negative(void *arg, const struct pk_negative *row)
 {
     struct fixture *f = arg;
-    (void)numbers;
     f->n_negative_rows++;
     f->n_negative += row->count;
     f->n_wildcard += row->name.data[1] == '*' ? row->count : 0;
     to_text(row->name, f->last_name, sizeof f->last_name);
 }
 
-static void on_client(
-    void *arg, const struct pk_client_count *row, const struct pk_row_numbers *numbers)
+static void on_client(void *arg, const struct pk_client_count *row)
 {
     struct fixture *f = arg;
-    (void)numbers;
     f->n_counts[row->reason] += row->count;
     f->n_nobody += row->client.kind == PK_CLIENT_NONE ? row->count : 0;
     f->negative += row->negative;
@@ -130,8 +125,10 @@ static int setup(void **state)
     pk_hash_set_key((const uint8_t[16]){1});
     assert_int_equal(
         pk_scope_parse("s", scope_text, sizeof scope_text - 1, &f->scope, error), PK_OK);
-    struct pk_merge_sink sink = {
+    const struct row_calls calls = {
         f, on_window, on_activity, on_rrset, on_negative, on_client, on_window_end};
+    f->rows = row_sink_new(&calls);
+    const struct pk_merge_sink sink = row_sink_of(f->rows);
     f->options = (struct pk_merge_options){.tenant = &f->scope->tenants[0],
         .site = &f->scope->tenants[0].sites[0],
         .client_key = master,
@@ -146,6 +143,7 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
     pk_merge_free(f->merge);
+    row_sink_free(f->rows);
     pk_scope_free(f->scope);
     free(f);
     return 0;

@@ -11,6 +11,7 @@
 
 #include "picket/hash.h"
 
+#include "row_sink.h"
 #include "sensor/window/merge.h"
 
 enum {
@@ -20,6 +21,7 @@ enum {
 struct fixture {
     struct pk_stats stats;
     struct pk_merge *merge;
+    struct row_sink *rows;
     uint64_t n_windows, n_ends, n_activity, n_transactions, n_rrsets, n_sightings, n_negatives;
     int64_t last_start_us;
     bool is_inside;
@@ -34,10 +36,8 @@ static void on_window(void *arg, const struct pk_batch_info *info)
     f->last_start_us = info->window_start_us;
 }
 
-static void on_activity(
-    void *arg, const struct pk_activity *row, const struct pk_row_numbers *numbers)
+static void on_activity(void *arg, const struct pk_activity *row)
 {
-    (void)numbers;
     struct fixture *f = arg;
     struct pk_name name;
     assert_true(f->is_inside);
@@ -46,9 +46,8 @@ static void on_activity(
     f->n_transactions += row->count;
 }
 
-static void on_rrset(void *arg, const struct pk_rrset *row, const struct pk_row_numbers *numbers)
+static void on_rrset(void *arg, const struct pk_rrset *row)
 {
-    (void)numbers;
     struct fixture *f = arg;
     struct pk_name name;
     assert_true(f->is_inside);
@@ -59,20 +58,16 @@ static void on_rrset(void *arg, const struct pk_rrset *row, const struct pk_row_
     f->n_sightings += row->count;
 }
 
-static void on_negative(
-    void *arg, const struct pk_negative *row, const struct pk_row_numbers *numbers)
+static void on_negative(void *arg, const struct pk_negative *row)
 {
-    (void)numbers;
     struct fixture *f = arg;
     f->n_negatives += row->count;
 }
 
-static void on_client(
-    void *arg, const struct pk_client_count *row, const struct pk_row_numbers *numbers)
+static void on_client(void *arg, const struct pk_client_count *row)
 {
     (void)arg;
     (void)row;
-    (void)numbers;
 }
 
 static void on_window_end(void *arg, bool is_last)
@@ -89,8 +84,10 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     assert_non_null(f);
     pk_hash_set_key((const uint8_t[16]){1});
-    struct pk_merge_sink sink = {
+    const struct row_calls calls = {
         f, on_window, on_activity, on_rrset, on_negative, on_client, on_window_end};
+    f->rows = row_sink_new(&calls);
+    const struct pk_merge_sink sink = row_sink_of(f->rows);
     struct pk_merge_options options = {.window_ms = WINDOW_MS};
     assert_int_equal(pk_merge_new(&options, &f->stats, &sink, &f->merge), PK_OK);
     *state = f;
@@ -102,6 +99,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
     assert_int_equal(f->n_windows, f->n_ends);
     pk_merge_free(f->merge);
+    row_sink_free(f->rows);
     free(f);
     return 0;
 }
