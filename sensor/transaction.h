@@ -41,7 +41,7 @@ struct pk_message {
     struct pk_name
         zone;        /* the zone the asking resolver took the server to serve; len 0: not known */
     uint64_t digest; /* pk_hash_quick of the bytes of dns */
-    uint64_t name_hash; /* pk_name_hash of the question's name; 0: not reckoned */
+    uint64_t name_hash; /* pk_name_hash of a response's question; 0: none, or not reckoned */
     bool is_cut;        /* its end is not there */
     bool is_multicast;  /* mDNS or LLMNR: shown, never paired */
     struct pk_dnsmsg dns;
