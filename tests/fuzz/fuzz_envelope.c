@@ -1,4 +1,4 @@
-/* Any bytes as a frame header, and as the bodies beside it; what is taken is written the same when nothing was appended to it. */
+/* Any bytes as a frame header, and as the bodies beside it; what is taken is written the same when nothing was appended to it, or left out. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,9 +45,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (pk_frame_decode(data, size, &frame) != PK_OK) {
         return 0;
     }
+    /* An older sensor's HEARTBEAT lacks the last three fields, which are written as zeros. */
+    size_t grown = frame.type == PK_FRAME_HEARTBEAT ? 3 : 0;
     pk_bytes_init(&out, PK_MAX_HEADER_BYTES);
     if (pk_frame_encode(&frame, &out) != PK_OK ||
-        pk_frame_decode(out.data, out.len, &again) != PK_OK || out.len > size) {
+        pk_frame_decode(out.data, out.len, &again) != PK_OK || out.len > size + grown) {
         abort();
     }
     pk_bytes_done(&out);
