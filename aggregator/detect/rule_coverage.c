@@ -79,7 +79,7 @@ struct coverage {
     float wealth[LISTS][SHARES];
     int64_t start_us, last_us;
     uint32_t words, others;      /* new labels since the wealth last left zero */
-    uint32_t established;        /* of these brought by established sources (misses.h) */
+    uint32_t inside;             /* of these brought by clients of our own */
     uint64_t recent[MAX_RECENT]; /* keys of the latest; IS_OTHER, IS_AGAIN in the lowest bits */
     uint8_t n_recent, next_recent;
     int64_t crossed_us; /* above the threshold since, and waiting; 0: not */
@@ -468,7 +468,7 @@ static void add(struct coverage *coverage, unsigned event, float leak)
         }
     }
     if (highest <= 0) {
-        coverage->words = coverage->others = coverage->established = 0;
+        coverage->words = coverage->others = coverage->inside = 0;
         coverage->n_recent = coverage->next_recent = 0;
         coverage->crossed_us = 0;
     }
@@ -515,7 +515,7 @@ static void take_back_common(const struct pk_engine *engine, struct coverage *co
         }
         uint32_t *counter = bits & IS_OTHER ? &coverage->others : &coverage->words;
         *counter -= *counter > 0;
-        coverage->established -= coverage->established > 0;
+        coverage->inside -= coverage->inside > 0;
         coverage->recent[i] = coverage->recent[--coverage->n_recent];
         coverage->next_recent = coverage->n_recent % MAX_RECENT;
     }
@@ -525,7 +525,8 @@ static void remember(struct coverage *coverage, const struct observation *seen, 
 {
     coverage->words += !(bits & IS_OTHER);
     coverage->others += bits & IS_OTHER;
-    coverage->established += miss_is_established(seen->actor);
+    coverage->inside +=
+        seen->actor->key.kind == ACTOR_INSIDE || seen->actor->key.kind == ACTOR_PSEUDONYM;
     coverage->recent[coverage->next_recent] = seen->trial.miss.key | bits;
     coverage->next_recent = (uint8_t)((coverage->next_recent + 1) % MAX_RECENT);
     coverage->n_recent = (uint8_t)(coverage->n_recent + (coverage->n_recent < MAX_RECENT));
@@ -542,12 +543,12 @@ static bool is_alarm(
            active_members(coverage, seen->row->first_us) >= MIN_NETWORKS;
 }
 
-/* The alarm goes out; or, when most of it comes from established sources, waits half a minute for others that make the same mistake. */
+/* The alarm goes out; or, when most of it comes from clients of our own, waits half a minute for others that make the same mistake. */
 static pk_err decide(struct pk_engine *engine, const struct observation *seen,
     struct coverage *coverage, struct dossier *dossier)
 {
     if (!dossier_is_open(dossier) && is_alarm(engine, seen, coverage)) {
-        bool waits = 2 * coverage->established > coverage->words + coverage->others;
+        bool waits = 2 * coverage->inside > coverage->words + coverage->others;
         coverage->crossed_us = coverage->crossed_us ? coverage->crossed_us : seen->now_us;
         if (waits && seen->now_us - coverage->crossed_us < HELD_US) {
             return PK_OK;
@@ -671,7 +672,7 @@ static void save(const void *ledger, struct pk_bytes *out)
     state_put_time(out, coverage->last_us);
     pk_bytes_put_varint(out, coverage->words);
     pk_bytes_put_varint(out, coverage->others);
-    pk_bytes_put_varint(out, coverage->established);
+    pk_bytes_put_varint(out, coverage->inside);
     pk_bytes_put_u8(out, coverage->next_recent);
     pk_bytes_put_u8(out, coverage->n_recent);
     for (unsigned i = 0; i < coverage->n_recent; i++) {
@@ -722,7 +723,7 @@ static void load(void *ledger, struct pk_reader *in)
     coverage->last_us = state_get_time(in);
     coverage->words = state_get_u32(in);
     coverage->others = state_get_u32(in);
-    coverage->established = state_get_u32(in);
+    coverage->inside = state_get_u32(in);
     coverage->next_recent = state_get_index(in, MAX_RECENT);
     coverage->n_recent = state_get_count(in, MAX_RECENT);
     for (unsigned i = 0; i < coverage->n_recent; i++) {
