@@ -22,14 +22,19 @@ enum {
 
 pk_err names_intern(struct names *names, const char *name, size_t max, uint16_t *out_index)
 {
-    if (names->latest < names->n && strcmp(names->v[names->latest], name) == 0) {
-        *out_index = (uint16_t)names->latest; /* rows come in batches of one sensor */
+    unsigned place = 0;
+    for (const char *p = name; *p; p++) {
+        place = 31 * place + (unsigned char)*p;
+    }
+    uint16_t *cached = &names->cache[place % NAMES_CACHE];
+    if (*cached > 0 && strcmp(names->v[*cached - 1], name) == 0) {
+        *out_index = (uint16_t)(*cached - 1);
         return PK_OK;
     }
     for (size_t i = 0; i < names->n; i++) {
         if (strcmp(names->v[i], name) == 0) {
             *out_index = (uint16_t)i;
-            names->latest = i;
+            *cached = (uint16_t)(i + 1);
             return PK_OK;
         }
     }
@@ -71,6 +76,7 @@ pk_err pk_engine_new(const struct pk_engine_options *options, pk_finding_cb on_f
         options->limits.max_misses ? options->limits.max_misses : DEFAULT_MISSES;
     engine->on_finding = on_finding;
     engine->arg = arg;
+    engine->is_campaign_waiting = true; /* a state that is loaded may have one */
     if (pk_labels_new(&engine->labels) != PK_OK ||
         actors_init(&engine->actors, engine->limits.max_actors) != PK_OK ||
         zones_init(&engine->zones, options->tenant->n_zones + options->tenant->n_canaries) !=
@@ -107,6 +113,7 @@ void pk_engine_free(struct pk_engine *engine)
 void pk_engine_set_scope(struct pk_engine *engine, const struct pk_scope_tenant *tenant)
 {
     engine->tenant = tenant;
+    memset(engine->places, 0, sizeof engine->places);
 }
 
 /* Findings whose sources fell silent; in the order of rules, then of ledgers. */
@@ -187,6 +194,21 @@ static bool key_of(const struct pk_client *client, struct actor_key *key)
     return false;
 }
 
+/* The site in the scope; NULL: not there. The last index of all stands for many sites (names_intern): it is looked for each time. */
+static const struct pk_scope_site *place_of(
+    struct pk_engine *engine, uint16_t site, const char *name)
+{
+    const struct pk_scope_tenant *tenant = engine->tenant;
+    uint16_t *place = &engine->places[site];
+    if (*place == 0 || site == PK_ENGINE_MAX_SITES - 1) {
+        *place = 1;
+        for (size_t i = 0; i < tenant->n_sites && i < UINT16_MAX - 2 && *place == 1; i++) {
+            *place = strcmp(tenant->sites[i].name, name) == 0 ? (uint16_t)(i + 2) : 1;
+        }
+    }
+    return *place >= 2 ? &tenant->sites[*place - 2] : NULL;
+}
+
 static pk_err find_origin(
     struct pk_engine *engine, const struct pk_engine_origin *origin, struct observation *seen)
 {
@@ -194,10 +216,8 @@ static pk_err find_origin(
     if (err == PK_OK) {
         err = names_intern(&engine->sensors, origin->sensor, MAX_SENSOR_NAMES, &seen->sensor);
     }
-    for (size_t i = 0; i < engine->tenant->n_sites && !seen->place; i++) {
-        if (strcmp(engine->tenant->sites[i].name, origin->site) == 0) {
-            seen->place = &engine->tenant->sites[i];
-        }
+    if (err == PK_OK) {
+        seen->place = place_of(engine, seen->site, origin->site);
     }
     return err;
 }

@@ -19,9 +19,13 @@
 #include "rule.h"
 #include "zone.h"
 
+enum {
+    NAMES_CACHE = 64 /* places by a cheap hash */
+};
 struct names {
     char (*v)[65];
-    size_t n, cap, latest; /* latest: the one asked for last, a cache */
+    size_t n, cap;
+    uint16_t cache[NAMES_CACHE]; /* index + 1 of the one met last at the place; 0: none */
 };
 
 struct pk_engine {
@@ -42,6 +46,9 @@ struct pk_engine {
     struct legs legs;
     struct baseline baseline;
     struct names sites, sensors; /* by first sight */
+    uint16_t places
+        [PK_ENGINE_MAX_SITES]; /* of sites: index in the scope + 2; 1: it is not there; 0: not looked for */
+    bool is_campaign_waiting; /* there may be one (rule_coverage.c) */
     struct pk_engine_stats stats;
     uint8_t report_rule;        /* enum rule_id of the one below, */
     struct actor *report_actor; /* and its source; NULL: no single one */

@@ -551,6 +551,7 @@ static pk_err decide(struct pk_engine *engine, const struct observation *seen,
         bool waits = 2 * coverage->inside > coverage->words + coverage->others;
         coverage->crossed_us = coverage->crossed_us ? coverage->crossed_us : seen->now_us;
         if (waits && seen->now_us - coverage->crossed_us < HELD_US) {
+            engine->is_campaign_waiting = true;
             return PK_OK;
         }
         take_back_common(engine, coverage);
@@ -620,12 +621,17 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
 /* What waited long enough. */
 static pk_err tick(struct pk_engine *engine, int64_t now_us)
 {
+    if (!engine->is_campaign_waiting) {
+        return PK_OK;
+    }
+    engine->is_campaign_waiting = false;
     pk_err err = PK_OK;
     for (struct coverage *coverage = ledger_oldest(engine, RULE_COVERAGE); coverage && err == PK_OK;
          coverage = ledger_newer(coverage)) {
         struct pk_activity row;
         struct observation seen;
         struct dossier *dossier = ledger_dossier_find(coverage);
+        engine->is_campaign_waiting = engine->is_campaign_waiting || coverage->crossed_us != 0;
         if (coverage->crossed_us == 0 || now_us - coverage->crossed_us < HELD_US || !dossier ||
             !dossier_last_row(engine, dossier, NULL, &row, &seen)) {
             continue;
