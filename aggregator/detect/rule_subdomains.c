@@ -1,6 +1,6 @@
 /* D2, D3: guessing subdomains (T1595.003, T1590.002), by one source or one network, quickly or one name an hour, over all sites.
  *
- * The statistic is in guess.h; here is what counts as evidence and when an alarm goes out.
+ * The statistic is in guess.h, what is known of a source in guesses.h; here is what counts as evidence and when an alarm goes out.
  *  - A label that several unrelated established sources miss (misses.h) is no evidence against another such: no weight, also when that shows only afterwards. Of strangers the
  *    baseline knows how many ask what everybody asks.
  *  - A name that history knows existed is somebody's old bookmark or D11's business: no weight.
@@ -18,27 +18,13 @@
 #include "picket/hash.h"
 
 #include "coverage.h"
-#include "guess.h"
+#include "guesses.h"
 #include "internal.h"
 #include "walk.h"
 
 enum {
-    FAST,
-    SLOW,
-    N_WINDOWS,
-    N_RATIOS = 4,
-    MAX_RECENT = 32, /* latest missed labels */
-    MIN_DICT = 8,
-    MIN_LABELS = 6,
-    MIN_UNKNOWN = 12,
-    MIN_EVENTS = 12,
-    MIN_ADDRESSES = 3,
-    MAX_OTHERS =
-        2, /* networks that ask for the same label before it is everybody's, not a list's */
     MANY_HITS = 5,
     MANY_MISSES = 16, /* names that need no company */
-    FAST_S = 600,     /* in which a fast wealth as high as the threshold is gone */
-    SLOW_S = 3 * 86400,
     HELD_US = 30 * 1000000,
     MONITOR_US = 660 * 1000000, /* twice five minutes, and one */
     MONITOR_HITS = 3,           /* names that exist for each that does not */
@@ -46,32 +32,7 @@ enum {
     MAX_COUNTED = 64 /* trials a row of counts may stand for */
 };
 
-static const double fast_share = 0.2, slow_share = 0.1; /* of the budget */
-static const double n_granularities = 2;                /* address, network */
-static const double ratios[N_RATIOS] = {3, 10, 30, 100};
-static const double day_us = 86400e6;
 static const float monitor_rounds = 1.8f; /* two, and some of it lost */
-
-struct guesses {
-    struct guess_wealth wealth[N_WINDOWS];
-    float rates
-        [N_RATIOS]; /* Poisson form: log-wealth of labels new to the source coming so many times as often as usual */
-    float usual;     /* such labels since usual_us */
-    bool is_poisson; /* the source is a resolver of many */
-    bool is_slow;    /* the slow window raised the alarm */
-    int64_t first_us, last_us, usual_us;
-    int64_t crossed_us;               /* above the threshold since; 0: not */
-    uint32_t again;                   /* questions asked again since then */
-    int64_t taken_us;                 /* a campaign's finding took it over; 0: none did */
-    uint32_t hits, dict, rand, other; /* since the wealth last left zero */
-    uint32_t known;                   /* misses that another suspect asked first */
-    uint32_t common;                  /* misses without weight */
-    uint64_t counted;                 /* names that do not exist and were only counted */
-    uint64_t recent[MAX_RECENT];      /* keys of misses.h; the outcome in the two lowest bits */
-    uint64_t zones;                   /* of misses since the wealth last left zero: a bit by hash */
-    uint8_t n_recent, next_recent, n_addresses;
-    uint16_t addresses[MIN_ADDRESSES]; /* of a network: hashes of those that missed */
-};
 
 /* What waits. The key, since a source may be gone when its time comes. */
 struct held {
@@ -79,185 +40,13 @@ struct held {
     uint8_t n;
 };
 
-static double threshold(const struct pk_engine *engine, bool is_slow)
-{
-    return rule_threshold(
-               engine, is_slow ? slow_share : fast_share, baseline_trials_a_day(engine)) +
-           log(n_granularities);
-}
-
-/* --- evidence --- */
-
-static void remember(struct guesses *guesses, uint64_t key, enum outcome outcome)
-{
-    guesses->recent[guesses->next_recent] = (key & ~UINT64_C(3)) | outcome;
-    guesses->next_recent = (uint8_t)((guesses->next_recent + 1) % MAX_RECENT);
-    guesses->n_recent = (uint8_t)(guesses->n_recent + (guesses->n_recent < MAX_RECENT));
-}
-
-static bool is_remembered(const struct guesses *guesses, uint64_t key)
-{
-    for (uint8_t i = 0; i < guesses->n_recent; i++) {
-        if ((guesses->recent[i] & ~UINT64_C(3)) == (key & ~UINT64_C(3))) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void begin_episode(struct guesses *guesses, int64_t now_us)
-{
-    guesses->hits = guesses->dict = guesses->rand = guesses->other = guesses->known = 0;
-    guesses->counted = 0;
-    guesses->n_recent = guesses->next_recent = 0;
-    guesses->zones = 0;
-    guesses->first_us = now_us;
-    guesses->crossed_us = 0;
-}
-
-static void count(struct guesses *guesses, const struct observation *seen)
-{
-    enum outcome outcome = seen->trial.outcome;
-    guesses->hits += outcome == OUTCOME_HIT;
-    guesses->dict += outcome == OUTCOME_DICT;
-    guesses->rand += outcome == OUTCOME_RAND;
-    guesses->other += outcome == OUTCOME_OTHER;
-    if (outcome != OUTCOME_HIT) {
-        guesses->known += seen->trial.miss.is_suspect && seen->trial.miss.n_others <= MAX_OTHERS;
-        guesses->zones |= UINT64_C(1) << seen->zone->hash % 64;
-        remember(guesses, seen->trial.miss.key, outcome);
-    }
-}
-
-/* Labels a day that are new to a busy source, half as much again (three times in its first day), at least five. */
-static double usual_a_day(const struct guesses *guesses, int64_t now_us)
-{
-    double days = (double)(now_us - guesses->usual_us) / day_us;
-    double margin = days < 1 ? 3 : 1.5;
-    days = days > 1.0 / 24 ? days : 1.0 / 24;
-    double rate = margin * (double)guesses->usual / days;
-    return rate > 5 ? rate : 5;
-}
-
-static void add_event(
-    struct guesses *guesses, const struct observation *seen, bool is_event, bool is_suspected)
-{
-    int64_t now_us = seen->row->first_us, dt_us = now_us - guesses->last_us;
-    double usual = usual_a_day(guesses, now_us) * (dt_us > 0 ? (double)dt_us / day_us : 0);
-    float highest = 0;
-    for (unsigned k = 0; k < N_RATIOS; k++) {
-        double left = (double)guesses->rates[k] - (ratios[k] - 1) * usual;
-        guesses->rates[k] = (float)(left > 0 ? left : 0);
-        highest = guesses->rates[k] > highest ? guesses->rates[k] : highest;
-        guesses->rates[k] += is_event ? (float)log(ratios[k]) : 0;
-    }
-    if (highest <= 0) {
-        begin_episode(guesses, now_us);
-    }
-    guesses->usual += is_event && !is_suspected;
-    if ((double)(now_us - guesses->usual_us) > 14 * day_us) { /* half of the past is forgotten */
-        guesses->usual /= 2;
-        guesses->usual_us += (now_us - guesses->usual_us) / 2;
-    }
-}
-
-static void add_outcome(
-    struct pk_engine *engine, struct guesses *guesses, const struct observation *seen)
-{
-    int64_t dt_us = guesses->last_us ? seen->row->first_us - guesses->last_us : 0;
-    double dt_s = dt_us > 0 ? (double)dt_us / 1e6 : 0;
-    struct guess_wealth gains;
-    guess_gains(seen->p0, seen->trial.outcome, &gains);
-    (void)guess_add(
-        &guesses->wealth[FAST], &gains, (float)(threshold(engine, false) * dt_s / FAST_S));
-    if (guess_add(
-            &guesses->wealth[SLOW], &gains, (float)(threshold(engine, true) * dt_s / SLOW_S))) {
-        begin_episode(guesses, seen->row->first_us); /* nothing is left of what was before */
-    }
-}
-
-/* --- judging --- */
-
-static double score_of(const struct guesses *guesses, unsigned window)
-{
-    unsigned i, k;
-    if (!guesses->is_poisson) {
-        return (double)guess_best(&guesses->wealth[window], &i, &k);
-    }
-    float highest = 0;
-    for (unsigned r = 0; r < N_RATIOS; r++) {
-        highest = guesses->rates[r] > highest ? guesses->rates[r] : highest;
-    }
-    return (double)highest - log(N_RATIOS);
-}
-
-static bool is_enough(const struct guesses *guesses, const struct actor *actor)
-{
-    uint32_t labels = guesses->hits + guesses->dict + guesses->rand + guesses->other;
-    uint32_t misses = guesses->dict + guesses->other;
-    if (actor->key.kind == ACTOR_NETWORK && guesses->n_addresses < MIN_ADDRESSES) {
-        return false; /* what one or two addresses do is told of them */
-    }
-    if (2 * guesses->rand > misses || 2 * (unsigned)__builtin_popcountll(guesses->zones) > misses) {
-        return false; /* a generator of names; or errors here and there: a list stays with its zone */
-    }
-    return guesses->is_poisson
-               ? misses >= MIN_EVENTS
-               : labels >= MIN_LABELS && (guesses->dict >= MIN_DICT || misses >= MIN_UNKNOWN);
-}
-
-/* 0: no alarm; else the score, and by which window. */
-static double alarm_of(const struct pk_engine *engine, const struct guesses *guesses,
-    const struct actor *actor, bool *out_is_slow)
-{
-    double fast = score_of(guesses, FAST), slow = score_of(guesses, SLOW);
-    *out_is_slow = !(fast > threshold(engine, false));
-    return !is_enough(guesses, actor)                               ? 0
-           : !*out_is_slow                                          ? fast
-           : !guesses->is_poisson && slow > threshold(engine, true) ? slow
-                                                                    : 0;
-}
-
-/* Takes back what labels brought that turned out to be common. p0 of the row in hand stands for that of the time: they differ by a day's learning at most. */
-static void take_back_common(const struct pk_engine *engine, struct guesses *guesses,
-    const double p0[N_OUTCOMES], bool is_established)
-{
-    for (uint8_t i = 0; i < guesses->n_recent;) {
-        enum outcome outcome = (enum outcome)(guesses->recent[i] & 3);
-        uint64_t key = guesses->recent[i] & ~UINT64_C(3);
-        if (!(is_established ? miss_is_common(engine, key) : miss_is_ours(engine, key))) {
-            i++;
-            continue;
-        }
-        struct guess_wealth gains;
-        guess_gains(p0, outcome, &gains);
-        for (unsigned w = 0; w < N_WINDOWS; w++) {
-            for (unsigned l = 0; l < N_LISTS; l++) {
-                for (unsigned k = 0; k < N_SHARES; k++) {
-                    guesses->wealth[w].v[l][k] -= gains.v[l][k];
-                }
-            }
-        }
-        for (unsigned k = 0; k < N_RATIOS; k++) {
-            guesses->rates[k] -= (float)log(ratios[k]);
-        }
-        uint32_t *counter = outcome == OUTCOME_DICT   ? &guesses->dict
-                            : outcome == OUTCOME_RAND ? &guesses->rand
-                                                      : &guesses->other;
-        *counter -= *counter > 0;
-        guesses->common++;
-        guesses->recent[i] = guesses->recent[--guesses->n_recent];
-        guesses->next_recent = guesses->n_recent % MAX_RECENT;
-    }
-}
-
 /* --- reporting --- */
 
 static void explain(
     struct pk_finding *finding, const struct guesses *guesses, const double p0[N_OUTCOMES])
 {
     unsigned i = 0, k = 0, window = guesses->is_slow ? SLOW : FAST;
-    double score = score_of(guesses, window);
+    double score = guesses_score(guesses, window);
     if (guesses->is_poisson) {
         contribute(finding, "names new to a busy resolver, far more often than usual",
             score + log(N_RATIOS));
@@ -314,7 +103,7 @@ static void report(struct pk_engine *engine, struct actor *actor, struct guesses
     finding->dict = guesses->dict;
     finding->rand = guesses->rand;
     finding->other = guesses->other;
-    report_finding(engine, threshold(engine, guesses->is_slow));
+    report_finding(engine, guesses_threshold(engine, guesses->is_slow));
 }
 
 /* Whether the finding of this address's network is open and speaks for it. */
@@ -384,15 +173,15 @@ static pk_err decide(struct pk_engine *engine, const struct observation *seen, s
     if (guesses->crossed_us != 0 && is_monitor(guesses, actor)) {
         memset(guesses->wealth, 0, sizeof guesses->wealth);
     }
-    take_back_common(engine, guesses, seen->p0, miss_is_established(seen->actor));
-    if (alarm_of(engine, guesses, actor, &is_slow) <= 0) {
+    guesses_take_back_common(engine, guesses, seen->p0, miss_is_established(seen->actor));
+    if (guesses_alarm(engine, guesses, actor, &is_slow) <= 0) {
         guesses->crossed_us = 0;
         return PK_OK;
     }
     guesses->is_slow = is_slow;
     bool was_taken = guesses->taken_us != 0 &&
                      seen->now_us - guesses->taken_us <= (int64_t)FINDING_IDLE_S * 1000000;
-    pk_err err = coverage_take(engine, seen, actor, score_of(guesses, is_slow ? SLOW : FAST),
+    pk_err err = coverage_take(engine, seen, actor, guesses_score(guesses, is_slow ? SLOW : FAST),
         misses, guesses->known, !was_taken, &is_taken);
     if (is_taken && !was_taken) {
         guesses->taken_us = seen->now_us;
@@ -430,7 +219,7 @@ static void start(
         guesses->is_poisson = true;
         guesses->usual = actor->own[OUTCOME_DICT] + actor->own[OUTCOME_OTHER];
         guesses->usual_us = actor->first_us;
-        begin_episode(guesses, seen->row->first_us);
+        guesses_begin_episode(guesses, seen->row->first_us);
     }
 }
 
@@ -460,24 +249,25 @@ static pk_err weigh(struct pk_engine *engine, const struct observation *seen, st
         return PK_ERR_NOMEM;
     }
     start(guesses, seen, actor);
-    if (is_miss && is_remembered(guesses, seen->trial.miss.key)) {
+    if (is_miss && guesses_is_remembered(guesses, seen->trial.miss.key)) {
         return PK_OK; /* asked again after its day: still the same label */
     }
     if (guesses->is_poisson) {
-        add_event(guesses, seen,
+        guesses_add_event(guesses, seen,
             seen->trial.outcome == OUTCOME_DICT || seen->trial.outcome == OUTCOME_OTHER,
             actor->is_suspected);
     } else {
-        add_outcome(engine, guesses, seen);
+        guesses_add_outcome(engine, guesses, seen);
     }
-    count(guesses, seen);
+    guesses_count(guesses, seen);
     if (is_miss && actor->key.kind == ACTOR_NETWORK) {
         count_address(guesses, seen);
     }
     guesses->last_us =
         seen->row->first_us > guesses->last_us ? seen->row->first_us : guesses->last_us;
-    double quarter = threshold(engine, false) / 4;
-    actor->is_suspected = score_of(guesses, FAST) > quarter || score_of(guesses, SLOW) > quarter;
+    double quarter = guesses_threshold(engine, false) / 4;
+    actor->is_suspected =
+        guesses_score(guesses, FAST) > quarter || guesses_score(guesses, SLOW) > quarter;
     if (!actor->is_suspected) {
         guesses->crossed_us = 0;
         return PK_OK;
@@ -487,7 +277,7 @@ static pk_err weigh(struct pk_engine *engine, const struct observation *seen, st
     }
     bool is_slow;
     pk_err err = write_down(seen, actor, guesses);
-    return err == PK_OK && alarm_of(engine, guesses, actor, &is_slow) > 0
+    return err == PK_OK && guesses_alarm(engine, guesses, actor, &is_slow) > 0
                ? decide(engine, seen, actor, guesses)
                : err;
 }
@@ -609,7 +399,7 @@ static void add_counted(struct pk_engine *engine, struct guesses *guesses, struc
     guesses->zones |= UINT64_C(1) << seen->zone->hash % 64;
     for (uint64_t i = 0; i < n; i++) {
         seen->trial.outcome = i < n_missing ? OUTCOME_OTHER : OUTCOME_HIT;
-        add_outcome(engine, guesses, seen);
+        guesses_add_outcome(engine, guesses, seen);
         guesses->other += i < n_missing;
         guesses->last_us =
             seen->row->first_us > guesses->last_us ? seen->row->first_us : guesses->last_us;
@@ -635,43 +425,12 @@ static pk_err counted(
     add_counted(engine, guesses, seen, counted);
     bool is_slow;
     pk_err err = dossier_note(dossier, seen, NOTE_NOTHING, false);
-    return err == PK_OK && alarm_of(engine, guesses, actor, &is_slow) > 0
+    return err == PK_OK && guesses_alarm(engine, guesses, actor, &is_slow) > 0
                ? decide(engine, seen, actor, guesses)
                : err;
 }
 
 /* --- what waits --- */
-
-/* Two pseudonyms of one client: sums of gains add up; of the recent labels as many as there is room for. */
-static void unite(void *ledger, const void *with)
-{
-    struct guesses *guesses = ledger;
-    const struct guesses *other = with;
-    for (unsigned w = 0; w < N_WINDOWS; w++) {
-        for (unsigned i = 0; i < N_LISTS; i++) {
-            for (unsigned k = 0; k < N_SHARES; k++) {
-                float more = other->wealth[w].v[i][k];
-                guesses->wealth[w].v[i][k] += more > 0 ? more : 0;
-            }
-        }
-    }
-    guesses->usual += other->usual;
-    guesses->hits += other->hits;
-    guesses->dict += other->dict;
-    guesses->rand += other->rand;
-    guesses->other += other->other;
-    guesses->known += other->known;
-    guesses->common += other->common;
-    guesses->counted += other->counted;
-    guesses->zones |= other->zones;
-    guesses->first_us = other->first_us < guesses->first_us ? other->first_us : guesses->first_us;
-    guesses->last_us = other->last_us > guesses->last_us ? other->last_us : guesses->last_us;
-    for (uint8_t i = 0; i < other->n_recent; i++) {
-        if (guesses->n_recent < MAX_RECENT && !is_remembered(guesses, other->recent[i])) {
-            remember(guesses, other->recent[i], (enum outcome)(other->recent[i] & 3));
-        }
-    }
-}
 
 static void renamed(
     struct pk_engine *engine, const struct actor_key *former, const struct actor_key *key)
@@ -707,7 +466,7 @@ static pk_err release(
     seen.now_us = now_us;
     pk_err err = baseline_p0(engine, &seen, seen.p0);
     bool is_slow;
-    return err == PK_OK && alarm_of(engine, guesses, actor, &is_slow) > 0
+    return err == PK_OK && guesses_alarm(engine, guesses, actor, &is_slow) > 0
                ? decide(engine, &seen, actor, guesses)
                : err;
 }
@@ -758,97 +517,15 @@ void pk_engine_suspects(const struct pk_engine *engine,
          guesses = ledger_newer(guesses)) {
         const struct actor *actor = &engine->actors.v[ledger_owner(guesses)];
         if (actor->key.kind == ACTOR_ADDRESS && actor->is_suspected) {
-            suspect(arg, &actor->key.addr, score_of(guesses, FAST), threshold(engine, false),
-                guesses->last_us);
-            suspect(arg, &actor->key.addr, score_of(guesses, SLOW), threshold(engine, true),
-                guesses->last_us);
+            suspect(arg, &actor->key.addr, guesses_score(guesses, FAST),
+                guesses_threshold(engine, false), guesses->last_us);
+            suspect(arg, &actor->key.addr, guesses_score(guesses, SLOW),
+                guesses_threshold(engine, true), guesses->last_us);
         }
     }
 }
 
 /* --- state --- */
-
-static void save(const void *ledger, struct pk_bytes *out)
-{
-    const struct guesses *guesses = ledger;
-    for (unsigned w = 0; w < N_WINDOWS; w++) {
-        for (unsigned i = 0; i < N_LISTS; i++) {
-            for (unsigned k = 0; k < N_SHARES; k++) {
-                state_put_float(out, guesses->wealth[w].v[i][k]);
-            }
-        }
-    }
-    for (unsigned k = 0; k < N_RATIOS; k++) {
-        state_put_float(out, guesses->rates[k]);
-    }
-    state_put_float(out, guesses->usual);
-    pk_bytes_put_u8(out, guesses->is_poisson);
-    pk_bytes_put_u8(out, guesses->is_slow);
-    state_put_time(out, guesses->first_us);
-    state_put_time(out, guesses->last_us);
-    state_put_time(out, guesses->usual_us);
-    state_put_time(out, guesses->crossed_us);
-    pk_bytes_put_varint(out, guesses->again);
-    state_put_time(out, guesses->taken_us);
-    pk_bytes_put_varint(out, guesses->hits);
-    pk_bytes_put_varint(out, guesses->dict);
-    pk_bytes_put_varint(out, guesses->rand);
-    pk_bytes_put_varint(out, guesses->other);
-    pk_bytes_put_varint(out, guesses->known);
-    pk_bytes_put_varint(out, guesses->common);
-    pk_bytes_put_varint(out, guesses->counted);
-    pk_bytes_put_be64(out, guesses->zones);
-    pk_bytes_put_u8(out, guesses->next_recent);
-    pk_bytes_put_u8(out, guesses->n_recent);
-    for (uint8_t i = 0; i < guesses->n_recent; i++) {
-        pk_bytes_put_be64(out, guesses->recent[i]);
-    }
-    pk_bytes_put_u8(out, guesses->n_addresses);
-    for (uint8_t i = 0; i < guesses->n_addresses; i++) {
-        pk_bytes_put_be16(out, guesses->addresses[i]);
-    }
-}
-
-static void load(void *ledger, struct pk_reader *in)
-{
-    struct guesses *guesses = ledger;
-    for (unsigned w = 0; w < N_WINDOWS; w++) {
-        for (unsigned i = 0; i < N_LISTS; i++) {
-            for (unsigned k = 0; k < N_SHARES; k++) {
-                guesses->wealth[w].v[i][k] = state_get_float(in);
-            }
-        }
-    }
-    for (unsigned k = 0; k < N_RATIOS; k++) {
-        guesses->rates[k] = state_get_float(in);
-    }
-    guesses->usual = state_get_float(in);
-    guesses->is_poisson = state_get_count(in, 1);
-    guesses->is_slow = state_get_count(in, 1);
-    guesses->first_us = state_get_time(in);
-    guesses->last_us = state_get_time(in);
-    guesses->usual_us = state_get_time(in);
-    guesses->crossed_us = state_get_time(in);
-    guesses->again = state_get_u32(in);
-    guesses->taken_us = state_get_time(in);
-    guesses->hits = state_get_u32(in);
-    guesses->dict = state_get_u32(in);
-    guesses->rand = state_get_u32(in);
-    guesses->other = state_get_u32(in);
-    guesses->known = state_get_u32(in);
-    guesses->common = state_get_u32(in);
-    guesses->counted = pk_reader_varint(in);
-    guesses->zones = pk_reader_be64(in);
-    guesses->next_recent = state_get_index(in, MAX_RECENT);
-    guesses->n_recent = state_get_count(in, MAX_RECENT);
-    for (uint8_t i = 0; i < guesses->n_recent; i++) {
-        guesses->recent[i] = pk_reader_be64(in);
-    }
-    guesses->n_addresses = state_get_count(in, MIN_ADDRESSES);
-    for (uint8_t i = 0; i < guesses->n_addresses; i++) {
-        guesses->addresses[i] = pk_reader_be16(in);
-    }
-}
 
 static void save_held(const void *ledger, struct pk_bytes *out)
 {
@@ -879,12 +556,12 @@ const struct rule rule_subdomains = {
     .max_ledgers = 200000,
     .observe = observe,
     .counted = counted,
-    .unite = unite,
+    .unite = guesses_unite,
     .renamed = renamed,
     .tick = tick,
     .settle = settle,
-    .save = save,
-    .load = load,
+    .save = guesses_save,
+    .load = guesses_load,
 };
 
 const struct rule rule_held = {
