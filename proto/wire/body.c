@@ -97,7 +97,7 @@ static uint32_t plan_columns(const struct body *body, struct column_plan plans[M
     for (unsigned i = 0; body->schema && i < body->schema->n_columns; i++) {
         const struct body_column *column = &body->columns[i];
         plans[i] = (struct column_plan){0};
-        if (column->narrow && !column_is_zero_narrow(column->narrow, body->n_rows)) {
+        if (column->narrow) {
             plans[i] = column_plan_narrow(column->narrow, body->n_rows);
         } else if (column->wide && !pk_column_is_zero(column->wide, body->n_rows)) {
             plans[i] = column_plan(column->wide, body->n_rows);

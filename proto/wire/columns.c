@@ -35,7 +35,8 @@ static struct column_plan smallest(const struct sizes *sizes)
     for (unsigned i = 1; i < 5; i++) {
         best = sizes->v[i] < sizes->v[best] ? i : best;
     }
-    return (struct column_plan){(enum pk_column_encoding)best, 1 + sizes->v[best]};
+    return (struct column_plan){
+        .encoding = (enum pk_column_encoding)best, .len = 1 + sizes->v[best]};
 }
 
 static size_t measure_runs(const void *values, bool is_narrow, size_t n)
@@ -96,8 +97,14 @@ static inline uint32_t more_bytes(uint32_t v)
 struct column_plan column_plan_narrow(const uint32_t *values, size_t n)
 {
     uint32_t any = or_all(values, n), varint = 0, delta = 0, changes = 0;
+    struct column_plan plan;
+    if (any == 0) {
+        return (struct column_plan){.len = 0};
+    }
     if (any > INT32_MAX || n > UINT32_MAX / 8) { /* differences need more than 32 bits */
-        return plan_any(values, true, n);
+        plan = plan_any(values, true, n);
+        plan.any = any;
+        return plan;
     }
     for (size_t i = 1; i < n; i++) {
         uint32_t difference = values[i] - values[i - 1];
@@ -115,7 +122,9 @@ struct column_plan column_plan_narrow(const uint32_t *values, size_t n)
     if (runs_at_least < sizes.v[COLUMN_VARINT] && runs_at_least < sizes.v[COLUMN_DELTA]) {
         sizes.v[COLUMN_RUNS] = measure_runs(values, true, n);
     }
-    return smallest(&sizes);
+    plan = smallest(&sizes);
+    plan.any = any;
+    return plan;
 }
 
 /* A varint below 2^28 without a branch on its length; four bytes are written whatever it takes. */
@@ -184,7 +193,7 @@ void column_write_narrow(
     const struct column_plan *plan, const uint32_t *values, size_t n, uint8_t *room)
 {
     uint8_t *p = room + 1;
-    uint32_t before = 0, any = or_all(values, n);
+    uint32_t before = 0, any = plan->any;
     *room = (uint8_t)plan->encoding;
     if (plan->encoding == COLUMN_VARINT && any < 0x80) { /* a byte each: the loop has no len */
         write_any(COLUMN_BYTES, values, true, n, p);
@@ -211,11 +220,6 @@ bool pk_column_is_zero(const uint64_t *values, size_t n)
         }
     }
     return true;
-}
-
-bool column_is_zero_narrow(const uint32_t *values, size_t n)
-{
-    return or_all(values, n) == 0;
 }
 
 static void read_runs(struct pk_reader *in, size_t n, uint64_t *out_values)

@@ -37,9 +37,11 @@ enum {
 /* How a column is to be written: the shortest encoding of n >= 1 values; ties go to the lower number, so equal columns give equal bytes. */
 struct column_plan {
     enum pk_column_encoding encoding;
-    size_t len; /* with the byte that names the encoding */
+    uint32_t any; /* of narrow values: all or-ed */
+    size_t
+        len; /* with the byte that names the encoding; 0: all values are zero, the column is left out */
 };
-struct column_plan column_plan(const uint64_t *values, size_t n);
+struct column_plan column_plan(const uint64_t *values, size_t n); /* never left out */
 struct column_plan column_plan_narrow(const uint32_t *values, size_t n);
 /* Writes plan->len bytes; room for COLUMN_SLACK more. */
 void column_write(const struct column_plan *plan, const uint64_t *values, size_t n, uint8_t *room);
@@ -47,7 +49,6 @@ void column_write_narrow(
     const struct column_plan *plan, const uint32_t *values, size_t n, uint8_t *room);
 /* Whether all values are zero: such a column is left out. */
 bool pk_column_is_zero(const uint64_t *values, size_t n);
-bool column_is_zero_narrow(const uint32_t *values, size_t n);
 /* Reads exactly n values, none above max. PK_ERR_MALFORMED, PK_ERR_TRUNCATED, PK_ERR_LIMIT. */
 pk_err pk_column_decode(struct pk_slice column, size_t n, uint64_t max, uint64_t *out_values);
 
