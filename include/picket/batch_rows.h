@@ -70,12 +70,12 @@ struct pk_rows {
         kind; /* ACTIVITY, RRSET, NEGATIVE or CLIENT: which of the structs above rows is an array of */
     const void *rows;
     uint32_t n;
-    const struct pk_dictionary *names;      /* wire form, lower case; not of RRSET */
-    const struct pk_dictionary *clients;    /* pk_client_pack */
-    const struct pk_dictionary *signatures; /* struct pk_signature_row */
-    const struct pk_dictionary *answers;    /* digests, uint64_t */
-    const struct pk_dictionary *contents;   /* of RRsets, as many as rows */
-    const struct pk_dictionary *addrs;      /* family and bytes: the first of struct pk_addr */
+    const struct pk_dictionary *names;   /* wire form, lower case; not of RRSET */
+    const struct pk_dictionary *clients; /* pk_client_pack */
+    const struct pk_signature_row *signatures;
+    const uint64_t *answers;              /* digests */
+    const struct pk_dictionary *contents; /* of RRsets, as many as rows */
+    const struct pk_dictionary *addrs;    /* family and bytes: the first of struct pk_addr */
 };
 
 /* A client as it stands in a dictionary; returns how many bytes. */

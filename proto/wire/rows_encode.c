@@ -101,7 +101,7 @@ pk_err pk_rows_encoder_new(struct pk_rows_encoder **out_encoder)
         encoder->rank = malloc(PK_ROWS_MAX_NUMBERS * sizeof *encoder->rank);
         encoder->is_used = calloc(PK_ROWS_MAX_NUMBERS, 1);
         is_good = encoder->first && encoder->order && encoder->rank && encoder->is_used;
-        pk_bytes_init(&encoder->keys, 2 * (PK_ROWS_MAX_NAME_BYTES + PK_NAME_MAX));
+        pk_bytes_init(&encoder->keys, 2 * (PK_ROWS_MAX_NAME_BYTES + PK_NAME_MAX + 4));
         pk_bytes_init(&encoder->put, PK_MAX_BODY_BYTES);
         for (size_t i = 0; i < BODY_N_DICTIONARIES; i++) {
             pk_bytes_init(&encoder->dictionaries[i].bytes, PK_MAX_BODY_BYTES);
@@ -149,7 +149,7 @@ size_t pk_rows_encoder_bound_bytes(void)
            PK_ROWS_MAX_NUMBERS *
                (N_NUMBERED * sizeof(struct known) + 2 * sizeof(uint32_t) + 1 + NAME_ORDER_BYTES) +
            PK_MAX_BATCH_ROWS * (MAX_COLUMNS * sizeof(uint32_t) + sizeof(uint64_t)) +
-           2 * (PK_ROWS_MAX_NAME_BYTES + PK_NAME_MAX) +
+           2 * (PK_ROWS_MAX_NAME_BYTES + PK_NAME_MAX + 4) +
            (1 + BODY_N_DICTIONARIES) * pk_bytes_bound_bytes(PK_MAX_BODY_BYTES);
 }
 
@@ -206,14 +206,28 @@ static inline uint32_t use_or_zero(struct pk_rows_encoder *encoder, unsigned whi
     return reference ? use_plain(encoder, which, dictionary, reference - 1) + 1 : 0;
 }
 
+/* 0 stays 0. */
+static inline uint32_t use_answer(struct pk_rows_encoder *encoder, uint32_t reference)
+{
+    uint32_t index;
+    if (reference == 0) {
+        return 0;
+    }
+    if (!is_known(encoder, BODY_ANSWERS, reference - 1, &index)) {
+        const uint64_t *digest = &encoder->rows.answers[reference - 1];
+        pk_bytes_put(&encoder->dictionaries[BODY_ANSWERS].bytes, digest, sizeof *digest);
+        weigh(encoder, sizeof *digest, sizeof *digest);
+    }
+    return index + 1;
+}
+
 static uint32_t use_signature(struct pk_rows_encoder *encoder, uint32_t number)
 {
     uint32_t index;
     if (is_known(encoder, BODY_SIGNATURES, number, &index)) {
         return index;
     }
-    struct pk_signature_row s;
-    memcpy(&s, pk_dictionary_at(encoder->rows.signatures, number).data, sizeof s);
+    struct pk_signature_row s = encoder->rows.signatures[number];
     const uint32_t fields[] = {use_or_zero(encoder, BODY_ADDRS, encoder->rows.addrs, s.server),
         s.server_port, s.transport, s.vantage, s.opcode, s.answer, s.qtype, s.qclass, s.rcode,
         s.flags, s.edns_udp_size};
@@ -289,8 +303,7 @@ static void take_activity(struct pk_rows_encoder *encoder, uint32_t at, uint32_t
     columns[ACT_NAME][at] = row->name;
     columns[ACT_CLIENT][at] = use_plain(encoder, BODY_CLIENTS, encoder->rows.clients, row->client);
     columns[ACT_SIGNATURE][at] = use_signature(encoder, row->signature);
-    columns[ACT_ANSWER][at] =
-        use_or_zero(encoder, BODY_ANSWERS, encoder->rows.answers, row->answer);
+    columns[ACT_ANSWER][at] = use_answer(encoder, row->answer);
     columns[ACT_SPAN][at] = row->span_us;
     columns[ACT_COUNT][at] = row->count;
     columns[ACT_LATENCY_MIN][at] = row->latency_min_us;

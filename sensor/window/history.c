@@ -519,7 +519,8 @@ void pk_history_transaction(struct pk_history *history, const struct pk_transact
     if (may_keep && history->sink.enter(history->sink.arg, transaction->ended_us) ==
                         history->made.epoch) { /* else some of the rows are gone already */
         history->made.answer = answer;
-        pk_repeats_keep(history->repeats, &history->made);
+        struct pk_remembered *known = pk_repeats_keep(history->repeats, &history->made);
+        answer.memo = known ? &known->memo : NULL;
     }
     *out_answer = answer;
 }

@@ -50,6 +50,7 @@ struct pk_merge {
     void (*before_rrsets)(void *arg);
     void *before_arg;
     int64_t window_start_us;
+    uint64_t window_us;
     bool is_open;
     uint32_t part,
         rrset_part; /* count what has been given out, from 1: numbers are good within one */
@@ -63,6 +64,7 @@ struct pk_merge {
 static void set_options(struct pk_merge *merge, const struct pk_merge_options *options)
 {
     merge->options = *options;
+    merge->window_us = options->window_ms * UINT64_C(1000);
     pk_client_rules_forget(&merge->rules);
     pk_share_set(merge->share, options->window_rows);
     merge->watch_from = pk_share_watch_from(merge->share);
@@ -113,7 +115,7 @@ size_t pk_merge_bound_bytes(void)
 
 static void open_window(struct pk_merge *merge, int64_t now_us)
 {
-    int64_t window_us = (int64_t)merge->options.window_ms * 1000;
+    int64_t window_us = (int64_t)merge->window_us;
     merge->window_start_us = now_us - (now_us % window_us + window_us) % window_us;
     merge->is_open = true;
     merge->given = (struct given){0};
@@ -141,10 +143,10 @@ static void give_aliases(struct pk_merge *merge, const struct pk_batch_info *inf
     }
     table_clear(&window->counts);
     for (uint32_t i = 0; i < window->addresses.n; i++) {
-        struct pk_addr addr;
-        memcpy(&addr, pk_dictionary_at(&window->addresses, i).data, sizeof addr);
+        struct pk_addr addr = window_address(window, i);
         uint64_t bit = pk_hash_mix(pk_addr_hash(&addr), (uint64_t)hour) % ALIAS_BITS;
-        uint32_t number = window->client_of_address[i], former;
+        uint32_t number = 0, former;
+        (void)window_find_client(window, &addr, &number);
         if (*pk_dictionary_at(&window->clients, number).data != PK_CLIENT_PSEUDONYM ||
             merge->aliased[bit / 64] >> bit % 64 & 1) {
             continue;
@@ -231,7 +233,11 @@ static void end_window(struct pk_merge *merge)
 
 void pk_merge_tick(struct pk_merge *merge, int64_t now_us, bool force)
 {
-    int64_t window_us = (int64_t)merge->options.window_ms * 1000;
+    if (merge->is_open && !force &&
+        (uint64_t)(now_us - merge->window_start_us) < merge->window_us) {
+        return; /* within it, as for each packet but few */
+    }
+    int64_t window_us = (int64_t)merge->window_us;
     bool is_over = now_us >= merge->window_start_us + window_us;
     bool is_stepped_back =
         now_us < merge->window_start_us - window_us; /* a clock step, or the next file is older */
@@ -323,17 +329,22 @@ static bool has_row(struct pk_merge *merge, const struct pk_transaction *transac
     const struct pk_query *query = &transaction->query;
     struct pk_signature_row signature = signature_of(merge, transaction, answer->kind);
     struct activity_key key = {0};
-    uint32_t address;
+    uint32_t number = 0;
     if (!pk_dictionary_find(&window->names, name->wire, name->len, &key.name) ||
-        !pk_dictionary_find(&window->addresses, &query->client, sizeof query->client, &address) ||
-        !servers_find(&window->servers, &query->server, &signature.server) ||
-        !pk_dictionary_find(&window->signatures, &signature, sizeof signature, &key.signature) ||
-        (answer->digest != 0 && !pk_dictionary_find(&window->answers, &answer->digest,
-                                    sizeof answer->digest, &key.answer))) {
+        !window_find_client(window, &query->client, &key.client) ||
+        !servers_find(&window->servers, &query->server, &signature.server)) {
         return false;
     }
-    key.client = window->client_of_address[address];
-    key.answer += answer->digest != 0;
+    key.signature = table_find(&window->signatures, &signature, sizeof signature,
+        table_hash(&signature, sizeof signature));
+    if (answer->digest != 0) {
+        number = table_find(&window->answers, &answer->digest, sizeof answer->digest,
+            table_hash(&answer->digest, sizeof answer->digest));
+        key.answer = number + 1;
+    }
+    if (key.signature == TABLE_NONE || number == TABLE_NONE) {
+        return false;
+    }
     return table_find(&window->activity, &key, sizeof key, table_hash(&key, sizeof key)) !=
            TABLE_NONE;
 }
@@ -346,9 +357,9 @@ static pk_err count_client(struct pk_merge *merge, const struct pk_transaction *
     struct window *window = &merge->window;
     struct count_key key = {.reason = reason};
     const struct pk_addr *client = &transaction->query.client;
-    uint32_t address;
+    uint32_t number;
     bool is_scarce = merge->given.counts + window->counts.n >= merge->limit / 4;
-    if (is_scarce && !pk_dictionary_find(&window->addresses, client, sizeof *client, &address)) {
+    if (is_scarce && !window_find_client(window, client, &number)) {
         client = &nobody;
     }
     pk_err err = pk_dictionary_intern(&window->names, zone->wire, zone->len, &key.zone);
@@ -524,8 +535,8 @@ static pk_err intern_signature(struct pk_merge *merge, const struct pk_transacti
     struct window *window = &merge->window;
     struct pk_signature_row signature = signature_of(merge, transaction, kind);
     pk_err err = servers_number(&window->servers, &transaction->query.server, &signature.server);
-    return err == PK_OK ? pk_dictionary_intern(
-                              &window->signatures, &signature, sizeof signature, out_signature)
+    return err == PK_OK ? table_put(&window->signatures, &signature, sizeof signature,
+                              table_hash(&signature, sizeof signature), out_signature)
                         : err;
 }
 
@@ -538,9 +549,24 @@ static uint64_t name_hash(const struct pk_transaction *transaction, const struct
     return is_told ? response->name_hash : pk_hash_quick(name->wire, name->len);
 }
 
-/* The same answer to the same question within a part: what it was the last time. */
+/* The question's name in lower case; the root without a question. */
+static void lower_question(const struct pk_transaction *transaction, struct pk_name *out_name)
+{
+    out_name->len = 1;
+    out_name->n_labels = 0;
+    out_name->wire[0] = 0;
+    if (transaction->query.has_question) {
+        const struct pk_name *name = &transaction->query.question.name;
+        out_name->len = name->len;
+        out_name->n_labels = name->n_labels;
+        memcpy(out_name->wire, name->wire, name->len);
+        pk_name_lower(out_name);
+    }
+}
+
+/* The same answer to the same question within a part: what it was the last time. The name may not have been looked at then (len 0). */
 static pk_err name_and_answer(struct pk_merge *merge, const struct pk_transaction *transaction,
-    const struct pk_name *name, const struct pk_answer *answer, struct activity_key *key)
+    struct pk_name *name, const struct pk_answer *answer, struct activity_key *key)
 {
     struct window *window = &merge->window;
     struct pk_answer_memo *memo = answer->memo;
@@ -549,11 +575,14 @@ static pk_err name_and_answer(struct pk_merge *merge, const struct pk_transactio
         key->answer = memo->answer;
         return PK_OK;
     }
+    if (name->len == 0) {
+        lower_question(transaction, name);
+    }
     pk_err err = pk_dictionary_intern_hashed(
         &window->names, name->wire, name->len, name_hash(transaction, name), &key->name);
     if (err == PK_OK && answer->digest != 0) {
-        err = pk_dictionary_intern(
-            &window->answers, &answer->digest, sizeof answer->digest, &key->answer);
+        err = table_put(&window->answers, &answer->digest, sizeof answer->digest,
+            table_hash(&answer->digest, sizeof answer->digest), &key->answer);
         key->answer++;
     }
     if (memo && err == PK_OK) {
@@ -563,7 +592,7 @@ static pk_err name_and_answer(struct pk_merge *merge, const struct pk_transactio
 }
 
 static pk_err merge_activity(struct pk_merge *merge, const struct pk_transaction *transaction,
-    const struct pk_name *name, const struct pk_answer *answer)
+    struct pk_name *name, const struct pk_answer *answer)
 {
     struct window *window = &merge->window;
     const struct pk_query *query = &transaction->query;
@@ -659,7 +688,7 @@ uint64_t pk_merge_ahead(const struct pk_merge *merge, const struct pk_name *name
 
 /* Two tries: a table that is full is given out and is empty then. */
 static pk_err merge_in_scope(struct pk_merge *merge, const struct pk_transaction *transaction,
-    const struct pk_name *name, const struct pk_answer *answer, bool has_data)
+    struct pk_name *name, const struct pk_answer *answer, bool has_data)
 {
     if (merge->given.activity + merge->window.activity.n + merge->n_waiting >= merge->watch_from) {
         settle_all(merge); /* from here on it matters how many there are */
@@ -717,14 +746,10 @@ void pk_merge_transaction(struct pk_merge *merge, const struct pk_transaction *t
         return; /* counted; evidence rows come with the forgery detectors */
     }
     PK_UNSET struct pk_name name;
-    name.len = 1;
-    name.n_labels = 0;
-    name.wire[0] = 0;
-    if (transaction->query.has_question) {
-        name.len = transaction->query.question.name.len;
-        name.n_labels = transaction->query.question.name.n_labels;
-        memcpy(name.wire, transaction->query.question.name.wire, name.len);
-        pk_name_lower(&name);
+    bool is_free = !merge->options.tenant && merge->watch_from == UINT64_MAX;
+    name.len = 0;
+    if (!is_free) { /* else who wants it looks at it */
+        lower_question(transaction, &name);
     }
     /* The moment it ended: that is monotone, the time of the query is not. */
     (void)pk_merge_enter(merge, transaction->ended_us);

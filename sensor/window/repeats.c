@@ -176,10 +176,10 @@ static void put_slot(struct pk_repeats *repeats, size_t at)
     repeats->slots[i] = (uint64_t)hash << 32 | (at / ALIGNMENT + 1);
 }
 
-void pk_repeats_keep(struct pk_repeats *repeats, const struct pk_repeat *made)
+struct pk_remembered *pk_repeats_keep(struct pk_repeats *repeats, const struct pk_repeat *made)
 {
     if (!repeats->is_asked || !made->is_whole) {
-        return;
+        return NULL;
     }
     if (repeats->n == PK_REPEATS_MAX || repeats->len + MAX_RECORD > PK_REPEATS_MAX_BYTES) {
         pk_repeats_forget(repeats);
@@ -210,6 +210,7 @@ void pk_repeats_keep(struct pk_repeats *repeats, const struct pk_repeat *made)
     } else {
         put_slot(repeats, at);
     }
+    return known;
 }
 
 /* --- looking for one --- */
@@ -225,14 +226,13 @@ static size_t write_key(struct pk_repeats *repeats, const struct pk_dnsmsg *msg)
         return 0;
     }
     uint8_t *p = repeats->key;
-    size_t question_len = msg->records_pos - PK_DNS_HEADER_BYTES;
     const uint16_t head[] = {msg->rcode, (uint16_t)(msg->aa | msg->tc << 1),
         msg->n_records[PK_SECTION_QUESTION], msg->n_records[PK_SECTION_ANSWER],
         msg->n_records[PK_SECTION_AUTHORITY]};
+    size_t end = msg->records_pos;
     memcpy(p, head, sizeof head);
     p += sizeof head;
-    memcpy(p, msg->wire + PK_DNS_HEADER_BYTES, question_len);
-    p += question_len;
+    memcpy(p, msg->wire + PK_DNS_HEADER_BYTES, msg->len - PK_DNS_HEADER_BYTES);
     pk_rr_iter_init(&iter, msg);
     while (pk_rr_next(&iter, &rr)) {
         if (has_opt || n == PK_REPEAT_MAX_RECORDS) { /* what stands after OPT may have moved */
@@ -242,15 +242,12 @@ static size_t write_key(struct pk_repeats *repeats, const struct pk_dnsmsg *msg)
             has_opt = true;
             continue;
         }
-        size_t before = rr.rdata_pos - 6 - rr.owner_pos; /* owner, type, class */
-        memcpy(p, msg->wire + rr.owner_pos, before);
-        p += before;
-        memcpy(p, msg->wire + rr.rdata_pos - 2, 2 + (size_t)rr.rdata_len);
-        p += 2 + (size_t)rr.rdata_len;
+        memset(p + rr.rdata_pos - 6 - PK_DNS_HEADER_BYTES, 0, sizeof rr.ttl_s);
+        end = rr.rdata_pos + rr.rdata_len;
         repeats->ttls_s[n++] = rr.ttl_s;
     }
     repeats->n_records = (uint8_t)n;
-    return (size_t)(p - repeats->key);
+    return sizeof head + end - PK_DNS_HEADER_BYTES;
 }
 
 static void make_key(struct pk_repeats *repeats, const struct pk_dnsmsg *msg)

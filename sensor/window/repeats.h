@@ -69,8 +69,8 @@ struct pk_remembered *pk_repeats_find(struct pk_repeats *repeats, const struct p
 /* It came once more, as find saw it. Gives the least TTL of the answer section when the answer has data, else 0. */
 uint32_t pk_repeats_count(struct pk_repeats *repeats, struct pk_remembered *known,
     const struct pk_dnsmsg *msg, int64_t ts_us);
-/* Remembers what was made of the response that find did not know, unless it cannot be. */
-void pk_repeats_keep(struct pk_repeats *repeats, const struct pk_repeat *made);
+/* Remembers what was made of the response that find did not know, and gives it, good as that of find; NULL when it cannot be. */
+struct pk_remembered *pk_repeats_keep(struct pk_repeats *repeats, const struct pk_repeat *made);
 /* Tells the rows what came, and forgets all. */
 void pk_repeats_forget(struct pk_repeats *repeats);
 size_t pk_repeats_bound_bytes(void);

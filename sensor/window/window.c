@@ -9,8 +9,6 @@ enum {
     MAX_ADDRESS_BYTES = PK_MERGE_MAX_ROWS * sizeof(struct pk_addr),
     MAX_CLIENTS = 2 * PK_MERGE_MAX_ROWS, /* half of them pseudonyms of the period before */
     MAX_CLIENT_BYTES = MAX_CLIENTS * PK_CLIENT_PACKED_SIZE,
-    MAX_SIGNATURE_BYTES = PK_MERGE_MAX_ROWS * sizeof(struct pk_signature_row),
-    MAX_ANSWER_BYTES = PK_MERGE_MAX_ROWS * sizeof(uint64_t),
     MAX_CONTENT = 1 << 20, /* one RRset; history's RDATA of one response are not longer */
     MAX_CONTENT_BYTES = PK_MERGE_MAX_BYTES - MAX_NAME_BYTES,
 };
@@ -28,11 +26,8 @@ struct dictionary_of {
 };
 static const struct dictionary_of window_dictionaries[] = {
     {offsetof(struct window, names), WINDOW_MAX_NAMES, MAX_NAME_BYTES},
-    {offsetof(struct window, addresses), PK_MERGE_MAX_ROWS, MAX_ADDRESS_BYTES},
     {offsetof(struct window, clients), MAX_CLIENTS, MAX_CLIENT_BYTES},
     {offsetof(struct window, servers.addrs), PK_MERGE_MAX_ROWS, MAX_ADDRESS_BYTES},
-    {offsetof(struct window, signatures), PK_MERGE_MAX_ROWS, MAX_SIGNATURE_BYTES},
-    {offsetof(struct window, answers), PK_MERGE_MAX_ROWS, MAX_ANSWER_BYTES},
 };
 static const struct dictionary_of rrset_dictionaries[] = {
     {offsetof(struct rrsets, contents), PK_MERGE_MAX_ROWS, MAX_CONTENT_BYTES},
@@ -84,11 +79,26 @@ static size_t bound_of_all(const struct dictionary_of *all, size_t n)
     return sum;
 }
 
-static void clear_table(struct table *table)
+/* One line a table, the same. */
+static const struct {
+    size_t offset;
+    uint32_t max_rows;
+    size_t row_bytes;
+} window_tables[] = {
+    {offsetof(struct window, addresses), PK_MERGE_MAX_ROWS, sizeof(struct address_row)},
+    {offsetof(struct window, signatures), PK_MERGE_MAX_ROWS, sizeof(struct pk_signature_row)},
+    {offsetof(struct window, answers), PK_MERGE_MAX_ROWS, sizeof(uint64_t)},
+    {offsetof(struct window, activity), PK_MERGE_MAX_ROWS, sizeof(struct pk_activity_row)},
+    {offsetof(struct window, negatives), PK_MERGE_MAX_ROWS, sizeof(struct pk_negative_row)},
+    {offsetof(struct window, counts), WINDOW_MAX_COUNTS, sizeof(struct pk_count_row)},
+};
+enum {
+    N_TABLES = sizeof window_tables / sizeof *window_tables
+};
+
+static struct table *window_table(struct window *window, size_t i)
 {
-    if (table->n > 0) {
-        table_clear(table);
-    }
+    return (struct table *)(void *)((uint8_t *)window + window_tables[i].offset);
 }
 
 /* --- servers --- */
@@ -132,69 +142,106 @@ pk_err servers_number(struct servers *servers, const struct pk_addr *addr, uint3
 pk_err window_init(struct window *window)
 {
     *window = (struct window){.hidden_client = UINT32_MAX};
-    window->client_of_address = malloc(PK_MERGE_MAX_ROWS * sizeof *window->client_of_address);
-    bool is_good =
-        window->client_of_address && init_all(window, window_dictionaries, N_WINDOW) == PK_OK &&
-        table_init(&window->activity, PK_MERGE_MAX_ROWS, sizeof(struct pk_activity_row)) == PK_OK &&
-        table_init(&window->negatives, PK_MERGE_MAX_ROWS, sizeof(struct pk_negative_row)) ==
-            PK_OK &&
-        table_init(&window->counts, WINDOW_MAX_COUNTS, sizeof(struct pk_count_row)) == PK_OK;
-    return is_good ? PK_OK : PK_ERR_NOMEM;
+    pk_err err = init_all(window, window_dictionaries, N_WINDOW);
+    for (size_t i = 0; i < N_TABLES && err == PK_OK; i++) {
+        err = table_init(
+            window_table(window, i), window_tables[i].max_rows, window_tables[i].row_bytes);
+    }
+    return err;
 }
 
 void window_done(struct window *window)
 {
     done_all(window, window_dictionaries, N_WINDOW);
-    table_done(&window->activity);
-    table_done(&window->negatives);
-    table_done(&window->counts);
-    free(window->client_of_address);
+    for (size_t i = 0; i < N_TABLES; i++) {
+        table_done(window_table(window, i));
+    }
 }
 
 void window_clear(struct window *window)
 {
     clear_all(window, window_dictionaries, N_WINDOW);
-    clear_table(&window->activity);
-    clear_table(&window->negatives);
-    clear_table(&window->counts);
+    for (size_t i = 0; i < N_TABLES; i++) {
+        if (window_table(window, i)->n > 0) {
+            table_clear(window_table(window, i));
+        }
+    }
     window->servers.last_reference = 0;
     window->hidden_client = UINT32_MAX;
 }
 
 size_t window_bound_bytes(void)
 {
-    return bound_of_all(window_dictionaries, N_WINDOW) + PK_MERGE_MAX_ROWS * sizeof(uint32_t) +
-           table_bound_bytes(PK_MERGE_MAX_ROWS, sizeof(struct pk_activity_row)) +
-           table_bound_bytes(PK_MERGE_MAX_ROWS, sizeof(struct pk_negative_row)) +
-           table_bound_bytes(WINDOW_MAX_COUNTS, sizeof(struct pk_count_row));
+    size_t sum = bound_of_all(window_dictionaries, N_WINDOW);
+    for (size_t i = 0; i < N_TABLES; i++) {
+        sum += table_bound_bytes(window_tables[i].max_rows, window_tables[i].row_bytes);
+    }
+    return sum;
+}
+
+static struct address_key address_key_of(const struct pk_addr *addr)
+{
+    struct address_key key = {{0}};
+    memcpy(key.words, addr, sizeof *addr);
+    return key;
+}
+
+bool window_find_client(
+    const struct window *window, const struct pk_addr *addr, uint32_t *out_client)
+{
+    struct address_key key = address_key_of(addr);
+    uint32_t number =
+        table_find(&window->addresses, &key, sizeof key, table_hash(&key, sizeof key));
+    if (number != TABLE_NONE) {
+        *out_client = ((struct address_row *)table_at(&window->addresses, number))->client;
+    }
+    return number != TABLE_NONE;
+}
+
+struct pk_addr window_address(const struct window *window, uint32_t number)
+{
+    struct pk_addr addr;
+    memcpy(&addr, table_at(&window->addresses, number), sizeof addr);
+    return addr;
+}
+
+/* Of an address that is new. */
+static pk_err add_client(struct window *window, const struct pk_client_rules *rules,
+    const struct pk_addr *addr, uint32_t *out_client)
+{
+    struct pk_client client = pk_client_of(rules, addr);
+    uint8_t packed[PK_CLIENT_PACKED_SIZE];
+    bool is_hidden = client.kind == PK_CLIENT_NONE;
+    *out_client = window->hidden_client;
+    if (is_hidden && window->hidden_client != UINT32_MAX) {
+        return PK_OK;
+    }
+    pk_err err =
+        pk_dictionary_append(&window->clients, packed, pk_client_pack(&client, packed), out_client);
+    if (err == PK_OK && is_hidden) {
+        window->hidden_client = *out_client;
+    }
+    return err;
 }
 
 pk_err window_client(struct window *window, const struct pk_client_rules *rules,
     const struct pk_addr *addr, uint32_t *out_client)
 {
-    uint32_t address, n = window->addresses.n;
-    pk_err err = pk_dictionary_intern(&window->addresses, addr, sizeof *addr, &address);
-    if (err != PK_OK) {
-        return err;
+    struct address_key key = address_key_of(addr);
+    uint32_t hash = table_hash(&key, sizeof key), number;
+    number = table_find(&window->addresses, &key, sizeof key, hash);
+    if (number != TABLE_NONE) {
+        *out_client = ((struct address_row *)table_at(&window->addresses, number))->client;
+        return PK_OK;
     }
-    if (address == n) {
-        struct pk_client client = pk_client_of(rules, addr);
-        uint8_t packed[PK_CLIENT_PACKED_SIZE];
-        uint32_t number = window->hidden_client;
-        bool is_hidden = client.kind == PK_CLIENT_NONE;
-        if (!is_hidden || number == UINT32_MAX) {
-            err = pk_dictionary_append(
-                &window->clients, packed, pk_client_pack(&client, packed), &number);
-            if (err != PK_OK) { /* no memory: there is room for as many as addresses */
-                pk_dictionary_truncate(&window->addresses, n);
-                return err;
-            }
-        }
-        window->hidden_client = is_hidden ? number : window->hidden_client;
-        window->client_of_address[address] = number;
+    pk_err err = window->addresses.n == window->addresses.max
+                     ? PK_ERR_LIMIT
+                     : add_client(window, rules, addr, out_client);
+    if (err == PK_OK &&
+        (err = table_put(&window->addresses, &key, sizeof key, hash, &number)) == PK_OK) {
+        ((struct address_row *)table_at(&window->addresses, number))->client = *out_client;
     }
-    *out_client = window->client_of_address[address];
-    return PK_OK;
+    return err;
 }
 
 /* --- RRsets --- */
@@ -285,8 +332,8 @@ static struct pk_rows rows_of(const struct window *window)
     return (struct pk_rows){
         .names = &window->names,
         .clients = &window->clients,
-        .signatures = &window->signatures,
-        .answers = &window->answers,
+        .signatures = table_at(&window->signatures, 0),
+        .answers = table_at(&window->answers, 0),
         .addrs = &window->servers.addrs,
     };
 }

@@ -32,6 +32,15 @@ struct count_key {
     uint32_t reason;       /* enum pk_client_reason */
 };
 
+/* A client's address, its bytes in words so that they are hashed as a few numbers; those left out share one client. */
+struct address_key {
+    uint32_t words[5];
+};
+struct address_row {
+    struct address_key key;
+    uint32_t client;
+};
+
 /* Addresses of servers: few, and the one of the transaction before is mostly this one's. */
 struct servers {
     struct pk_dictionary addrs; /* as on the wire */
@@ -40,14 +49,13 @@ struct servers {
 };
 
 struct window {
-    struct pk_dictionary names;     /* wire form, lower case */
-    struct pk_dictionary addresses; /* struct pk_addr of clients */
-    struct pk_dictionary clients;   /* by number, as on the wire */
-    uint32_t *client_of_address;    /* address to client: those left out share one */
-    uint32_t hidden_client;         /* UINT32_MAX: none yet */
+    struct pk_dictionary names;   /* wire form, lower case */
+    struct table addresses;       /* struct address_row */
+    struct pk_dictionary clients; /* by number, as on the wire */
+    uint32_t hidden_client;       /* UINT32_MAX: none yet */
     struct servers servers;
-    struct pk_dictionary signatures; /* struct pk_signature_row */
-    struct pk_dictionary answers;    /* digests */
+    struct table signatures; /* struct pk_signature_row, all of it the key */
+    struct table answers;    /* uint64_t digests */
     struct table activity, negatives, counts;
 };
 
@@ -66,6 +74,10 @@ size_t window_bound_bytes(void);
 /* The number of the client that stands behind an address. PK_ERR_LIMIT, PK_ERR_NOMEM. */
 pk_err window_client(struct window *window, const struct pk_client_rules *rules,
     const struct pk_addr *addr, uint32_t *out_client);
+/* Whether the address is known; its client. */
+bool window_find_client(
+    const struct window *window, const struct pk_addr *addr, uint32_t *out_client);
+struct pk_addr window_address(const struct window *window, uint32_t number);
 /* The number of a server + 1; 0 for none. PK_ERR_LIMIT, PK_ERR_NOMEM. */
 pk_err servers_number(struct servers *servers, const struct pk_addr *addr, uint32_t *out_reference);
 /* The same of one that is known; false when it is not. */
