@@ -4,7 +4,9 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -128,6 +130,11 @@ int daemon_open_core(struct daemon *d)
     return EX_OK;
 }
 
+static uint64_t milliseconds(const struct timeval *time)
+{
+    return (uint64_t)time->tv_sec * 1000 + (uint64_t)time->tv_usec / 1000;
+}
+
 void daemon_copy_counters(struct daemon *d)
 {
     struct pk_stats *stats = pk_worker_stats(d->workers[0]);
@@ -139,6 +146,14 @@ void daemon_copy_counters(struct daemon *d)
     stats->batches_sent = atomic_load(&d->uplink_counters.sent);
     stats->batches_resent = atomic_load(&d->uplink_counters.resent);
     stats->reconnects = atomic_load(&d->uplink_counters.reconnects);
+    stats->batches_acked = atomic_load(&d->uplink_counters.acked);
+    stats->batches_refused = atomic_load(&d->uplink_counters.refused);
+    memcpy(stats->lost_rows, d->spool_status.lost_rows_by, sizeof stats->lost_rows);
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) == 0) {
+        stats->peak_rss_kb = (uint64_t)usage.ru_maxrss;
+        stats->cpu_ms = milliseconds(&usage.ru_utime) + milliseconds(&usage.ru_stime);
+    }
 }
 
 /* A disk that takes its time must not keep anybody from emptying the rings. */

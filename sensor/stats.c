@@ -314,6 +314,10 @@ pk_err pk_stats_json(const struct pk_stats *s, const struct pk_sides *sides, str
         {"spool_lost_rows", s->spool_lost_rows},
         {"batches_sent", s->batches_sent},
         {"batches_resent", s->batches_resent},
+        {"batches_acked", s->batches_acked},
+        {"batches_refused", s->batches_refused},
+        {"peak_rss_kb", s->peak_rss_kb},
+        {"cpu_ms", s->cpu_ms},
         {"reconnects", s->reconnects},
     };
     set(root, "packets", s->packets);
@@ -341,6 +345,32 @@ pk_err pk_stats_json(const struct pk_stats *s, const struct pk_sides *sides, str
     pk_bytes_put(out, text, strlen(text));
     free(text);
     return out->err;
+}
+
+/* A place may have been given to another interface meanwhile: what that counted is all new. */
+size_t pk_stats_interfaces(const struct pk_stats *now, const struct pk_stats *before,
+    struct pk_health_interface out[PK_STATS_MAX_INTERFACES])
+{
+    static const struct pk_interface_stats none = {.packets = 0};
+    static const uint8_t states[] = {[PK_INTERFACE_OPEN] = PK_IFACE_OPEN,
+        [PK_INTERFACE_DOWN] = PK_IFACE_DOWN,
+        [PK_INTERFACE_GONE] = PK_IFACE_GONE,
+        [PK_INTERFACE_DENIED] = PK_IFACE_DENIED,
+        [PK_INTERFACE_FAILED] = PK_IFACE_FAILED};
+    size_t n = 0;
+    for (size_t i = 0; i < PK_STATS_MAX_INTERFACES; i++) {
+        const struct pk_interface_stats *is = &now->interfaces[i], *was = &before->interfaces[i];
+        if (is->state == PK_INTERFACE_NONE) {
+            continue;
+        }
+        was = strcmp(is->name, was->name) == 0 ? was : &none;
+        out[n] = (struct pk_health_interface){.state = states[is->state],
+            .packets = is->packets - was->packets,
+            .kernel_dropped = is->kernel_dropped - was->kernel_dropped,
+            .iface_dropped = is->iface_dropped - was->iface_dropped};
+        memcpy(out[n++].name, is->name, sizeof is->name);
+    }
+    return n;
 }
 
 void pk_stats_health(const struct pk_stats *now, const struct pk_stats *before,
@@ -395,6 +425,15 @@ void pk_stats_health(const struct pk_stats *now, const struct pk_stats *before,
             [PK_HEALTH_BATCHES_SENT] = DELTA(batches_sent),
             [PK_HEALTH_BATCHES_RESENT] = DELTA(batches_resent),
             [PK_HEALTH_RECONNECTS] = DELTA(reconnects),
+            [PK_HEALTH_LOST_OVERFLOW] = DELTA(lost_rows[PK_LOSS_OVERFLOW]),
+            [PK_HEALTH_LOST_AGE] = DELTA(lost_rows[PK_LOSS_AGE]),
+            [PK_HEALTH_LOST_SPACE] = DELTA(lost_rows[PK_LOSS_SPACE]),
+            [PK_HEALTH_LOST_MEMORY] = DELTA(lost_rows[PK_LOSS_MEMORY]),
+            [PK_HEALTH_LOST_REFUSED] = DELTA(lost_rows[PK_LOSS_REFUSED]),
+            [PK_HEALTH_BATCHES_ACKED] = DELTA(batches_acked),
+            [PK_HEALTH_BATCHES_REFUSED] = DELTA(batches_refused),
+            [PK_HEALTH_PEAK_RSS_KB] = now->peak_rss_kb,
+            [PK_HEALTH_CPU_MS] = DELTA(cpu_ms),
             [PK_HEALTH_DNS_PACKETS] =
                 DELTA(dispositions[PK_PACKET_DNS]) + DELTA(dnstap.fates[PK_DNSTAP_USED]),
             [PK_HEALTH_TCP_PACKETS] = DELTA(dispositions[PK_PACKET_TCP]),

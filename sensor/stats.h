@@ -149,6 +149,10 @@ struct pk_stats {
     uint64_t
         memory_bound_bytes; /* all that the tables of capture to batch can come to hold, each thread's */
     uint64_t spool_bytes, spool_lost_rows, batches_sent, batches_resent, reconnects;
+    uint64_t lost_rows[PK_N_LOSS_CAUSES]; /* of spool_lost_rows, by enum pk_loss_cause */
+    uint64_t batches_acked, batches_refused;
+    uint64_t peak_rss_kb,
+        cpu_ms; /* of the process: as spool_bytes and what follows, in one of its threads' counters */
 };
 
 /* The rules that must hold at the end of input, as one sentence naming the first that does not; NULL when all do. */
@@ -159,6 +163,9 @@ void pk_stats_add(struct pk_stats *total, const struct pk_stats *one);
 struct pk_sides;
 pk_err pk_stats_json(
     const struct pk_stats *stats, const struct pk_sides *sides, struct pk_bytes *out);
+/* The interfaces for a health row; returns how many. */
+size_t pk_stats_interfaces(const struct pk_stats *now, const struct pk_stats *before,
+    struct pk_health_interface out[PK_STATS_MAX_INTERFACES]);
 /* Deltas for a health row. */
 void pk_stats_health(const struct pk_stats *now, const struct pk_stats *before,
     uint32_t interval_ms, struct pk_health *out_health);

@@ -289,6 +289,19 @@ static json_t *now_json(const struct pk_store_report *now)
     return object;
 }
 
+/* What the last health rows said of each interface; the state as a word. */
+static json_t *interfaces_json(const char *text)
+{
+    size_t index;
+    json_t *interface, *list = json_loads(text, 0, NULL);
+    json_array_foreach(list, index, interface)
+    {
+        unsigned state = (unsigned)json_integer_value(json_object_get(interface, "state"));
+        (void)json_object_set_new(interface, "state", json_string(pk_iface_state_str(state)));
+    }
+    return list ? list : json_array();
+}
+
 /* "a,b" as a list. */
 static json_t *words_json(const char *words)
 {
@@ -329,6 +342,7 @@ static bool on_loss(void *arg, const struct pk_store_loss *loss)
     (void)json_object_set_new(row, "delivered_rows", json_integer((json_int_t)loss->rows));
     (void)json_object_set_new(row, "now", now_json(&loss->now));
     (void)json_object_set_new(row, "alarms", words_json(loss->alarms));
+    (void)json_object_set_new(row, "interfaces", interfaces_json(loss->interfaces));
     (void)json_object_set_new(row, "quarantined", json_integer((json_int_t)loss->quarantined));
     (void)json_object_set_new(row, "lost", json_integer((json_int_t)lost));
     (void)json_object_set_new(row, "lost_transactions", json_integer((json_int_t)counted));

@@ -170,7 +170,18 @@ static void print_now(const json_t *row)
     long long waiting = (long long)json_integer_value(json_object_get(now, "waiting_batches"));
     long long offset_ms = (long long)json_integer_value(json_object_get(now, "clock_offset_ms"));
     size_t index;
-    json_t *kind;
+    json_t *kind, *interface;
+    json_array_foreach(json_object_get(row, "interfaces"), index, interface)
+    {
+        long long dropped =
+            (long long)json_integer_value(json_object_get(interface, "kernel_dropped")) +
+            (long long)json_integer_value(json_object_get(interface, "iface_dropped"));
+        if (dropped > 0 || strcmp(ctl_text(interface, "state"), "open") != 0) {
+            printf("    interface %s is %s: packets=%lld dropped=%lld lately\n",
+                ctl_text(interface, "name"), ctl_text(interface, "state"),
+                (long long)json_integer_value(json_object_get(interface, "packets")), dropped);
+        }
+    }
     if (waiting > 0) {
         printf("    behind by %lldd %02lld:%02lld:%02lld: batches=%lld bytes=%lld wait there\n",
             behind_s / 86400, behind_s / 3600 % 24, behind_s / 60 % 60, behind_s % 60, waiting,

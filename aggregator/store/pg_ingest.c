@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <jansson.h>
+
 #include "picket/clock.h"
 #include "picket/hash.h"
 #include "picket/limits.h"
@@ -346,13 +348,43 @@ static pk_err put_client_batch(
     return out->err;
 }
 
+/* A window's count is far below; with whatever a sensor says, sums of many stay numbers. */
+static json_int_t window_count(uint64_t v)
+{
+    return v < UINT32_MAX ? (json_int_t)v : UINT32_MAX;
+}
+
+/* jsonb in binary is a version, 1, and the text. Null without any, and when a name is no text. */
+static void put_interfaces(const struct pk_batch *batch, struct pk_bytes *out)
+{
+    const struct pk_health_interface *interfaces;
+    size_t n = pk_batch_interfaces(batch, &interfaces);
+    json_t *list = n > 0 ? json_array() : NULL;
+    for (size_t i = 0; i < n; i++) {
+        (void)json_array_append_new(list,
+            json_pack("[s, i, I, I, I]", interfaces[i].name, interfaces[i].state,
+                window_count(interfaces[i].packets), window_count(interfaces[i].kernel_dropped),
+                window_count(interfaces[i].iface_dropped)));
+    }
+    char *text = list && json_array_size(list) == n ? json_dumps(list, JSON_COMPACT) : NULL;
+    if (text) {
+        pk_bytes_put_be32(out, (uint32_t)strlen(text) + 1);
+        pk_bytes_put(out, "\1", 1);
+        pk_bytes_put(out, text, strlen(text));
+    } else {
+        copy_null(out);
+    }
+    free(text);
+    json_decref(list);
+}
+
 static pk_err put_health_batch(
     struct pk_store *store, const struct pk_store_batch *batch, uint64_t ingest_seq)
 {
     struct pk_health health;
     struct pk_bytes *out = &store->copy;
     pk_batch_health(batch->batch, &health);
-    copy_row(out, 6);
+    copy_row(out, 7);
     copy_int4(out, (int32_t)batch->tenant.v);
     copy_int4(out, (int32_t)batch->sensor.v);
     copy_int8(out, (int64_t)ingest_seq);
@@ -366,6 +398,7 @@ static pk_err put_health_batch(
     for (size_t i = 0; i < PK_N_HEALTH_KEYS; i++) {
         copy_int8(out, (int64_t)(health.v[i] & INT64_MAX));
     }
+    put_interfaces(batch->batch, out);
     return out->err;
 }
 

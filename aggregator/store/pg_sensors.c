@@ -130,6 +130,7 @@ static void read_loss(const PGresult *r, int i, struct pk_store_loss *out)
     read_lost(r, i, out);
     read_now(r, i, &out->now);
     get_text(r, i, 19, out->alarms, sizeof out->alarms);
+    out->interfaces = PQgetvalue(r, i, 20); /* libpq ends every value with a zero */
 }
 
 /* An array summed place by place: a sum for each, since taking arrays apart and grouping by place takes twelve times as long. */
@@ -167,7 +168,11 @@ pk_err pk_store_query_loss(struct pk_store *store, struct pk_tenant_id tenant,
             "   coalesce(t, 0)::bigint, coalesce(h, 0)::bigint]) with ordinality u(v, ord)),"
             " coalesce(st.reported_us, 0)::bigint, coalesce(st.address, ''), coalesce(st.software, ''), coalesce(st.offset_us, 0)::bigint, coalesce(st.queued, 0)::bigint,"
             " coalesce(st.queued_bytes, 0)::bigint, coalesce(st.behind_us, 0)::bigint, coalesce(st.cloned_us, 0)::bigint, coalesce(st.clone_peers, ''),"
-            " coalesce((select string_agg(a.kind, ',' order by a.kind) from alarm a where a.tenant_id = $1::int and a.sensor_id = se.sensor_id and a.closed_us is null), '')"
+            " coalesce((select string_agg(a.kind, ',' order by a.kind) from alarm a where a.tenant_id = $1::int and a.sensor_id = se.sensor_id and a.closed_us is null), ''),"
+            " coalesce((select jsonb_agg(jsonb_build_object('name', name, 'state', state, 'packets', packets, 'kernel_dropped', kernel_dropped, 'iface_dropped', iface_dropped) order by name)::text"
+            "   from (select v->>0 as name, (array_agg((v->>1)::int order by ingest_seq desc))[1] as state, sum((v->>2)::bigint) as packets, sum((v->>3)::bigint) as kernel_dropped,"
+            "     sum((v->>4)::bigint) as iface_dropped from (select ingest_seq, interfaces from health where tenant_id = $1::int and sensor_id = se.sensor_id"
+            "     order by ingest_seq desc limit 60) h, jsonb_array_elements(h.interfaces) v group by 1) i), '')"
             " from sensor se left join site_assignment sa on sa.tenant_id = se.tenant_id and sa.sensor_id = se.sensor_id and sa.to_us = 9223372036854775807"
             " left join site si on si.tenant_id = sa.tenant_id and si.site_id = sa.site_id"
             " left join sensor_state st on st.tenant_id = se.tenant_id and st.sensor_id = se.sensor_id"

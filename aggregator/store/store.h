@@ -478,6 +478,8 @@ struct pk_store_loss {
     uint64_t batches, rows, quarantined;
     struct pk_store_report now;
     char alarms[80]; /* kinds that are open, with commas between */
+    const char *
+        interfaces; /* JSON: [{name, state, packets, kernel_dropped, iface_dropped}...] of its last sixty health rows; borrowed during the callback; empty: none */
     struct pk_store_lost {
         uint64_t batches, rows, transactions;
         uint64_t counted; /* transactions of activity and negative rows: what stored_* lack */

@@ -65,6 +65,9 @@ pk_err pk_batch_add_loss(struct pk_batch_builder *builder, const struct pk_loss 
 pk_err pk_batch_add_client_count(
     struct pk_batch_builder *builder, const struct pk_client_count *row);
 pk_err pk_batch_set_health(struct pk_batch_builder *builder, const struct pk_health *health);
+/* Besides, after it: the interfaces, at most PK_MAX_HEALTH_INTERFACES; copied. */
+void pk_batch_set_interfaces(
+    struct pk_batch_builder *builder, const struct pk_health_interface *interfaces, size_t n);
 pk_err pk_batch_set_origin(struct pk_batch_builder *builder, const struct pk_origin *origin);
 size_t pk_batch_builder_rows(const struct pk_batch_builder *builder);
 /* The sum of the rows' counts; 0 for kinds without. */
@@ -98,6 +101,9 @@ void pk_batch_loss(const struct pk_batch *batch, size_t index, struct pk_loss *o
 void pk_batch_client_count(
     const struct pk_batch *batch, size_t index, struct pk_client_count *out_row);
 void pk_batch_health(const struct pk_batch *batch, struct pk_health *out_health);
+/* Of a health batch; borrowed from it. */
+size_t pk_batch_interfaces(
+    const struct pk_batch *batch, const struct pk_health_interface **out_interfaces);
 void pk_batch_origin(const struct pk_batch *batch, struct pk_origin *out_origin);
 
 #endif

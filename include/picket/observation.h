@@ -244,6 +244,15 @@ enum pk_health_key {
     PK_HEALTH_OVERFLOW,        /* in-scope transactions in a client's overflow row */
     PK_HEALTH_FOLDED,          /* of negative: counted under a wildcard of their domain */
     PK_HEALTH_RRSETS_WITHHELD, /* reverse names of foreign networks: they stay at the site */
+    PK_HEALTH_LOST_OVERFLOW,   /* of spool_lost_rows, by enum pk_loss_cause, as what follows */
+    PK_HEALTH_LOST_AGE,
+    PK_HEALTH_LOST_SPACE,
+    PK_HEALTH_LOST_MEMORY,
+    PK_HEALTH_LOST_REFUSED,
+    PK_HEALTH_BATCHES_ACKED,
+    PK_HEALTH_BATCHES_REFUSED, /* by the aggregator: given up, or given a new number */
+    PK_HEALTH_PEAK_RSS_KB,     /* gauge: the most the process has had in memory */
+    PK_HEALTH_CPU_MS,          /* of all its threads, user and system */
     PK_N_HEALTH_KEYS,
 };
 /* Levels and bits, not counts: a sum of them over windows says nothing. */
@@ -252,6 +261,26 @@ const char *pk_health_key_str(enum pk_health_key key); /* "packets", "kernel_dro
 
 struct pk_health {
     uint64_t v[PK_N_HEALTH_KEYS];
+};
+
+enum {
+    PK_MAX_HEALTH_INTERFACES = 64,
+    PK_HEALTH_INTERFACE_SIZE = 16 /* name and the zero */
+};
+enum pk_iface_state { /* on the wire; never changes */
+    PK_IFACE_OPEN = 1,
+    PK_IFACE_DOWN = 2,
+    PK_IFACE_GONE = 3,
+    PK_IFACE_DENIED = 4,
+    PK_IFACE_FAILED = 5,
+};
+const char *pk_iface_state_str(unsigned state); /* "open", ... */
+
+/* Of a health row: one interface of a live capture, with what was counted on it since the row before. */
+struct pk_health_interface {
+    char name[PK_HEALTH_INTERFACE_SIZE];
+    uint8_t state; /* enum pk_iface_state */
+    uint64_t packets, kernel_dropped, iface_dropped;
 };
 
 /* Why batches that were sealed never came to the aggregator. The numbers are on the wire and never change. */

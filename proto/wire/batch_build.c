@@ -474,9 +474,17 @@ pk_err pk_batch_add_client_count(
 pk_err pk_batch_set_health(struct pk_batch_builder *builder, const struct pk_health *health)
 {
     builder->health = *health;
+    builder->n_interfaces = 0;
     builder->n_rows = 1;
     note_times(builder, builder->info.window_start_us, builder->info.window_start_us);
     return PK_OK;
+}
+
+void pk_batch_set_interfaces(
+    struct pk_batch_builder *builder, const struct pk_health_interface *interfaces, size_t n)
+{
+    builder->n_interfaces = n < PK_MAX_HEALTH_INTERFACES ? n : PK_MAX_HEALTH_INTERFACES;
+    memcpy(builder->interfaces, interfaces, builder->n_interfaces * sizeof *interfaces);
 }
 
 pk_err pk_batch_set_origin(struct pk_batch_builder *builder, const struct pk_origin *origin)

@@ -16,6 +16,8 @@ struct pk_batch_builder {
     struct pk_dictionary names, addrs, clients, signatures, rdata, sets, answers, sketches;
     uint32_t *scratch; /* rdata indexes of a set being added */
     struct pk_health health;
+    struct pk_health_interface interfaces[PK_MAX_HEALTH_INTERFACES];
+    size_t n_interfaces;
     struct pk_origin origin;
 };
 

@@ -38,6 +38,8 @@ struct pk_batch {
     uint32_t n_sketches;
     uint64_t *columns[MAX_COLUMNS]; /* NULL: all zero */
     struct pk_health health;
+    struct pk_health_interface interfaces[PK_MAX_HEALTH_INTERFACES];
+    size_t n_interfaces;
     struct pk_origin origin;
 };
 
@@ -445,6 +447,31 @@ static void read_more_health(struct decoder *decoder)
         (n < n_known ? n : n_known) * sizeof *values);
 }
 
+/* [[name, state, packets, dropped by the kernel, by the interface]...]; a newer minor version may say more of each. */
+static void read_interfaces(struct decoder *decoder)
+{
+    struct pk_batch *batch = decoder->batch;
+    struct pk_reader *in = &decoder->in;
+    uint32_t n = mp_array(in, PK_MAX_HEALTH_INTERFACES);
+    for (uint32_t i = 0; i < n && in->err == PK_OK; i++) {
+        struct pk_health_interface *interface = &batch->interfaces[i];
+        uint32_t fields = mp_array(in, 16);
+        if (in->err == PK_OK && fields < 5) {
+            refuse(decoder, PK_ERR_MALFORMED, "an interface is five fields");
+            return;
+        }
+        mp_text(in, interface->name, sizeof interface->name);
+        interface->state = (uint8_t)mp_uint(in, UINT8_MAX);
+        interface->packets = mp_uint(in, UINT64_MAX);
+        interface->kernel_dropped = mp_uint(in, UINT64_MAX);
+        interface->iface_dropped = mp_uint(in, UINT64_MAX);
+        for (; fields > 5 && in->err == PK_OK; fields--) {
+            mp_skip(in);
+        }
+    }
+    batch->n_interfaces = n;
+}
+
 static void read_info(struct decoder *decoder)
 {
     struct pk_batch_info *info = &decoder->batch->info;
@@ -523,6 +550,8 @@ static void read_part(struct decoder *decoder)
             read_health(decoder);
         } else if (batch->info.kind == PK_BATCH_HEALTH && decoder->key == KEY_HEALTH_MORE) {
             read_more_health(decoder);
+        } else if (batch->info.kind == PK_BATCH_HEALTH && decoder->key == KEY_INTERFACES) {
+            read_interfaces(decoder);
         } else if (batch->info.kind == PK_BATCH_ORIGIN && decoder->key == KEY_ORIGIN_SITE) {
             mp_text(&decoder->in, batch->origin.site, sizeof batch->origin.site);
         } else if (batch->info.kind == PK_BATCH_ORIGIN && decoder->key == KEY_ORIGIN_SENSOR) {
@@ -760,6 +789,13 @@ void pk_batch_client_count(
 void pk_batch_health(const struct pk_batch *batch, struct pk_health *out_health)
 {
     *out_health = batch->health;
+}
+
+size_t pk_batch_interfaces(
+    const struct pk_batch *batch, const struct pk_health_interface **out_interfaces)
+{
+    *out_interfaces = batch->interfaces;
+    return batch->n_interfaces;
 }
 
 void pk_batch_origin(const struct pk_batch *batch, struct pk_origin *out_origin)

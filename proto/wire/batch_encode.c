@@ -89,6 +89,8 @@ static pk_err encode(struct encoder *encoder, struct pk_bytes *out)
             [BODY_ANSWERS] = plain(&builder->answers),
             [BODY_SKETCHES] = plain(&builder->sketches)},
         .health = builder->info.kind == PK_BATCH_HEALTH ? &builder->health : NULL,
+        .interfaces = builder->interfaces,
+        .n_interfaces = builder->info.kind == PK_BATCH_HEALTH ? builder->n_interfaces : 0,
         .origin = builder->info.kind == PK_BATCH_ORIGIN ? &builder->origin : NULL,
     };
     for (unsigned i = 0; builder->schema && i < builder->schema->n_columns; i++) {

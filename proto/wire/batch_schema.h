@@ -35,6 +35,7 @@ enum body_key {
     KEY_COLUMN_FIRST = 32, /* columns: 32..127 */
     KEY_HEALTH = 96,
     KEY_HEALTH_MORE = 97,
+    KEY_INTERFACES = 98,
     KEY_LOSS_FIRST = 100, /* columns: 100..109 */
     KEY_ORIGIN_SITE = 120,
     KEY_ORIGIN_SENSOR = 121,

@@ -20,11 +20,16 @@ static void put_bin(msgpack_packer *packer, const void *data, size_t len)
     msgpack_pack_bin_body(packer, data, len);
 }
 
+static void put_str(msgpack_packer *packer, const char *text)
+{
+    msgpack_pack_str(packer, strlen(text));
+    msgpack_pack_str_body(packer, text, strlen(text));
+}
+
 static void put_text(msgpack_packer *packer, unsigned key, const char *text)
 {
     put_uint(packer, key);
-    msgpack_pack_str(packer, strlen(text));
-    msgpack_pack_str_body(packer, text, strlen(text));
+    put_str(packer, text);
 }
 
 static void put_dictionary(
@@ -90,6 +95,21 @@ static void put_health(
     }
 }
 
+static void put_interfaces(msgpack_packer *packer, const struct body *body)
+{
+    put_uint(packer, KEY_INTERFACES);
+    msgpack_pack_array(packer, body->n_interfaces);
+    for (size_t i = 0; i < body->n_interfaces; i++) {
+        const struct pk_health_interface *interface = &body->interfaces[i];
+        msgpack_pack_array(packer, 5);
+        put_str(packer, interface->name);
+        put_uint(packer, interface->state);
+        put_uint(packer, interface->packets);
+        put_uint(packer, interface->kernel_dropped);
+        put_uint(packer, interface->iface_dropped);
+    }
+}
+
 /* Lengths of the columns that are there; 0 for the rest. Returns how many there are. */
 static uint32_t plan_columns(const struct body *body, struct column_plan plans[MAX_COLUMNS])
 {
@@ -119,7 +139,8 @@ void body_write(const struct body *body, struct pk_bytes *out)
     for (unsigned i = 0; i < BODY_N_DICTIONARIES; i++) {
         n += body->dictionaries[i].n > 0;
     }
-    n += plan_columns(body, plans) + (body->health ? 1 + has_more : 0) + (body->origin ? 3 : 0);
+    n += plan_columns(body, plans) + (body->health ? 1 + has_more : 0) + (body->n_interfaces > 0) +
+         (body->origin ? 3 : 0);
     msgpack_packer_init(&packer, out, pk_msgpack_write);
     msgpack_pack_map(&packer, n);
     put_common(&packer, body);
@@ -135,6 +156,9 @@ void body_write(const struct body *body, struct pk_bytes *out)
     }
     if (body->health) {
         put_health(&packer, out, body->health, has_more);
+    }
+    if (body->n_interfaces > 0) {
+        put_interfaces(&packer, body);
     }
     if (body->origin) {
         put_text(&packer, KEY_ORIGIN_SITE, body->origin->site);

@@ -35,7 +35,9 @@ struct body {
     struct body_dictionary names; /* entries written by body_put_name */
     struct body_dictionary dictionaries[BODY_N_DICTIONARIES];
     struct body_column columns[MAX_COLUMNS];
-    const struct pk_health *health; /* of its kind; else NULL */
+    const struct pk_health *health;               /* of its kind; else NULL */
+    const struct pk_health_interface *interfaces; /* beside health */
+    size_t n_interfaces;
     const struct pk_origin *origin; /* the same */
 };
 

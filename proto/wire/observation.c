@@ -6,7 +6,7 @@
 bool pk_health_key_is_gauge(enum pk_health_key key)
 {
     return key == PK_HEALTH_SPOOL_BYTES || key == PK_HEALTH_OPEN_NOW || key == PK_HEALTH_HELD_NOW ||
-           key == PK_HEALTH_DIAGNOSES;
+           key == PK_HEALTH_DIAGNOSES || key == PK_HEALTH_PEAK_RSS_KB;
 }
 
 const char *pk_health_key_str(enum pk_health_key key)
@@ -67,8 +67,23 @@ const char *pk_health_key_str(enum pk_health_key key)
         [PK_HEALTH_OVERFLOW] = "overflow",
         [PK_HEALTH_FOLDED] = "folded",
         [PK_HEALTH_RRSETS_WITHHELD] = "rrsets_withheld",
+        [PK_HEALTH_LOST_OVERFLOW] = "lost_overflow",
+        [PK_HEALTH_LOST_AGE] = "lost_age",
+        [PK_HEALTH_LOST_SPACE] = "lost_space",
+        [PK_HEALTH_LOST_MEMORY] = "lost_memory",
+        [PK_HEALTH_LOST_REFUSED] = "lost_refused",
+        [PK_HEALTH_BATCHES_ACKED] = "batches_acked",
+        [PK_HEALTH_BATCHES_REFUSED] = "batches_refused",
+        [PK_HEALTH_PEAK_RSS_KB] = "peak_rss_kb",
+        [PK_HEALTH_CPU_MS] = "cpu_ms",
     };
     return (unsigned)key < PK_N_HEALTH_KEYS ? names[key] : "unknown";
+}
+
+const char *pk_iface_state_str(unsigned state)
+{
+    static const char *const names[] = {"unknown", "open", "down", "gone", "denied", "failed"};
+    return names[state < sizeof names / sizeof *names ? state : 0];
 }
 
 const char *pk_loss_cause_str(unsigned cause)

@@ -556,6 +556,7 @@ void pk_spool_get_status(struct pk_spool *spool, struct pk_spool_status *out_sta
         .is_on_disk = spool->folder >= 0 && !spool->is_refused};
     for (int i = 0; i < PK_N_LOSS_CAUSES; i++) {
         out_status->lost_batches[i] = spool->ledger.batches[i];
+        out_status->lost_rows_by[i] = spool->ledger.rows[i];
         out_status->lost_rows += spool->ledger.rows[i];
     }
     pthread_mutex_unlock(&spool->mutex);

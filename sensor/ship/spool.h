@@ -69,7 +69,7 @@ struct pk_spool_status {
     uint64_t bytes; /* on disk */
     uint64_t ring_batches, ring_bytes;
     uint64_t lost_rows; /* ever, by all causes */
-    uint64_t lost_batches[PK_N_LOSS_CAUSES];
+    uint64_t lost_batches[PK_N_LOSS_CAUSES], lost_rows_by[PK_N_LOSS_CAUSES];
     uint64_t sync_failures; /* fdatasync said no: what was not sure may be gone after a power cut */
     bool is_on_disk;        /* false: the ring takes what comes */
 };

@@ -126,12 +126,15 @@ static void on_window_end(void *arg, const struct pk_batch_info *info)
 {
     struct pk_batcher *batcher = arg;
     struct pk_health health;
+    struct pk_health_interface interfaces[PK_STATS_MAX_INTERFACES];
     struct pk_batch_info own = *info;
     own.kind = PK_BATCH_HEALTH;
+    size_t n_interfaces = pk_stats_interfaces(batcher->stats, &batcher->reported, interfaces);
     pk_stats_health(batcher->stats, &batcher->reported, info->window_ms, &health);
     batcher->reported = *batcher->stats;
     pk_batch_builder_begin(batcher->builder, &own);
     note(batcher, pk_batch_set_health(batcher->builder, &health));
+    pk_batch_set_interfaces(batcher->builder, interfaces, n_interfaces);
     pk_batcher_seal(batcher, batcher->builder, PK_BATCH_HEALTH);
 }
 

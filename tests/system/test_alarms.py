@@ -1,9 +1,10 @@
 """Alarms about sensors: each opens once, stays while it holds, and closes once; and the sums of the ledger, which people are shown, are those of the tables."""
 import json
 import os
+import pathlib
 import time
 
-from peer_support import HEARTBEAT, WELCOME, Peer, read_key
+from peer_support import ACK, HEARTBEAT, WELCOME, Peer, read_key
 from pg_support import CAPTURES, wait_until
 
 NOW = "(extract(epoch from now()) * 1000000)::bigint"
@@ -136,3 +137,13 @@ def test_a_sensor_may_say_anything_of_itself_and_not_knowing_changes_nothing(mes
         say(peer, 0, 3)  # it does not know: what was known stays
         wait_until(lambda: one.table("select 1 from sensor_state where queued = 3"), 60, "the next heartbeat")
         assert one.table("select skewed_since_us from sensor_state") == since != [(None,)]
+        # Its health, by interface: twice, so that sums are seen to be sums.
+        vectors = json.loads((pathlib.Path(__file__).resolve().parents[1] / "data/vectors/wire.json").read_text())["batches"]
+        body = bytes.fromhex(next(v["hex"] for v in vectors if v["name"] == "health-interfaces"))
+        for seq in (1, 2):
+            peer.batch((5, 0, 1, 0, 0, body, len(body)), seq)
+            assert peer.await_type(ACK)
+        assert sensors(one)["odd"]["interfaces"] == [
+            {"name": "a-name-of-fif15", "state": "down", "packets": 2000, "kernel_dropped": 0, "iface_dropped": 2 * (2**32 - 1)},
+            {"name": "eth0", "state": "open", "packets": 138000, "kernel_dropped": 24, "iface_dropped": 0}]
+        assert "interface eth0 is open: packets=138000 dropped=24 lately" in one.ctl("sensors", "--tenant", "acme")

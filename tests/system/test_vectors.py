@@ -14,7 +14,7 @@ from conftest import program
 
 VECTORS = json.loads((pathlib.Path(__file__).resolve().parents[1] / "data/vectors/wire.json").read_text())
 
-N_HEALTH = 55
+N_HEALTH = 64
 
 
 @pytest.fixture(scope="session")
@@ -200,7 +200,7 @@ def decode(data):
                 "distinct": estimate(registers), "registers": bytes(registers).hex()})
     elif kind == 5:
         more = column({97: body[97][1]}, 97, body[97][0]) if 97 in body else []
-        out["rows"].append({"counters": column(body, 96, 33) + more + [0] * (N_HEALTH - 33 - len(more))})
+        out["rows"].append({"counters": column(body, 96, 33) + more + [0] * (N_HEALTH - 33 - len(more)), "interfaces": [one[:5] for one in body.get(98, [])]})
     elif kind == 6:
         c = {key: column(body, key, n) for key in range(100, 110)}
         for i in range(n):
@@ -213,7 +213,7 @@ def decode(data):
     return out
 
 
-@pytest.mark.parametrize("vector", VECTORS["batches"], ids=lambda v: v["name"])
+@pytest.mark.parametrize("vector", VECTORS["batches"] + VECTORS["other_minor_batches"], ids=lambda v: v["name"])
 def test_python_reads_what_c_wrote(vector):
     assert decode(bytes.fromhex(vector["hex"])) == vector["decoded"]
 
@@ -224,6 +224,12 @@ def test_c_reads_and_writes_the_same(probe, vector):
     assert json.loads(done.stdout) == vector["decoded"]
     made = dict(line.split() for line in subprocess.run([probe, "make"], capture_output=True, text=True, check=True).stdout.splitlines())
     assert made[vector["name"]] == vector["hex"], "the encoder's bytes changed: that is a change of protocol"
+
+
+@pytest.mark.parametrize("vector", VECTORS["other_minor_batches"], ids=lambda v: v["name"])
+def test_c_reads_what_an_older_and_a_newer_sensor_writes(probe, vector):
+    done = subprocess.run([probe, "batch", vector["hex"]], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == vector["decoded"]
 
 
 @pytest.mark.parametrize("n", [1, N_HEALTH - 33, 200])

@@ -135,6 +135,34 @@ static void health_is_the_difference(void **state)
     assert_int_equal(health.v[PK_HEALTH_QUERIES], 0);
 }
 
+static void interfaces_are_told_with_what_is_new_of_each(void **state)
+{
+    (void)state;
+    struct pk_stats before = {.packets = 0}, now;
+    struct pk_health_interface told[PK_STATS_MAX_INTERFACES];
+    before.interfaces[0] = (struct pk_interface_stats){
+        .name = "eth0", .state = PK_INTERFACE_OPEN, .packets = 100, .kernel_dropped = 5};
+    before.interfaces[2] =
+        (struct pk_interface_stats){.name = "gone", .state = PK_INTERFACE_OPEN, .packets = 50};
+    now = before;
+    now.interfaces[0].packets = 130;
+    now.interfaces[0].iface_dropped = 2;
+    now.interfaces[0].state = PK_INTERFACE_DOWN;
+    now.interfaces[2] = (struct pk_interface_stats){/* another in its place */
+        .name = "new",
+        .state = PK_INTERFACE_DENIED,
+        .packets = 7};
+    assert_int_equal(pk_stats_interfaces(&now, &before, told), 2);
+    assert_string_equal(told[0].name, "eth0");
+    assert_int_equal(told[0].state, PK_IFACE_DOWN);
+    assert_int_equal(told[0].packets, 30);
+    assert_int_equal(told[0].kernel_dropped, 0);
+    assert_int_equal(told[0].iface_dropped, 2);
+    assert_string_equal(told[1].name, "new");
+    assert_int_equal(told[1].state, PK_IFACE_DENIED);
+    assert_int_equal(told[1].packets, 7);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -142,6 +170,7 @@ int main(void)
         cmocka_unit_test(one_too_many_is_noticed_everywhere),
         cmocka_unit_test(json_says_whether_it_balances),
         cmocka_unit_test(health_is_the_difference),
+        cmocka_unit_test(interfaces_are_told_with_what_is_new_of_each),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -165,6 +165,18 @@ static void make_more_health(struct pk_batch_builder *builder)
     (void)pk_batch_set_health(builder, &health);
 }
 
+static void make_interfaces(struct pk_batch_builder *builder)
+{
+    static const struct pk_health_interface interfaces[] = {
+        {.name = "eth0", .state = PK_IFACE_OPEN, .packets = 69000, .kernel_dropped = 12},
+        {.name = "a-name-of-fif15",
+            .state = PK_IFACE_DOWN,
+            .packets = 1000,
+            .iface_dropped = UINT64_MAX}};
+    make_health(builder);
+    pk_batch_set_interfaces(builder, interfaces, 2);
+}
+
 static void make_origin(struct pk_batch_builder *builder)
 {
     struct pk_origin origin = {.site = "acme/hq", .sensor = "hq-1", .software = "picket-sensor"};
@@ -196,8 +208,10 @@ static int make(void)
         const char *name; /* NULL: the kind's */
     } samples[] = {{PK_BATCH_ACTIVITY, make_activity, NULL}, {PK_BATCH_RRSET, make_rrset, NULL},
         {PK_BATCH_NEGATIVE, make_negative, NULL}, {PK_BATCH_HEALTH, make_health, NULL},
-        {PK_BATCH_HEALTH, make_more_health, "health-more"}, {PK_BATCH_ORIGIN, make_origin, NULL},
-        {PK_BATCH_LOSS, make_loss, NULL}, {PK_BATCH_CLIENT, make_client, NULL}};
+        {PK_BATCH_HEALTH, make_more_health, "health-more"},
+        {PK_BATCH_HEALTH, make_interfaces, "health-interfaces"},
+        {PK_BATCH_ORIGIN, make_origin, NULL}, {PK_BATCH_LOSS, make_loss, NULL},
+        {PK_BATCH_CLIENT, make_client, NULL}};
     struct pk_batch_builder *builder;
     if (pk_batch_builder_new(100, &builder) != PK_OK) {
         return 1;
@@ -303,6 +317,14 @@ static void print_row(const struct pk_batch *batch, size_t i)
         printf("\"counters\":[");
         for (int k = 0; k < PK_N_HEALTH_KEYS; k++) {
             printf("%s%" PRIu64, k ? "," : "", health.v[k]);
+        }
+        printf("],\"interfaces\":[");
+        const struct pk_health_interface *interfaces;
+        size_t n_interfaces = pk_batch_interfaces(batch, &interfaces);
+        for (size_t k = 0; k < n_interfaces; k++) {
+            printf("%s[\"%s\",%u,%" PRIu64 ",%" PRIu64 ",%" PRIu64 "]", k ? "," : "",
+                interfaces[k].name, interfaces[k].state, interfaces[k].packets,
+                interfaces[k].kernel_dropped, interfaces[k].iface_dropped);
         }
         putchar(']');
         break;
