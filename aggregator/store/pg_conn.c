@@ -386,6 +386,15 @@ void get_text(const PGresult *result, int row, int column, char *out, size_t siz
     out[n] = '\0';
 }
 
+void pg_plain(const char *text, char *out, size_t size)
+{
+    size_t n = 0;
+    for (; text[n] && n + 1 < size; n++) {
+        out[n] = (char)(text[n] >= ' ' && text[n] <= '~' ? text[n] : '?');
+    }
+    out[n] = '\0';
+}
+
 /* 20 bytes of head, then length and value each. */
 void get_bigints(const PGresult *result, int row, int column, uint64_t *out, size_t n)
 {

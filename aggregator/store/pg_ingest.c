@@ -354,15 +354,17 @@ static json_int_t window_count(uint64_t v)
     return v < UINT32_MAX ? (json_int_t)v : UINT32_MAX;
 }
 
-/* jsonb in binary is a version, 1, and the text. Null without any, and when a name is no text. */
+/* jsonb in binary is a version, 1, and the text. Null without any. */
 static void put_interfaces(const struct pk_batch *batch, struct pk_bytes *out)
 {
     const struct pk_health_interface *interfaces;
     size_t n = pk_batch_interfaces(batch, &interfaces);
     json_t *list = n > 0 ? json_array() : NULL;
     for (size_t i = 0; i < n; i++) {
+        char name[PK_HEALTH_INTERFACE_SIZE];
+        pg_plain(interfaces[i].name, name, sizeof name);
         (void)json_array_append_new(list,
-            json_pack("[s, i, I, I, I]", interfaces[i].name, interfaces[i].state,
+            json_pack("[s, i, I, I, I]", name, interfaces[i].state,
                 window_count(interfaces[i].packets), window_count(interfaces[i].kernel_dropped),
                 window_count(interfaces[i].iface_dropped)));
     }

@@ -98,6 +98,9 @@ void get_bigints(const PGresult *result, int row, int column, uint64_t *out, siz
 /* A text, cut to size - 1 and ended with a zero; null: empty. */
 void get_text(const PGresult *result, int row, int column, char *out, size_t size);
 
+/* What a sensor says of itself, as any database takes it, whatever its encoding: what is no printable ASCII becomes a question mark. Cut to size. */
+void pg_plain(const char *text, char *out, size_t size);
+
 int64_t now_us(void);
 
 #endif

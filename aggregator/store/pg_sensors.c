@@ -11,29 +11,28 @@
 
 static json_t *report_json(const struct pk_store_report *report)
 {
+    char address[sizeof report->address], software[sizeof report->software],
+        peers[sizeof report->clone_peers];
+    pg_plain(report->address, address, sizeof address);
+    pg_plain(report->software, software, sizeof software);
+    pg_plain(report->clone_peers, peers, sizeof peers);
     return json_pack("{s:I, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:s}", "sensor",
         (json_int_t)report->sensor.v, "reported", (json_int_t)report->reported_us, "address",
-        report->address, "software", report->software, "off", (json_int_t)report->offset_us,
-        "queued", (json_int_t)(report->queued & INT64_MAX), "bytes",
+        address, "software", software, "off", (json_int_t)report->offset_us, "queued",
+        (json_int_t)(report->queued & INT64_MAX), "bytes",
         (json_int_t)(report->queued_bytes & INT64_MAX), "behind",
         (json_int_t)(report->behind_us & INT64_MAX), "cloned", (json_int_t)report->cloned_us,
-        "peers", report->clone_peers);
+        "peers", peers);
 }
 
-/* One array of objects, so that one statement takes them all. NULL: out of memory. What is no UTF-8 is left out: a sensor may say anything of itself. */
+/* One array of objects, so that one statement takes them all. NULL: out of memory. */
 static char *reports_text(const struct pk_store_report *reports, size_t n)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < n; i++) {
-        json_t *object = report_json(&reports[i]);
-        if (!object) {
-            struct pk_store_report plain = reports[i];
-            plain.software[0] = plain.address[0] = plain.clone_peers[0] = '\0';
-            object = report_json(&plain);
-        }
-        (void)json_array_append_new(list, object);
+        (void)json_array_append_new(list, report_json(&reports[i]));
     }
-    char *text = json_dumps(list, JSON_COMPACT);
+    char *text = json_array_size(list) == n ? json_dumps(list, JSON_COMPACT) : NULL;
     json_decref(list);
     return text;
 }

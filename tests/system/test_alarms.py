@@ -4,6 +4,7 @@ import os
 import pathlib
 import time
 
+import msgpack
 from peer_support import ACK, HEARTBEAT, WELCOME, Peer, read_key
 from pg_support import CAPTURES, wait_until
 
@@ -140,10 +141,13 @@ def test_a_sensor_may_say_anything_of_itself_and_not_knowing_changes_nothing(mes
         # Its health, by interface: twice, so that sums are seen to be sums.
         vectors = json.loads((pathlib.Path(__file__).resolve().parents[1] / "data/vectors/wire.json").read_text())["batches"]
         body = bytes.fromhex(next(v["hex"] for v in vectors if v["name"] == "health-interfaces"))
-        for seq in (1, 2):
-            peer.batch((5, 0, 1, 0, 0, body, len(body)), seq)
+        odd = msgpack.unpackb(body, raw=False, strict_map_key=False)
+        odd[98] = [['\u00e9"\\', 77, 1, 2, 3]]
+        for seq, data in enumerate((body, body, msgpack.packb(odd, use_bin_type=True)), 1):
+            peer.batch((5, 0, 1, 0, 0, data, len(data)), seq)
             assert peer.await_type(ACK)
         assert sensors(one)["odd"]["interfaces"] == [
+            {"name": '??"\\', "state": "unknown", "packets": 1, "kernel_dropped": 2, "iface_dropped": 3},
             {"name": "a-name-of-fif15", "state": "down", "packets": 2000, "kernel_dropped": 0, "iface_dropped": 2 * (2**32 - 1)},
             {"name": "eth0", "state": "open", "packets": 138000, "kernel_dropped": 24, "iface_dropped": 0}]
         assert "interface eth0 is open: packets=138000 dropped=24 lately" in one.ctl("sensors", "--tenant", "acme")
