@@ -32,7 +32,7 @@ static const char holds_now[] =
     " - n.received_us > n.interval_ms * 3000 + 45000000"
     "   union all select sensor_id, 'unbalanced', format('told %s, stored %s, lost %s', told, stored, lost) from sums where told <> stored + lost"
     "   union all select sensor_id, 'skewed', format('its clock is %s s %s since %s', round(abs(offset_us) / 1e6, 1), case when offset_us > 0 then 'behind' else 'ahead' end,"
-    "     to_timestamp(skewed_since_us / 1e6)) from sensor_state where tenant_id = $1::int and skewed_since_us < " NOW
+    "     to_timestamp(skewed_since_us / 1e6)) from sensor_state join sensor using (tenant_id, sensor_id) where tenant_id = $1::int and is_active and skewed_since_us < " NOW
     " - " PG_SKEW_FOR_US
     "   union all select sensor_id, 'cloned', 'its key is used from ' || clone_peers from sensor_state where tenant_id = $1::int and cloned_us > " NOW
     " - " PG_CLONE_FOR_US

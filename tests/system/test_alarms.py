@@ -10,7 +10,7 @@ from pg_support import CAPTURES, wait_until
 
 NOW = "(extract(epoch from now()) * 1000000)::bigint"
 HOUR = f"({NOW} / 3600000000 * 3600000000)"
-SKEWED, CLONED, DARK, ENCRYPTED = ("away", "skewed"), ("cloned", "cloned"), ("dark", "blind"), ("tls", "blind")
+SKEWED, REVOKED, CLONED, DARK, ENCRYPTED = ("away", "skewed"), ("left", "skewed"), ("cloned", "cloned"), ("dark", "blind"), ("tls", "blind")
 SILENT, UNBALANCED = ("hq-1", "silent"), ("hq-1", "unbalanced")
 
 
@@ -76,9 +76,9 @@ def test_each_opens_once_and_closes_once(mesh):
     one = mesh()
     ship(one)
     check_sums(one)
-    for name in ("away", "cloned", "dark", "tls"):
+    for name in ("away", "cloned", "dark", "left", "tls"):
         one.add_sensor("hq", name)
-    one.wait_for_keys(6)
+    one.wait_for_keys(7)
     # The captures are from long ago; hours of the last week are judged.
     change(one, f"update ledger set hour_us = {NOW} - 10800000000 + hour_us % 1000")
     change(one, f"update health set received_us = {NOW} + 600000000")
@@ -90,6 +90,9 @@ def test_each_opens_once_and_closes_once(mesh):
     for n in range(3):
         with Peer(one, key, boot=boots[n % 2]) as peer:
             assert peer.hello()[0] == WELCOME
+    with Peer(one, read_key(one.folder / "left.key")) as peer:
+        assert peer.hello()[0] == WELCOME
+        say(peer, 3600)
     with Peer(one, read_key(one.folder / "away.key")) as peer:
         assert peer.hello()[0] == WELCOME
         say(peer, -45.5, 7, 70000, 93784)
@@ -103,24 +106,25 @@ def test_each_opens_once_and_closes_once(mesh):
         with Peer(one, key, boot=boots[1]) as other:
             assert other.hello()[0] == WELCOME
         change(one, "update sensor_state set skewed_since_us = skewed_since_us - 120000000")
-        wait_until(lambda: alarms(one) == sorted([SILENT, UNBALANCED, DARK, ENCRYPTED, SKEWED, CLONED]), 60, "the alarms")
+        wait_until(lambda: alarms(one) == sorted([SILENT, UNBALANCED, DARK, ENCRYPTED, SKEWED, REVOKED, CLONED]), 60, "the alarms")
         shown, text = sensors(one), one.ctl("alarms", "--tenant", "acme")
         assert shown["hq-1"]["alarm"] == "sums do not meet" and not shown["hq-1"]["balanced"] and {"silent", "unbalanced"} <= set(shown["hq-1"]["alarms"])
         assert shown["hq-2"]["balanced"] and shown["hq-2"]["alarm"] is None and shown["cloned"]["alarms"] == ["cloned"]
-        for sentence in ("its key is used from 127.0.0.1 and 127.0.0.1", "its clock is 45.5 s ahead since", "no message for an hour, 60 an hour before",
+        for sentence in ("its key is used from 127.0.0.1 and 127.0.0.1", "its clock is 45.5 s ahead since", "its clock is 3600.0 s behind since", "no message for an hour, 60 an hour before",
                          "1000 packets of encrypted DNS, "):
             assert sentence in text, text
         text = one.ctl("sensors", "--tenant", "acme")
         assert "alarm: sums do not meet" in text and "alarm open: silent" in text
         # All of it ends. The last heartbeat is an older sensor's, which says less.
         peer.send(peer.header(HEARTBEAT, time.monotonic_ns(), int(time.time() * 1e6), 0, 0, 29_000_000))
+        one.ctl("sensor", "revoke", "left", "--tenant", "acme")
         change(one, "update sensor_state set cloned_us = cloned_us - 300000000")  # as if it were the time since the last turn
         change(one, f"update health set received_us = {NOW} + 600000000")
         change(one, "update ledger set stored[3] = stored[3] - 1 where sensor_id = 1")
         change(one, f"update ledger set counters[11] = counters[11] + 1, counters[49] = 0 where hour_us >= {HOUR} - 3600000000")
         wait_until(lambda: alarms(one) == [], 60, "their end")
         assert sensors(one)["away"]["now"]["clock_offset_ms"] == 29000
-    assert alarms(one, "--all") == sorted([SILENT, UNBALANCED, DARK, ENCRYPTED, SKEWED, CLONED])
+    assert alarms(one, "--all") == sorted([SILENT, UNBALANCED, DARK, ENCRYPTED, SKEWED, REVOKED, CLONED])
     log = one.log("aggregator")
     for sensor, kind in alarms(one, "--all"):
         assert log.count(f"opened sensor={sensor} kind={kind}") == log.count(f"closed sensor={sensor} kind={kind}") == 1
