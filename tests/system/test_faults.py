@@ -157,9 +157,9 @@ class Field(Mesh):
 # --- the faults ---
 
 
-def last():
+def last(at_least_s=0):
     """How long what is broken stays so: this is the fault, not a wait for something."""
-    subprocess.run(["sleep", str(STOP_S)], check=True)
+    subprocess.run(["sleep", str(max(STOP_S, at_least_s))], check=True)
 
 
 def some(field, dice):
@@ -239,14 +239,14 @@ def fill_disk(field, victim, dice):
         field.await_home("b")
 
 
-def on_links(break_one, field, victim, dice):
+def on_links(break_one, field, victim, dice, at_least_s=0):
     """Whatever is done to links: those of some sensors, of the home, of the database; at a take-over the home's and the database's."""
     ports = {"sensor": lambda: some(field, dice), "aggregator": lambda: "a", "postgres": lambda: ["db"], "home": lambda: ["db"]}[victim]()
     for port in ports:
         break_one(port)
     if victim == "home":
         take_over(field)
-    last()
+    last(at_least_s)
     field.switch.heal()
 
 
@@ -279,7 +279,7 @@ def step_clocks(field, victim, dice):
 
 STRIKES = {"kill": kill, "stop": stop, "disk full": fill_disk, "link cut": cut_links, "clock step": step_clocks,
            "20 % loss": lambda field, *rest: on_links(lambda port: field.switch.lose(port, 20), field, *rest),
-           "300 ms delay": lambda field, *rest: on_links(lambda port: field.switch.delay(port, 300), field, *rest)}
+           "300 ms delay": lambda field, *rest: on_links(lambda port: field.switch.delay(port, 300), field, *rest, at_least_s=12)}  # two leases and more: a home might change
 
 
 # --- the test ---
