@@ -21,7 +21,7 @@ What each fault is:
 |---|---|---|---|---|
 | kill | SIGKILL for up to half of the sensors, started again | SIGKILL for the home, started again | SIGKILL for the postmaster, started again | SIGKILL for the home, which stays away |
 | stop | SIGSTOP for up to half of them | SIGSTOP for the home and its child | SIGSTOP for all its processes | SIGSTOP for the home until another is, and on |
-| disk full | a spool of half a megabyte, and one megabyte of memory beside it | the file system of its log and working folder is full; it has no other file open for writing | its data folder is full until it says so and on; it ends, and is started again | the same, and the home is killed meanwhile |
+| disk full | one of them has a disk of 100 KB for its spool and one megabyte of memory beside it: less than its captures need | the file system of its log and working folder is full; it has no other file open for writing | its data folder is full until it says so and on; it ends, and is started again | the same, and the home is killed meanwhile |
 | link cut | all frames of up to half of the sensors are dropped | those of the home, to sensors and database | those of the database | the home hears nobody until another is, and on |
 | 20 % loss | every fifth frame, each way | the home's | the database's | the database's, and the home is killed meanwhile |
 | 300 ms delay | each frame, each way | the home's | the database's; the home must not change for it | the database's, and the home is killed meanwhile |
