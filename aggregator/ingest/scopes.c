@@ -36,6 +36,7 @@ void pk_scopes_changed(struct child *child)
     for (size_t i = 0; i < child->sessions.n; i++) {
         struct pk_session *session = &child->sessions.slots[i];
         if (session->scope.is_taken && session->is_resumed) {
+            session->scope.wanted = 0; /* not known before the core was asked */
             session->scope.due_ms = now_ms;
             session->scope.wait_ms = AGAIN_MS;
         }
@@ -71,8 +72,12 @@ bool pk_scopes_acked(struct child *child, struct pk_session *session, const stru
 {
     struct pk_session_scope *scope = &session->scope;
     int64_t now_ms = session->last_frame_ms;
-    if (!scope->is_taken || scope->wanted == 0 || frame->u.config_ack.version != scope->wanted) {
+    if (!scope->is_taken ||
+        (child->config.len > 0 && frame->u.config_ack.version == child->config_version)) {
         return false;
+    }
+    if (scope->wanted == 0 || frame->u.config_ack.version != scope->wanted) {
+        return true; /* to one that is no longer wanted: what is due stays due */
     }
     struct pk_link_scope_ack ack = {.sensor = session->sensor,
         .version = frame->u.config_ack.version,

@@ -53,8 +53,9 @@ struct pk_session {
     int64_t hello_ms, rotate_ms, config_ms;
     bool takes_config, has_config; /* understands CONFIG; has the present one on disk */
     struct pk_session_scope {
-        bool is_taken;       /* the sensor understands it */
-        uint32_t wanted;     /* the version it is to have, as the core said last; 0: none */
+        bool is_taken; /* the sensor understands it */
+        uint32_t
+            wanted; /* the version it is to have, as the core said last; 0: none, or not asked yet */
         uint32_t has;        /* the version it said it uses */
         int64_t due_ms;      /* when it is sent (again); INT64_MAX: nothing to do */
         int64_t wait_ms;     /* until the next try when this one is not answered */

@@ -139,7 +139,8 @@ static int write_config(
     pk_bytes_init(&text, 64 << 10);
     pk_bytes_printf(&text,
         "# Written by picket-sensor enroll. docs/OPERATIONS.md has every key.\n"
-        "sensor: \"%s\"\nsite: \"%s\"\nkey_file: %s/sensor.key\nscope: %s/scope.yaml\n%s%s%s"
+        "sensor: \"%s\"\nsite: \"%s\"\nkey_file: %s/sensor.key\nscope: %s/scope.yaml # until the aggregator sends one\n%s%s%s"
+        "# privacy_floor: {zones: [example.com]} # what this site allows, whatever the scope says\n"
         "capture:\n  interface: any # or a name, a pattern; interfaces: [eth0, eth1]\n"
         "spool:\n  folder: /var/lib/picket/spool\n"
         "aggregator:\n  server_key: \"%s\"\n  endpoints:\n",
