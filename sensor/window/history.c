@@ -17,7 +17,8 @@ enum {
 
 struct record {
     struct pk_rr rr;
-    struct pk_name owner;            /* lower case */
+    struct pk_name owner; /* lower case */
+    size_t owner_at;      /* where it stands in the message: of two at one place one is read */
     uint32_t rdata_start, rdata_len; /* in scratch */
     unsigned number;                 /* in the message, from 0 */
     bool is_done;
@@ -154,8 +155,44 @@ static bool is_meta(uint16_t type)
     return type == PK_TYPE_OPT || type == PK_TYPE_SIG || (type >= 249 && type <= 255);
 }
 
-/* Copies the records of class IN with their canonical RDATA; returns how many. None when they are too many: part of an RRset would be a false RRset. */
-static size_t collect(struct pk_history *history, const struct pk_dnsmsg *msg)
+/* Where an owner stands: a pointer alone, as nearly all are, says it. */
+static size_t place_of(const struct pk_dnsmsg *msg, size_t owner_pos)
+{
+    const uint8_t *p = msg->wire + owner_pos;
+    return p[0] >= 0xc0 ? (size_t)(p[0] & 0x3f) << 8 | p[1] : owner_pos;
+}
+
+static void copy_name(struct pk_name *out, const struct pk_name *name)
+{
+    out->len = name->len;
+    out->n_labels = name->n_labels;
+    memcpy(out->wire, name->wire, name->len);
+}
+
+/* The owner of records[n], in lower case. Most are the question or the owner of the record before: reading and folding each anew was a tenth of a root server's traffic. */
+static void read_owner(
+    struct pk_history *history, const struct pk_dnsmsg *msg, const struct pk_name *qname, size_t n)
+{
+    struct record *record = &history->records[n];
+    record->owner_at = place_of(msg, record->rr.owner_pos);
+    if (n > 0 && record[-1].owner_at == record->owner_at) {
+        copy_name(&record->owner, &record[-1].owner);
+    } else if (record->owner_at == PK_DNS_HEADER_BYTES && msg->has_question) {
+        copy_name(&record->owner, qname); /* the response's is the same but for case */
+    } else {
+        pk_rr_owner(msg, &record->rr, &record->owner);
+        pk_name_lower(&record->owner);
+    }
+}
+
+static bool is_same_owner(const struct record *a, const struct record *b)
+{
+    return a->owner_at == b->owner_at || pk_name_equal(&a->owner, &b->owner);
+}
+
+/* Copies the records of class IN with their canonical RDATA, each after its type; returns how many. None when they are too many: part of an RRset would be a false RRset. */
+static size_t collect(
+    struct pk_history *history, const struct pk_dnsmsg *msg, const struct pk_name *qname)
 {
     struct pk_rr_iter iter;
     struct pk_rr rr;
@@ -177,9 +214,9 @@ static size_t collect(struct pk_history *history, const struct pk_dnsmsg *msg)
         record->number = number;
         record->is_done = false;
         record->is_on_chain = false;
+        pk_bytes_put_be16(&history->scratch, rr.type);
         record->rdata_start = (uint32_t)history->scratch.len;
-        pk_rr_owner(msg, &rr, &record->owner);
-        pk_name_lower(&record->owner);
+        read_owner(history, msg, qname, n);
         pk_rdata_expand(msg, &rr, true, &history->scratch);
         record->rdata_len = (uint32_t)history->scratch.len - record->rdata_start;
         if (record->rdata_len >
@@ -244,7 +281,7 @@ static void report(struct pk_history *history, const struct pk_transaction *tran
         struct record *record = &history->records[i];
         bool is_fellow = !record->is_done && record->rr.section == head->rr.section &&
                          record->rr.type == head->rr.type &&
-                         (i == first || pk_name_equal(&record->owner, &head->owner));
+                         (i == first || is_same_owner(record, head));
         if (is_fellow) {
             record->is_done = true;
             pk_repeat_belongs(&history->made, record->number);
@@ -255,7 +292,7 @@ static void report(struct pk_history *history, const struct pk_transaction *tran
             rrset.ttl_max_s =
                 record->rr.ttl_s > rrset.ttl_max_s ? record->rr.ttl_s : rrset.ttl_max_s;
         } else if (record->rr.type == PK_TYPE_RRSIG && record->rr.section == head->rr.section &&
-                   record->rdata_len >= 2 && pk_name_equal(&record->owner, &head->owner)) {
+                   record->rdata_len >= 2 && is_same_owner(record, head)) {
             const uint8_t *covered = history->scratch.data + record->rdata_start;
             bool covers = (covered[0] << 8 | covered[1]) == head->rr.type;
             rrset.flags = (uint8_t)(rrset.flags | (covers ? PK_RRSET_SIGNED : 0));
@@ -431,20 +468,40 @@ static bool is_fit(const struct pk_transaction *transaction)
     return (msg->fault == PK_DNS_OK || msg->fault == PK_DNS_TRAILING) && msg->has_question;
 }
 
-static void take_apart(
-    struct pk_history *history, const struct pk_transaction *transaction, enum pk_answer_kind kind)
+/* Whether the answer's kind is one whose records are looked at. */
+static bool has_rrsets(const struct pk_dnsmsg *msg, enum pk_answer_kind kind)
 {
-    struct pk_name qname = transaction->query.question.name;
-    const struct pk_dnsmsg *msg = &transaction->response->dns;
     bool has_chain =
         kind == PK_ANSWER_NXDOMAIN &&
         msg->n_records[PK_SECTION_ANSWER] > 0; /* a CNAME to a name that does not exist */
-    pk_name_lower(&qname);
-    if (kind == PK_ANSWER_DATA || (has_chain && !msg->tc)) {
-        report_answer(history, transaction, collect(history, msg), &qname);
-    } else if (kind == PK_ANSWER_REFERRAL) {
-        report_referral(history, transaction, collect(history, msg), &qname);
+    return kind == PK_ANSWER_DATA || kind == PK_ANSWER_REFERRAL || (has_chain && !msg->tc);
+}
+
+static void report_all(struct pk_history *history, const struct pk_transaction *transaction,
+    enum pk_answer_kind kind, size_t n, const struct pk_name *qname)
+{
+    if (kind == PK_ANSWER_REFERRAL) {
+        report_referral(history, transaction, n, qname);
+    } else {
+        report_answer(history, transaction, n, qname);
     }
+}
+
+/* pk_history_answer_digest of records that are collected already. False when not all of the answer section are, or none. */
+static bool digest_collected(const struct pk_history *history, const struct pk_dnsmsg *msg,
+    size_t n, struct pk_answer *answer)
+{
+    unsigned n_answers = 0;
+    answer->min_ttl_s = UINT32_MAX;
+    for (size_t i = 0; i < n && history->records[i].rr.section == PK_SECTION_ANSWER; i++) {
+        const struct record *record = &history->records[i];
+        answer->digest += pk_hash_fixed(
+            history->scratch.data + record->rdata_start - 2, 2 + (size_t)record->rdata_len);
+        answer->min_ttl_s =
+            record->rr.ttl_s < answer->min_ttl_s ? record->rr.ttl_s : answer->min_ttl_s;
+        n_answers++;
+    }
+    return n_answers > 0 && n_answers == msg->n_records[PK_SECTION_ANSWER];
 }
 
 /* Whether it may be told from the message's bytes alone what history makes of it. */
@@ -453,12 +510,26 @@ static bool is_plain(const struct pk_message *response)
     return response->zone.len == 0 && !response->is_fragmented;
 }
 
-static struct pk_answer answer_of(
-    struct pk_history *history, const struct pk_transaction *transaction)
+/* What came back, and its RRsets when it fits. */
+static struct pk_answer take_apart(
+    struct pk_history *history, const struct pk_transaction *transaction, bool fits)
 {
     struct pk_answer answer = {.kind = pk_history_answer_kind(transaction), .memo = NULL};
-    if (answer.kind == PK_ANSWER_DATA) {
-        answer.digest = pk_history_answer_digest(history, transaction->response, &answer.min_ttl_s);
+    const struct pk_message *response = transaction->response;
+    PK_UNSET struct pk_name qname;
+    size_t n = 0;
+    fits = fits && has_rrsets(&response->dns, answer.kind);
+    if (fits) {
+        copy_name(&qname, &transaction->query.question.name);
+        pk_name_lower(&qname);
+        n = collect(history, &response->dns, &qname);
+    }
+    if (answer.kind == PK_ANSWER_DATA && !digest_collected(history, &response->dns, n, &answer)) {
+        answer.digest = pk_history_answer_digest(history, response, &answer.min_ttl_s);
+        n = n > 0 ? collect(history, &response->dns, &qname) : 0; /* their bytes are gone */
+    }
+    if (fits) {
+        report_all(history, transaction, answer.kind, n, &qname);
     }
     return answer;
 }
@@ -512,10 +583,7 @@ void pk_history_transaction(struct pk_history *history, const struct pk_transact
         may_keep = true;
         pk_repeat_begin(&history->made, epoch);
     }
-    struct pk_answer answer = answer_of(history, transaction);
-    if (fits) {
-        take_apart(history, transaction, answer.kind);
-    }
+    struct pk_answer answer = take_apart(history, transaction, fits);
     if (may_keep && history->sink.enter(history->sink.arg, transaction->ended_us) ==
                         history->made.epoch) { /* else some of the rows are gone already */
         history->made.answer = answer;
