@@ -7,6 +7,12 @@
 #include "picket/codec.h"
 #include "picket/limits.h"
 
+enum {
+    ONE_ROW_BYTES =
+        1
+        << 20 /* builder and encoding of health or origin: no value of theirs is in a dictionary */
+};
+
 struct pk_batcher {
     struct pk_stats *stats;
     struct pk_stats reported; /* as of the last health batch */
@@ -159,6 +165,6 @@ pk_err pk_batcher_err(const struct pk_batcher *batcher)
 
 size_t pk_batcher_bound_bytes(void)
 {
-    return sizeof(struct pk_batcher) + 2 * pk_bytes_bound_bytes(PK_MAX_BODY_BYTES) +
-           pk_batch_builder_bound_bytes(1) + pk_rows_encoder_bound_bytes() + PK_PACKER_BOUND_BYTES;
+    return sizeof(struct pk_batcher) + 2 * pk_bytes_bound_bytes(PK_MAX_BODY_BYTES) + ONE_ROW_BYTES +
+           pk_rows_encoder_bound_bytes() + PK_PACKER_BOUND_BYTES;
 }

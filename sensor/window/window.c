@@ -181,8 +181,10 @@ size_t window_bound_bytes(void)
 
 static struct address_key address_key_of(const struct pk_addr *addr)
 {
-    struct address_key key = {{0}};
-    memcpy(key.words, addr, sizeof *addr);
+    struct address_key key;
+    const uint8_t *bytes = (const uint8_t *)addr;
+    memcpy(key.words, bytes, 16);
+    key.words[4] = bytes[16]; /* a word in one piece: it is read as one right after */
     return key;
 }
 

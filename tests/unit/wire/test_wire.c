@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "picket/batch.h"
+#include "picket/batch_rows.h"
 #include "picket/codec.h"
 #include "picket/envelope.h"
 #include "picket/hash.h"
@@ -289,6 +289,123 @@ static void a_row_that_does_not_fit_is_taken_back(void **state)
     pk_batch_builder_free(builder);
     pk_bytes_done(&body);
     pk_bytes_done(&without);
+}
+
+/* From tables of numbers as from values: the same rows give the same bytes. */
+static void rows_of_tables_are_the_builders_bytes(void **state)
+{
+    (void)state;
+    enum {
+        N_ROWS = 3000,
+        N_NAMES = 700,
+        N_CLIENTS = 50,
+        N_ANSWERS = 20
+    };
+    static struct pk_activity_row rows[N_ROWS];
+    static const struct pk_signature_row signatures[] = {
+        {.server = 1, .server_port = 53, .qtype = 1, .qclass = 1, .flags = 9, .answer = 1},
+        {.server = 2, .server_port = 5353, .qtype = 300, .qclass = 3, .rcode = 0xffff, .opcode = 4},
+        {.qtype = 28, .transport = 1, .vantage = 2, .edns_udp_size = 1232}};
+    const struct pk_addr servers[] = {{0}, pk_addr_v4((const uint8_t[]){192, 0, 2, 1}),
+        pk_addr_v6((const uint8_t[16]){0x20, 1, 0xd, 0xb8, 9})};
+    const struct pk_batch_info info = {
+        .kind = PK_BATCH_ACTIVITY, .window_start_us = 1795000000000000, .window_ms = 10000};
+    uint64_t answers[N_ANSWERS];
+    struct pk_dictionary names, clients, addrs;
+    struct pk_client values[N_CLIENTS];
+    struct pk_batch_builder *builder;
+    struct pk_rows_encoder *encoder;
+    struct pk_bytes wanted, got;
+    uint32_t number;
+    pk_bytes_init(&wanted, PK_MAX_BODY_BYTES);
+    pk_bytes_init(&got, PK_MAX_BODY_BYTES);
+    assert_int_equal(pk_dictionary_init(&names, N_NAMES, 1 << 20), PK_OK);
+    assert_int_equal(pk_dictionary_init(&clients, N_CLIENTS, 1 << 20), PK_OK);
+    assert_int_equal(pk_dictionary_init(&addrs, 2, 1 << 20), PK_OK);
+    for (unsigned i = 0; i < N_NAMES; i++) {
+        uint8_t wire[PK_NAME_MAX];
+        struct pk_slice name = odd_name(wire, 4 + i % 60);
+        (void)pk_dictionary_intern(&names, name.data, name.len, &number);
+    }
+    for (unsigned i = 0; i < N_CLIENTS; i++) {
+        uint8_t packed[PK_CLIENT_PACKED_SIZE];
+        values[i] = (struct pk_client){.kind = PK_CLIENT_OUTSIDE,
+            .addr = pk_addr_v4((const uint8_t[]){198, 51, 100, (uint8_t)i})};
+        (void)pk_dictionary_append(&clients, packed, pk_client_pack(&values[i], packed), &number);
+    }
+    for (unsigned i = 1; i < 3; i++) {
+        (void)pk_dictionary_append(&addrs, &servers[i], 1 + pk_addr_len(&servers[i]), &number);
+    }
+    for (unsigned i = 0; i < N_ANSWERS; i++) {
+        answers[i] = throw_dice() + i;
+    }
+    assert_int_equal(pk_batch_builder_new(PK_MAX_BATCH_ROWS, &builder), PK_OK);
+    assert_int_equal(pk_rows_encoder_new(&encoder), PK_OK);
+    pk_batch_builder_begin(builder, &info);
+    for (unsigned i = 0; i < N_ROWS; i++) {
+        struct pk_activity_row *row = &rows[i];
+        *row = (struct pk_activity_row){.name = (uint32_t)throw_dice() % names.n,
+            .client = (uint32_t)throw_dice() % N_CLIENTS,
+            .signature = (uint32_t)throw_dice() % 3,
+            .answer = (uint32_t)throw_dice() % (N_ANSWERS + 1),
+            .first_us = info.window_start_us + 40 * (int64_t)i - (i % 100 == 0 ? 100000 : 0),
+            .span_us = i % 7 ? 0 : (uint32_t)throw_dice(),
+            .count = 1 + i % 3,
+            .latency_min_us = (uint32_t)throw_dice() % 100000,
+            .response_bytes_max = (uint32_t)throw_dice() % 1400,
+            .min_ttl_s = i % 10 ? 300 : UINT32_MAX};
+        row->latency_max_us = row->latency_min_us + i % 2;
+        const struct pk_signature_row *s = &signatures[row->signature];
+        const struct pk_activity value = {.client = values[row->client],
+            .name = pk_dictionary_at(&names, row->name),
+            .signature = {.server = servers[s->server],
+                .server_port = s->server_port,
+                .transport = s->transport,
+                .vantage = s->vantage,
+                .opcode = s->opcode,
+                .answer = s->answer,
+                .qtype = s->qtype,
+                .qclass = s->qclass,
+                .rcode = s->rcode,
+                .flags = s->flags,
+                .edns_udp_size = s->edns_udp_size},
+            .first_us = row->first_us,
+            .span_us = row->span_us,
+            .count = row->count,
+            .latency_min_us = row->latency_min_us,
+            .latency_max_us = row->latency_max_us,
+            .response_bytes_max = row->response_bytes_max,
+            .answer_digest = row->answer ? answers[row->answer - 1] : 0,
+            .min_ttl_s = row->min_ttl_s};
+        assert_int_equal(pk_batch_add_activity(builder, &value), PK_OK);
+    }
+    const struct pk_rows table = {.kind = PK_BATCH_ACTIVITY,
+        .rows = rows,
+        .n = N_ROWS,
+        .names = &names,
+        .clients = &clients,
+        .signatures = signatures,
+        .answers = answers,
+        .addrs = &addrs};
+    struct pk_rows_batch batch;
+    int64_t first_us, last_us;
+    assert_int_equal(pk_batch_encode(builder, &wanted, &first_us, &last_us), PK_OK);
+    assert_int_equal(pk_rows_encoder_begin(encoder, &info, &table), PK_OK);
+    assert_int_equal(pk_rows_encoder_next(encoder, &got, &batch), PK_OK);
+    assert_int_equal(batch.n_rows, N_ROWS);
+    assert_int_equal(batch.first_us, first_us);
+    assert_int_equal(batch.last_us, last_us);
+    assert_int_equal(got.len, wanted.len);
+    assert_memory_equal(got.data, wanted.data, got.len);
+    assert_int_equal(pk_rows_encoder_next(encoder, &got, &batch), PK_OK);
+    assert_int_equal(batch.n_rows, 0);
+    pk_batch_builder_free(builder);
+    pk_rows_encoder_free(encoder);
+    pk_dictionary_done(&names);
+    pk_dictionary_done(&clients);
+    pk_dictionary_done(&addrs);
+    pk_bytes_done(&wanted);
+    pk_bytes_done(&got);
 }
 
 /* The mix of the design: 65 % popular names, 20 % random labels, 15 % reverse names, 5,000 rows. */
@@ -693,6 +810,7 @@ int main(void)
         cmocka_unit_test(columns_of_any_values_come_back),
         cmocka_unit_test(no_rows_make_a_body_that_does_not_fit),
         cmocka_unit_test(a_row_that_does_not_fit_is_taken_back),
+        cmocka_unit_test(rows_of_tables_are_the_builders_bytes),
         cmocka_unit_test(activity_takes_few_bytes_a_row_and_comes_back),
         cmocka_unit_test(every_flipped_bit_of_a_segment_record_is_noticed),
         cmocka_unit_test(crc32c_has_the_value_of_rfc_3720),
