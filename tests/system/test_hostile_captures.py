@@ -198,6 +198,45 @@ def test_times_of_another_age(sensor, tmp_path):
         assert not balance_faults(counters) + output_faults(mode, lines, counters)
 
 
+def interface_block(link):
+    return struct.pack("<IIHHII", 1, 20, link, 0, 65535, 20)
+
+
+def test_interfaces_of_several_kinds(sensor, tmp_path):
+    """Packets of an interface whose kind is not known are counted apart and stop nobody; a file with no other interface is refused."""
+    section = struct.pack("<IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
+    frame = craft.asked(craft.query("www.example.com."))[1]
+    padded = frame + bytes(-len(frame) % 4)
+    given = b""
+    for number, interface in enumerate((0, 1, 0, 2)):
+        ticks = craft.START_US + number * 1_000_000
+        given += struct.pack("<7I", 6, 32 + len(padded), interface, ticks >> 32, ticks & 0xFFFFFFFF, len(frame), len(frame)) + padded + struct.pack("<I", 32 + len(padded))
+    path = tmp_path / "kinds.pcapng"
+    path.write_bytes(section + interface_block(1) + interface_block(195) + interface_block(1) + given)
+    for mode in MODES:
+        status, lines, counters, stderr = run(sensor, path, mode)
+        assert status == 0 and counters["packets"] == 4 and counters["queries"] == 3 and counters["dispositions"]["bad_link"] == 1, stderr
+        assert not balance_faults(counters) + output_faults(mode, lines, counters)
+    path.write_bytes(section + interface_block(195) + given)
+    status, _, counters, stderr = run(sensor, path)
+    assert status == DATAERR and "link type 195" in stderr and counters["packets"] == 0
+
+
+def test_a_pipe_is_read_in_whatever_pieces_it_gives(sensor):
+    """The marks that tell the kind of a file, its header and its records, also byte by byte."""
+    frame = craft.asked(craft.query("www.example.com."))[1]
+    record = struct.pack("<4I", 1_700_000_000, 0, len(frame), len(frame)) + frame
+    with subprocess.Popen([sensor, "--read", "-", "--output", "messages"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        whole = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1) + 3 * record
+        for byte in whole[:50]:
+            process.stdin.write(bytes([byte]))
+            process.stdin.flush()
+        process.stdin.write(whole[50:])
+        out, err = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, err
+    assert len(out.splitlines()) == 3 and json.loads(err.splitlines()[-1])["packets"] == 3
+
+
 def test_flipped_payloads(sensor, tmp_path):
     """Bits flipped inside DNS payloads alone, so that the damage reaches the parser and not the file reader: thousands of bad messages in one run."""
     support.need_captures()
