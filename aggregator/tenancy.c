@@ -2,6 +2,7 @@
 #include "tenancy.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "picket/clock.h"
 #include "picket/log.h"
@@ -97,6 +98,24 @@ pk_err pk_tenancy_sync(struct pk_tenancy *tenancy)
     return err;
 }
 
+/* One tenant's trouble is its own: its home went elsewhere, or something stored for it cannot be reckoned with, which waiting does not mend. */
+static pk_err go_on(
+    struct pk_tenancy *tenancy, struct pk_tenant_id tenant, const char *doing, pk_err err)
+{
+    if (err == PK_ERR_CONFLICT) {
+        pk_tenancy_lose(tenancy, tenant);
+        return PK_OK;
+    }
+    if (err == PK_ERR_MALFORMED) {
+        char text[256];
+        const char *why = pk_store_error(tenancy->store);
+        pk_warn("store", "doing=\"%s\" tenant_id=%" PRIu32 " failed=\"%s\"", doing, tenant.v,
+            pk_log_escape(why, strlen(why), text, sizeof text));
+        return PK_OK;
+    }
+    return err;
+}
+
 static void on_alarm(void *arg, const struct pk_store_alarm *alarm)
 {
     struct pk_tenancy *tenancy = arg;
@@ -119,10 +138,7 @@ pk_err pk_tenancy_check_alarms(struct pk_tenancy *tenancy)
         if (generation != 0) {
             err = pk_store_check_alarms(tenancy->store, tenant, generation, on_alarm, tenancy);
         }
-        if (err == PK_ERR_CONFLICT) {
-            pk_tenancy_lose(tenancy, tenant);
-            err = PK_OK;
-        }
+        err = go_on(tenancy, tenant, "check alarms", err);
     }
     return err;
 }
@@ -137,10 +153,7 @@ pk_err pk_tenancy_write_reports(struct pk_tenancy *tenancy)
             err = pk_reports_write(
                 tenancy->reports, tenancy->store, tenant, generation, pk_clock_wall_us());
         }
-        if (err == PK_ERR_CONFLICT) {
-            pk_tenancy_lose(tenancy, tenant);
-            err = PK_OK;
-        }
+        err = go_on(tenancy, tenant, "write reports", err);
     }
     return err;
 }
@@ -164,10 +177,7 @@ pk_err pk_tenancy_expire_stale(struct pk_tenancy *tenancy, int64_t calm_us)
             err = pk_store_expire_stale(
                 tenancy->store, tenant, generation, calm_us, on_stale, tenancy);
         }
-        if (err == PK_ERR_CONFLICT) {
-            pk_tenancy_lose(tenancy, tenant);
-            err = PK_OK;
-        }
+        err = go_on(tenancy, tenant, "expire sensors", err);
     }
     return err;
 }

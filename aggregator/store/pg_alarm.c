@@ -9,7 +9,7 @@
 /* An hour of the ledger that is over, and those before it. Of a sensor that reads an hour of old captures nothing is judged: the hours are those of its rows. */
 #define HOUR "(" NOW " / 3600000000 * 3600000000)"
 
-/* silent: no health row for three of its windows and 45 s more. unbalanced: in the hours of the last week that are over, what the sensor told is neither stored nor told lost; judged an hour
+/* silent: no health row for three of its windows (of a day at most: a sensor may say anything) and 45 s more. unbalanced: in the hours of the last week that are over, what the sensor told is neither stored nor told lost; judged an hour
  * late, because losses are told after the rows they are of. skewed, cloned: as the sensor's last words say (sensor_state). blind: the hour before this one and this one have no message, though the
  * sensor was there for fifty minutes of the former and had a message a minute in the week before; or most of what it sees is encrypted DNS: a thousand packets at least, and more than it can read.
  * tap: the sensor itself says that it cannot see (enum pk_diagnosis; but for bit 10, a single encrypted flow). Positions are enum pk_health_key plus one. */
@@ -29,7 +29,7 @@ static const char holds_now[] =
     " - 604800000000 and " HOUR " - 7200000000) l where s.tenant_id = $1::int),"
     " holds as (select n.sensor_id, 'silent' as kind, 'no health row since ' || to_timestamp(n.received_us / 1e6)::text as detail from newest n join sensor s on s.tenant_id = $1::int"
     "     and s.sensor_id = n.sensor_id and s.is_active where " NOW
-    " - n.received_us > n.interval_ms * 3000 + 45000000"
+    " - n.received_us > least(n.interval_ms, 86400000) * 3000 + 45000000"
     "   union all select sensor_id, 'unbalanced', format('told %s, stored %s, lost %s', told, stored, lost) from sums where told <> stored + lost"
     "   union all select sensor_id, 'skewed', format('its clock is %s s %s since %s', round(abs(offset_us) / 1e6, 1), case when offset_us > 0 then 'behind' else 'ahead' end,"
     "     to_timestamp(skewed_since_us / 1e6)) from sensor_state join sensor using (tenant_id, sensor_id) where tenant_id = $1::int and is_active and skewed_since_us < " NOW

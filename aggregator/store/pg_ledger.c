@@ -8,6 +8,7 @@
 #include "pg_internal.h"
 
 #define HOUR_US (INT64_C(3600) * PK_US_PER_S)
+#define MOST    (UINT64_C(1) << 59)
 
 enum {
     N_KINDS = 8,
@@ -27,6 +28,12 @@ static int64_t hour_of(int64_t us)
     return us - (us % HOUR_US + HOUR_US) % HOUR_US;
 }
 
+/* What a sensor tells is what it likes to tell: a sum stops at the ledger's most (0017_ledger_saturates.sql), far above any true one, far below what overflows. */
+static void add(uint64_t *sum, uint64_t n)
+{
+    *sum = n > MOST - *sum ? MOST : *sum + n;
+}
+
 /* The sum of what the batch's rows stand for. */
 static uint64_t sum_counts(const struct pk_batch *batch)
 {
@@ -36,15 +43,15 @@ static uint64_t sum_counts(const struct pk_batch *batch)
         if (kind == PK_BATCH_ACTIVITY) {
             struct pk_activity row;
             pk_batch_activity(batch, i, &row);
-            sum += row.count;
+            add(&sum, row.count);
         } else if (kind == PK_BATCH_NEGATIVE) {
             struct pk_negative row;
             pk_batch_negative(batch, i, &row);
-            sum += row.count;
+            add(&sum, row.count);
         } else if (kind == PK_BATCH_RRSET) {
             struct pk_rrset row;
             pk_batch_rrset(batch, i, &row);
-            sum += row.count;
+            add(&sum, row.count);
         }
     }
     return sum;
@@ -61,7 +68,7 @@ static void add_batch(struct entry *entry, const struct pk_store_batch *batch)
         struct pk_health health;
         pk_batch_health(batch->batch, &health);
         for (size_t i = 0; i < PK_N_HEALTH_KEYS; i++) {
-            entry->counters[i] += health.v[i] & UINT32_MAX; /* a window's count is far below */
+            add(&entry->counters[i], health.v[i] & UINT32_MAX); /* a window's count is far below */
         }
     } else if (kind == PK_BATCH_LOSS) {
         for (size_t i = 0; i < pk_batch_rows(batch->batch); i++) {
@@ -69,11 +76,11 @@ static void add_batch(struct entry *entry, const struct pk_store_batch *batch)
             pk_batch_loss(batch->batch, i, &row);
             if (row.kind == PK_BATCH_ACTIVITY ||
                 row.kind == PK_BATCH_NEGATIVE) { /* of others the sum is of sightings */
-                entry->lost[row.cause % N_KINDS] += row.transactions;
+                add(&entry->lost[row.cause % N_KINDS], row.transactions);
             }
         }
     } else if ((size_t)kind < N_KINDS) {
-        entry->stored[kind] += sum_counts(batch->batch);
+        add(&entry->stored[kind], sum_counts(batch->batch));
     }
 }
 

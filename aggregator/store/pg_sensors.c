@@ -132,8 +132,9 @@ static void read_loss(const PGresult *r, int i, struct pk_store_loss *out)
     out->interfaces = PQgetvalue(r, i, 20); /* libpq ends every value with a zero */
 }
 
-/* An array summed place by place: a sum for each, since taking arrays apart and grouping by place takes twelve times as long. */
-#define SUM(column, i) "coalesce(sum(" column "[" #i "]), 0)"
+/* An array summed place by place: a sum for each, as much of it as a bigint holds, since taking arrays apart and grouping by place takes twelve times as long. */
+#define CAPPED(sum)    "least(coalesce(" sum ", 0), 9223372036854775807)"
+#define SUM(column, i) CAPPED("sum(" column "[" #i "])")
 #define EIGHT(column, a, b, c, d, e, f, g, h)                                            \
     SUM(column, a)                                                                       \
     "," SUM(column, b) "," SUM(column, c) "," SUM(column, d) "," SUM(column, e) "," SUM( \
@@ -163,24 +164,25 @@ pk_err pk_store_query_loss(struct pk_store *store, struct pk_tenant_id tenant,
             " (select count(*) from quarantine q where q.tenant_id = $1::int and q.sensor_id = se.sensor_id)::bigint,"
             " (select array_agg(v order by c, ord) from (select c, sum(l.batches) as b, sum(l.row_count) as r, sum(l.transactions) as t,"
             "   sum(l.batches) filter (where l.kind = 5) as h from generate_series(0, 7) c left join loss l on l.tenant_id = $1::int"
-            "   and l.sensor_id = se.sensor_id and l.cause = c group by c) sums, unnest(array[coalesce(b, 0)::bigint, coalesce(r, 0)::bigint,"
-            "   coalesce(t, 0)::bigint, coalesce(h, 0)::bigint]) with ordinality u(v, ord)),"
-            " coalesce(st.reported_us, 0)::bigint, coalesce(st.address, ''), coalesce(st.software, ''), coalesce(st.offset_us, 0)::bigint, coalesce(st.queued, 0)::bigint,"
-            " coalesce(st.queued_bytes, 0)::bigint, coalesce(st.behind_us, 0)::bigint, coalesce(st.cloned_us, 0)::bigint, coalesce(st.clone_peers, ''),"
-            " coalesce((select string_agg(a.kind, ',' order by a.kind) from alarm a where a.tenant_id = $1::int and a.sensor_id = se.sensor_id and a.closed_us is null), ''),"
-            " coalesce((select jsonb_agg(jsonb_build_object('name', name, 'state', state, 'packets', packets, 'kernel_dropped', kernel_dropped, 'iface_dropped', iface_dropped) order by name)::text"
-            "   from (select v->>0 as name, (array_agg((v->>1)::int order by ingest_seq desc))[1] as state, sum((v->>2)::bigint) as packets, sum((v->>3)::bigint) as kernel_dropped,"
-            "     sum((v->>4)::bigint) as iface_dropped from (select ingest_seq, interfaces from health where tenant_id = $1::int and sensor_id = se.sensor_id"
-            "     order by ingest_seq desc limit 60) h, jsonb_array_elements(h.interfaces) v group by 1) i), '')"
-            " from sensor se left join site_assignment sa on sa.tenant_id = se.tenant_id and sa.sensor_id = se.sensor_id and sa.to_us = 9223372036854775807"
-            " left join site si on si.tenant_id = sa.tenant_id and si.site_id = sa.site_id"
-            " left join sensor_state st on st.tenant_id = se.tenant_id and st.sensor_id = se.sensor_id"
-            " left join (select sensor_id, sum(batches) as batches, sum(row_count) as row_count, max(last_received_us) as last_us," ARRAY(
-                EIGHTY("counters"), "counters") "," ARRAY(EIGHT("stored", 1, 2, 3, 4, 5, 6, 7, 8),
-                "stored") "," ARRAY(EIGHT("lost", 1, 2, 3, 4, 5, 6, 7, 8),
-                "lost") " from ledger"
-                        "   where tenant_id = $1::int group by sensor_id) hours on hours.sensor_id = se.sensor_id"
-                        " where se.tenant_id = $1::int order by 1, 2",
+            "   and l.sensor_id = se.sensor_id and l.cause = c group by c) sums, unnest(array[" CAPPED("b") "::bigint," CAPPED("r") "::bigint," CAPPED("t") "::bigint," CAPPED(
+                "h") "::bigint]) with ordinality u(v, ord)),"
+                     " coalesce(st.reported_us, 0)::bigint, coalesce(st.address, ''), coalesce(st.software, ''), coalesce(st.offset_us, 0)::bigint, coalesce(st.queued, 0)::bigint,"
+                     " coalesce(st.queued_bytes, 0)::bigint, coalesce(st.behind_us, 0)::bigint, coalesce(st.cloned_us, 0)::bigint, coalesce(st.clone_peers, ''),"
+                     " coalesce((select string_agg(a.kind, ',' order by a.kind) from alarm a where a.tenant_id = $1::int and a.sensor_id = se.sensor_id and a.closed_us is null), ''),"
+                     " coalesce((select jsonb_agg(jsonb_build_object('name', name, 'state', state, 'packets', packets, 'kernel_dropped', kernel_dropped, 'iface_dropped', iface_dropped) order by name)::text"
+                     "   from (select v->>0 as name, (array_agg((v->>1)::int order by ingest_seq desc))[1] as state, sum((v->>2)::bigint) as packets, sum((v->>3)::bigint) as kernel_dropped,"
+                     "     sum((v->>4)::bigint) as iface_dropped from (select ingest_seq, interfaces from health where tenant_id = $1::int and sensor_id = se.sensor_id"
+                     "     order by ingest_seq desc limit 60) h, jsonb_array_elements(h.interfaces) v group by 1) i), '')"
+                     " from sensor se left join site_assignment sa on sa.tenant_id = se.tenant_id and sa.sensor_id = se.sensor_id and sa.to_us = 9223372036854775807"
+                     " left join site si on si.tenant_id = sa.tenant_id and si.site_id = sa.site_id"
+                     " left join sensor_state st on st.tenant_id = se.tenant_id and st.sensor_id = se.sensor_id"
+                     " left join (select sensor_id, sum(batches) as batches, sum(row_count) as row_count, max(last_received_us) as last_us," ARRAY(
+                         EIGHTY("counters"),
+                         "counters") "," ARRAY(EIGHT("stored", 1, 2, 3, 4, 5, 6, 7, 8),
+                         "stored") "," ARRAY(EIGHT("lost", 1, 2, 3, 4, 5, 6, 7, 8),
+                         "lost") " from ledger"
+                                 "   where tenant_id = $1::int group by sensor_id) hours on hours.sensor_id = se.sensor_id"
+                                 " where se.tenant_id = $1::int order by 1, 2",
             &params, true, &result);
     }
     for (int i = 0; err == PK_OK && i < PQntuples(result); i++) {

@@ -29,6 +29,14 @@ def sensors(one):
     return {row["sensor"]: row for row in map(json.loads, one.ctl("sensors", "--tenant", "acme", "--json").splitlines())}
 
 
+def leb128(n):
+    out = bytearray()
+    while n > 127:
+        out.append(n & 127 | 128)
+        n >>= 7
+    return bytes([*out, n])
+
+
 def ship(one):
     """Two sensors at one site have shipped a capture each."""
     for n, capture in enumerate(("hq", "branch"), 1):
@@ -155,3 +163,17 @@ def test_a_sensor_may_say_anything_of_itself_and_not_knowing_changes_nothing(mes
             {"name": "a-name-of-fif15", "state": "down", "packets": 2000, "kernel_dropped": 0, "iface_dropped": 2 * (2**32 - 1)},
             {"name": "eth0", "state": "open", "packets": 138000, "kernel_dropped": 24, "iface_dropped": 0}]
         assert "interface eth0 is open: packets=138000 dropped=24 lately" in one.ctl("sensors", "--tenant", "acme")
+        # A window as long as a number can be, and sums at their most in hours enough to overflow: nobody's alarms or view stop, nobody waits.
+        odd[96] = bytes([0]) + leb128(2**63 - 1) + bytes(32)  # the first release's counters, each by itself
+        data = msgpack.packb(odd, use_bin_type=True)
+        peer.batch((5, 0, 1, 0, 0, data, len(data)), 4)
+        assert peer.await_type(ACK)
+        assert one.table("select max(counters[1]) from health") == [(2**63 - 1,)]
+        most = "{" + ",".join([str(2**63 - 1)] * 8) + "}"
+        assert one.table(f"select picket_add('{most}', '{most}')") == [([2**59] * 8,)]
+        for n in range(2, 34):
+            change(one, f"insert into ledger select tenant_id, sensor_id, {HOUR} - {n} * 3600000000::bigint, 1, 1, counters, picket_add('{most}', '{most}'), picket_add('{most}', '{most}'), 0"
+                        " from ledger where hour_us = (select min(hour_us) from ledger)")
+        wait_until(lambda: alarms(one) == [("odd", "unbalanced")], 60, "alarms that are still looked for")
+        assert sensors(one)["odd"]["stored_activity"] == 2**63 - 1
+    assert "failed=" not in one.log("aggregator")
