@@ -121,6 +121,8 @@ pk_err pk_by_time_give(struct pk_by_time *rows, int64_t until_us)
         done_with(row);
     }
     rows->n -= given;
-    memmove(rows->v, rows->v + given, rows->n * sizeof *rows->v);
+    if (given > 0) {
+        memmove(rows->v, rows->v + given, rows->n * sizeof *rows->v);
+    }
     return err;
 }
