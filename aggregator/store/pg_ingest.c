@@ -1,12 +1,9 @@
 /* Writing batches: marks, rows and sequence numbers in one transaction.
  *
- * Rows go by binary COPY: activity, health and losses straight into their tables, RRsets and negatives into temporary tables and from there, sorted by key, into one upsert each (two
+ * Rows go by binary COPY: activity, health and losses straight into their tables (their columns by name, so that a newer schema may have more), RRsets and negatives into temporary tables and from there, sorted by key, into one upsert each (two
  * writers that sort the same way cannot deadlock). Merging is by sum, least and greatest, so the order of batches does not matter to the result. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-#include <jansson.h>
 
 #include "picket/clock.h"
 #include "picket/hash.h"
@@ -348,45 +345,13 @@ static pk_err put_client_batch(
     return out->err;
 }
 
-/* A window's count is far below; with whatever a sensor says, sums of many stay numbers. */
-static json_int_t window_count(uint64_t v)
-{
-    return v < UINT32_MAX ? (json_int_t)v : UINT32_MAX;
-}
-
-/* jsonb in binary is a version, 1, and the text. Null without any. */
-static void put_interfaces(const struct pk_batch *batch, struct pk_bytes *out)
-{
-    const struct pk_health_interface *interfaces;
-    size_t n = pk_batch_interfaces(batch, &interfaces);
-    json_t *list = n > 0 ? json_array() : NULL;
-    for (size_t i = 0; i < n; i++) {
-        char name[PK_HEALTH_INTERFACE_SIZE];
-        pg_plain(interfaces[i].name, name, sizeof name);
-        (void)json_array_append_new(list,
-            json_pack("[s, i, I, I, I]", name, interfaces[i].state,
-                window_count(interfaces[i].packets), window_count(interfaces[i].kernel_dropped),
-                window_count(interfaces[i].iface_dropped)));
-    }
-    char *text = list && json_array_size(list) == n ? json_dumps(list, JSON_COMPACT) : NULL;
-    if (text) {
-        pk_bytes_put_be32(out, (uint32_t)strlen(text) + 1);
-        pk_bytes_put(out, "\1", 1);
-        pk_bytes_put(out, text, strlen(text));
-    } else {
-        copy_null(out);
-    }
-    free(text);
-    json_decref(list);
-}
-
 static pk_err put_health_batch(
     struct pk_store *store, const struct pk_store_batch *batch, uint64_t ingest_seq)
 {
     struct pk_health health;
     struct pk_bytes *out = &store->copy;
     pk_batch_health(batch->batch, &health);
-    copy_row(out, 7);
+    copy_row(out, 6);
     copy_int4(out, (int32_t)batch->tenant.v);
     copy_int4(out, (int32_t)batch->sensor.v);
     copy_int8(out, (int64_t)ingest_seq);
@@ -400,7 +365,36 @@ static pk_err put_health_batch(
     for (size_t i = 0; i < PK_N_HEALTH_KEYS; i++) {
         copy_int8(out, (int64_t)(health.v[i] & INT64_MAX));
     }
-    put_interfaces(batch->batch, out);
+    return out->err;
+}
+
+/* A window's count is far below; with whatever a sensor says, sums of many stay numbers. */
+static int64_t window_count(uint64_t v)
+{
+    return v < UINT32_MAX ? (int64_t)v : UINT32_MAX;
+}
+
+/* The interfaces of a health batch, beside its row. */
+static pk_err put_interfaces(
+    struct pk_store *store, const struct pk_store_batch *batch, uint64_t ingest_seq)
+{
+    const struct pk_health_interface *interfaces;
+    struct pk_bytes *out = &store->copy;
+    size_t n = pk_batch_interfaces(batch->batch, &interfaces);
+    for (size_t i = 0; i < n; i++) {
+        char name[PK_HEALTH_INTERFACE_SIZE];
+        pg_plain(interfaces[i].name, name, sizeof name);
+        copy_row(out, 9);
+        copy_int4(out, (int32_t)batch->tenant.v);
+        copy_int4(out, (int32_t)batch->sensor.v);
+        copy_int8(out, (int64_t)ingest_seq);
+        copy_int4(out, (int32_t)i);
+        copy_bytea(out, name, strlen(name)); /* text in binary is its bytes */
+        copy_int2(out, interfaces[i].state);
+        copy_int8(out, window_count(interfaces[i].packets));
+        copy_int8(out, window_count(interfaces[i].kernel_dropped));
+        copy_int8(out, window_count(interfaces[i].iface_dropped));
+    }
     return out->err;
 }
 
@@ -462,20 +456,51 @@ static pk_err ensure_days(struct pk_store *store, const struct pk_store_batch *b
     return err;
 }
 
-static pk_err copy_kind(struct pk_store *store, enum pk_batch_kind kind, put_batch put,
-    const char *sql, const struct pk_store_batch *batches, size_t n,
-    const enum pk_store_commit *results, const uint64_t *seqs, size_t *out_rows)
+/* How the rows of a kind are written: each COPY names its columns, in the order that put writes them. */
+struct copy {
+    enum pk_batch_kind kind;
+    put_batch put;
+    const char *sql;
+};
+
+static const struct copy direct_copies[] = {
+    {PK_BATCH_ACTIVITY, put_activity_batch,
+        "copy activity (tenant_id, day, ingest_seq, row_no, site_id, sensor_id, client_kind, client, pseudonym, client_prefix, name, qtype, qclass, server, server_port, transport,"
+        " vantage, opcode, answer, rcode, flags, edns_udp_size, first_us, span_us, count, latency_min_us, latency_max_us, response_bytes_max, answer_digest, min_ttl_s,"
+        " retransmissions, transfer_records, transfer_soas, case_mixed) from stdin (format binary)"},
+    {PK_BATCH_CLIENT, put_client_batch,
+        "copy client_count (tenant_id, day, ingest_seq, row_no, site_id, sensor_id, client_kind, client, pseudonym, client_prefix, former, key_period, zone, reason, count, negative,"
+        " unanswered, ptr, first_us, span_us, sketch) from stdin (format binary)"},
+    {PK_BATCH_HEALTH, put_health_batch,
+        "copy health (tenant_id, sensor_id, ingest_seq, window_start_us, received_us, counters) from stdin (format binary)"},
+    {PK_BATCH_HEALTH, put_interfaces,
+        "copy health_interface (tenant_id, sensor_id, ingest_seq, row_no, name, state, packets, kernel_dropped, iface_dropped) from stdin (format binary)"},
+    {PK_BATCH_LOSS, put_loss_batch,
+        "copy loss (tenant_id, sensor_id, ingest_seq, row_no, received_us, cause, kind, batches, row_count, transactions, first_us, last_us, epoch, from_seq, to_seq)"
+        " from stdin (format binary)"},
+};
+static const struct copy rrset_copy = {PK_BATCH_RRSET, put_rrset_batch,
+    "copy tmp_rrset (rrset_key, site_id, owner_key, owner, type, class, rdata, bailiwick, trust, count, first_us, last_us, ttl_min_s, ttl_max_s) from stdin (format binary)"};
+static const struct copy negative_copy = {PK_BATCH_NEGATIVE, put_negative_batch,
+    "copy tmp_negative (day, site_id, name, type, class, rcode, count, first_us, last_us) from stdin (format binary)"};
+
+/* The rows of all batches of its kind in one COPY, if there are any. */
+static pk_err copy_kind(struct pk_store *store, const struct copy *copy,
+    const struct pk_store_batch *batches, size_t n, const enum pk_store_commit *results,
+    const uint64_t *seqs, bool *out_any)
 {
     pk_err err = PK_OK;
-    *out_rows = 0;
     copy_begin(store);
+    size_t head = store->copy.len;
     for (size_t i = 0; i < n && err == PK_OK; i++) {
-        if (results[i] == PK_STORE_COMMITTED && pk_batch_info(batches[i].batch)->kind == kind) {
-            err = put(store, &batches[i], seqs[i]);
-            *out_rows += pk_batch_rows(batches[i].batch);
+        if (results[i] == PK_STORE_COMMITTED &&
+            pk_batch_info(batches[i].batch)->kind == copy->kind) {
+            err = copy->put(store, &batches[i], seqs[i]);
         }
     }
-    return err == PK_OK && *out_rows > 0 ? copy_end(store, pk_batch_kind_str(kind), sql) : err;
+    *out_any = store->copy.len > head;
+    return err == PK_OK && *out_any ? copy_end(store, pk_batch_kind_str(copy->kind), copy->sql)
+                                    : err;
 }
 
 static pk_err upsert_rrsets(struct pk_store *store, struct pk_tenant_id tenant)
@@ -519,38 +544,23 @@ static pk_err upsert_negatives(struct pk_store *store, struct pk_tenant_id tenan
 static pk_err write_rows(struct pk_store *store, const struct pk_store_batch *batches, size_t n,
     const enum pk_store_commit *results, const uint64_t *seqs)
 {
-    size_t rows;
+    bool any;
     pk_err err = PK_OK;
     for (size_t i = 0; i < n && err == PK_OK; i++) {
         err = results[i] == PK_STORE_COMMITTED ? ensure_days(store, &batches[i]) : PK_OK;
     }
-    if (err == PK_OK) {
-        err = copy_kind(store, PK_BATCH_ACTIVITY, put_activity_batch,
-            "copy activity from stdin (format binary)", batches, n, results, seqs, &rows);
+    for (size_t i = 0; i < sizeof direct_copies / sizeof *direct_copies && err == PK_OK; i++) {
+        err = copy_kind(store, &direct_copies[i], batches, n, results, seqs, &any);
     }
     if (err == PK_OK) {
-        err = copy_kind(store, PK_BATCH_CLIENT, put_client_batch,
-            "copy client_count from stdin (format binary)", batches, n, results, seqs, &rows);
-    }
-    if (err == PK_OK) {
-        err = copy_kind(store, PK_BATCH_HEALTH, put_health_batch,
-            "copy health from stdin (format binary)", batches, n, results, seqs, &rows);
-    }
-    if (err == PK_OK) {
-        err = copy_kind(store, PK_BATCH_LOSS, put_loss_batch,
-            "copy loss from stdin (format binary)", batches, n, results, seqs, &rows);
-    }
-    if (err == PK_OK) {
-        err = copy_kind(store, PK_BATCH_RRSET, put_rrset_batch,
-            "copy tmp_rrset from stdin (format binary)", batches, n, results, seqs, &rows);
-        if (err == PK_OK && rows > 0) {
+        err = copy_kind(store, &rrset_copy, batches, n, results, seqs, &any);
+        if (err == PK_OK && any) {
             err = upsert_rrsets(store, batches[0].tenant);
         }
     }
     if (err == PK_OK) {
-        err = copy_kind(store, PK_BATCH_NEGATIVE, put_negative_batch,
-            "copy tmp_negative from stdin (format binary)", batches, n, results, seqs, &rows);
-        if (err == PK_OK && rows > 0) {
+        err = copy_kind(store, &negative_copy, batches, n, results, seqs, &any);
+        if (err == PK_OK && any) {
             err = upsert_negatives(store, batches[0].tenant);
         }
     }
