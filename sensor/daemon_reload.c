@@ -75,6 +75,14 @@ static void reload(struct daemon *d)
     daemon_announce_scope(d);
 }
 
+/* In use by its text: another number is no other scope. */
+static bool has_it(const struct daemon *d, const struct pk_pushed *offer)
+{
+    return d->pushed.version == offer->version && d->settings->pushed_version == offer->version &&
+           d->pushed.text.len == offer->text.len &&
+           memcmp(d->pushed.text.data, offer->text.data, offer->text.len) == 0;
+}
+
 /* As a SIGHUP with another scope: one that cannot be used changes nothing, and the aggregator hears why. */
 static void judge_scope(struct daemon *d)
 {
@@ -87,6 +95,9 @@ static void judge_scope(struct daemon *d)
     struct pk_scope_verdict verdict = {.version = offer.version, .status = PK_CONFIG_REFUSED};
     if (!d->settings->config.takes_scope) {
         snprintf(error, sizeof error, "this site keeps its own scope (scope_from: file)");
+    } else if (has_it(d, &offer)) { /* the open window goes on */
+        verdict = pk_scope_box_in_use(&d->scopes);
+        pk_pushed_done(&offer); /* what is on disk stays */
     } else if (pk_settings_with_scope(d->settings, d->config_path, &offer, &wanted, error) ==
                PK_OK) {
         use_settings(d, wanted);
@@ -98,7 +109,7 @@ static void judge_scope(struct daemon *d)
         }
         verdict = pk_scope_box_in_use(&d->scopes);
     }
-    if (!wanted) {
+    if (verdict.status == PK_CONFIG_REFUSED) {
         snprintf(verdict.reason, sizeof verdict.reason, "%.*s", PK_CONFIG_REASON_SIZE - 1, error);
         pk_warn("scope", "refused serial=%" PRIu32 " reason=\"%s\"", offer.serial,
             pk_log_escape(error, strlen(error), escaped, sizeof escaped));

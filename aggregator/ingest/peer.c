@@ -185,8 +185,10 @@ static void on_hello(struct child *child, const struct pk_session *stranger, uin
     session->last_frame_ms = session->hello_ms = now_ms;
     session->rotate_ms = now_ms - HELLO_EVERY_MS;
     session->takes_config = (hello.body.capabilities & PK_CAP_CONFIG) != 0;
-    session->scope = (struct pk_session_scope){
-        .is_taken = (hello.body.capabilities & PK_CAP_SCOPE) != 0, .due_ms = INT64_MAX};
+    session->scope =
+        (struct pk_session_scope){.is_taken = (hello.body.capabilities & PK_CAP_SCOPE) != 0,
+            .due_ms = INT64_MAX,
+            .tell_ms = session->scope.tell_ms};
     memcpy(session->pubkey, stranger->pubkey, PK_KEY_BYTES);
     session->queued =
         hello.body.spool_newest_seq >= hello.body.spool_oldest_seq && hello.body.spool_bytes > 0;

@@ -2,7 +2,7 @@
  *
  * The bodies are with the core: this process asks for one when a session is due and hands it on. What is on its way at a time is bounded, so that a scope of half a megabyte for thousands of sensors neither
  * fills libzmq's queues nor holds up batches. A sensor that does not answer is sent it again after 30 s, a minute, and so on up to an hour; one that refuses after ten minutes (its own configuration may
- * have changed). One whose CONFIG_ACK after WELCOME names the version that WELCOME named has it already. */
+ * have changed). One whose CONFIG_ACK after WELCOME names the version that WELCOME named has it already. What they say goes to the core once a second each at most. */
 #include <string.h>
 
 #include "picket/clock.h"
@@ -37,6 +37,7 @@ void pk_scopes_changed(struct child *child)
         struct pk_session *session = &child->sessions.slots[i];
         if (session->scope.is_taken && session->is_resumed) {
             session->scope.wanted = 0; /* not known before the core was asked */
+            session->scope.is_untold = false;
             session->scope.due_ms = now_ms;
             session->scope.wait_ms = AGAIN_MS;
         }
@@ -50,10 +51,15 @@ void pk_scopes_answer(
     if (!session || session->id != scope->session) {
         return;
     }
-    session->scope.wanted = scope->version;
+    if (session->scope.wanted != scope->version) { /* what it said was about another */
+        session->scope.wanted = scope->version;
+        session->scope.is_untold = false;
+    }
     session->scope.held_bytes = 0;
     if (len == 0) { /* it has it, or there is none */
         session->scope.due_ms = INT64_MAX;
+        /* The same under another number: what it said holds for that too. */
+        session->scope.is_untold = scope->version != 0 && scope->version == session->scope.has;
         return;
     }
     struct pk_frame frame = {
@@ -65,6 +71,22 @@ void pk_scopes_answer(
         session->scope.held_bytes = (uint32_t)len;
     } /* else the next try brings it */
     pk_bytes_done(&copy);
+}
+
+/* The newest word alone, once a TELL_MS however often it changes: the link is everybody's. What is held back, or finds the link full, goes with a later tick. */
+static void tell(struct child *child, struct pk_session *session, int64_t now_ms)
+{
+    struct pk_session_scope *scope = &session->scope;
+    if (!scope->is_untold || scope->wanted == 0 || now_ms < scope->tell_ms) {
+        return;
+    }
+    struct pk_link_scope_ack ack = {
+        .sensor = session->sensor, .version = scope->wanted, .status = scope->status};
+    memcpy(ack.reason, scope->reason, sizeof ack.reason);
+    if (pk_link_send(&child->link, PK_LINK_SCOPE_ACK, &ack, sizeof ack, NULL, 0) == PK_OK) {
+        scope->is_untold = false;
+        scope->tell_ms = now_ms + TELL_MS;
+    }
 }
 
 bool pk_scopes_acked(struct child *child, struct pk_session *session, const struct pk_frame *frame,
@@ -79,24 +101,16 @@ bool pk_scopes_acked(struct child *child, struct pk_session *session, const stru
     if (scope->wanted == 0 || frame->u.config_ack.version != scope->wanted) {
         return true; /* to one that is no longer wanted: what is due stays due */
     }
-    struct pk_link_scope_ack ack = {.sensor = session->sensor,
-        .version = frame->u.config_ack.version,
-        .status = frame->u.config_ack.status};
-    if (body && pk_config_ack_body_decode(body, len, ack.reason) != PK_OK) {
-        ack.reason[0] = '\0'; /* a text that cannot be read is no reason */
+    if (!body || pk_config_ack_body_decode(body, len, scope->reason) != PK_OK) {
+        scope->reason[0] = '\0'; /* a text that cannot be read is no reason */
     }
-    bool is_refused = ack.status == PK_CONFIG_REFUSED;
+    scope->status = frame->u.config_ack.status;
+    bool is_refused = scope->status == PK_CONFIG_REFUSED;
     scope->held_bytes = 0;
     scope->has = is_refused ? 0 : scope->wanted;
     scope->due_ms = is_refused ? now_ms + REFUSED_AGAIN_MS : INT64_MAX;
-    if (scope->said != ack.version || scope->said_status != ack.status ||
-        now_ms - scope->said_ms >= TELL_MS) {
-        scope->said = ack.version;
-        scope->said_status = ack.status;
-        scope->said_ms = now_ms;
-        (void)pk_link_send(&child->link, PK_LINK_SCOPE_ACK, &ack, sizeof ack, NULL,
-            0); /* a full link: told at its next session */
-    }
+    scope->is_untold = true;
+    tell(child, session, now_ms);
     return true;
 }
 
@@ -110,6 +124,7 @@ void pk_scopes_due(struct child *child, int64_t now_ms)
     child->next_scopes_ms = now_ms + LOOK_MS;
     for (size_t i = 0; i < sessions->n; i++) {
         const struct pk_session_scope *scope = &sessions->slots[i].scope;
+        tell(child, &sessions->slots[i], now_ms);
         held += now_ms - scope->asked_ms < AGAIN_MS ? scope->held_bytes
                                                     : 0; /* who never answers holds up nobody */
     }

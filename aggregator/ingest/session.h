@@ -61,9 +61,10 @@ struct pk_session {
         int64_t wait_ms;     /* until the next try when this one is not answered */
         uint32_t held_bytes; /* what may be on its way to it, ... */
         int64_t asked_ms;    /* ... asked for then */
-        uint32_t said;       /* the version and ... */
-        uint8_t said_status; /* ... the status the core was told last, ... */
-        int64_t said_ms;     /* ... then */
+        bool is_untold;      /* of what it said last the core has not heard yet, ... */
+        int64_t tell_ms;     /* ... and does not before this */
+        uint8_t status;      /* what it said last: enum pk_config_status, ... */
+        char reason[PK_CONFIG_REASON_SIZE]; /* ... to the version that is wanted */
     } scope;
     uint8_t pubkey[PK_KEY_BYTES]; /* by which it came in */
     /* For whoever must cut the connection. */

@@ -195,7 +195,8 @@ enum pk_config_status { /* of CONFIG_ACK */
 };
 pk_err pk_config_body_encode(const struct pk_config_body *body, struct pk_bytes *out);
 pk_err pk_config_body_decode(const uint8_t *data, size_t len, struct pk_config_body *out_body);
-/* What stands in the header of a CONFIG with this body: the first four bytes of its digest, little-endian; never 0. */
+/* What stands in the header of a CONFIG with this body: the first four bytes of the digest of its scope's text (of the whole body when it has none), little-endian; never 0.
+ * Hence two scopes that differ in nothing but their number are one version. */
 uint32_t pk_config_version(const uint8_t *body, size_t len);
 
 /* A CONFIG that carries the scope of the sensor's tenant instead. */

@@ -12,8 +12,13 @@
 
 uint32_t pk_config_version(const uint8_t *body, size_t len)
 {
+    struct pk_config_scope scope;
     uint8_t digest[PK_DIGEST_BYTES];
-    pk_digest(body, len, digest);
+    if (pk_config_scope_decode(body, len, &scope) == PK_OK && scope.text.len > 0) {
+        pk_digest(scope.text.data, scope.text.len, digest); /* its number changes nothing */
+    } else {
+        pk_digest(body, len, digest);
+    }
     uint32_t version = (uint32_t)digest[0] | (uint32_t)digest[1] << 8 | (uint32_t)digest[2] << 16 |
                        (uint32_t)digest[3] << 24;
     return version ? version : 1;

@@ -250,7 +250,7 @@ static int get_fields(struct pk_reader *in, struct pk_frame *frame, int given)
         break;
     case PK_FRAME_CONFIG_ACK:
         frame->u.config_ack.version = (uint32_t)mp_uint(in, UINT32_MAX);
-        frame->u.config_ack.status = (uint8_t)mp_uint(in, UINT8_MAX);
+        frame->u.config_ack.status = (uint8_t)mp_uint(in, PK_CONFIG_NOT_DURABLE);
         break;
     case PK_FRAME_BYE:
         frame->u.bye.reason = (uint8_t)mp_uint(in, UINT8_MAX);

@@ -158,7 +158,7 @@ def test_a_scope_reaches_a_running_sensor_and_outlives_it(mesh):
     sensor.stop()
     kept = one.folder / "spool-hq-1/scope"
     raw = kept.read_bytes()
-    assert msgpack.unpackb(raw[:-4], strict_map_key=False)[3] == good
+    assert msgpack.unpackb(raw[:-4], strict_map_key=False)[3] == serial, "its text was the same, so it was not sent again"
     kept.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
     before = one.log("hq-1").count("module=scope in use")
     one.processes["aggregator"].terminate()
@@ -210,7 +210,7 @@ def test_what_a_sensor_is_sent_and_what_it_says_is_bounded(mesh):
         assert peer.hello(capabilities=CAPABILITIES)[0] == WELCOME
         version = peer.welcome[9]
         kind, fields, body = peer.await_type(CONFIG)
-        assert fields[0] == version and struct.unpack("<I", hashlib.blake2b(body, digest_size=16).digest()[:4])[0] == version
+        assert fields[0] == version and struct.unpack("<I", hashlib.blake2b(msgpack.unpackb(body, strict_map_key=False)[2], digest_size=16).digest()[:4])[0] == version
         text, number = scope_of(body)
         tenant = text["tenants"][0]
         assert number == serial and tenant["pseudonym_days"] == 30
@@ -240,6 +240,13 @@ def test_what_a_sensor_is_sent_and_what_it_says_is_bounded(mesh):
             got = again.await_type(CONFIG, timeout=0.002)
         assert applying.wait(30) == 0 and got
         newer = scope_of(got[2])[1]
+        # The same under another number, or another tenant's, is no news for this one; it counts as up to date.
+        again.send(again.header(CONFIG_ACK, got[1][0], NOT_DURABLE), msgpack.packb({1: "some left out"}))
+        await_standing(one, newer, "not on disk")
+        for other in ("", "  - {name: umbra, sites: [hq], zones: [umbra.example]}\n", "  - {name: umbra, sites: [hq], zones: [umbra.test]}\n"):
+            newer = apply(one, SCOPE % ", newest.example" + other)
+            assert await_standing(one, newer, "not on disk")["reason"] == "some left out"
+        assert again.await_type(CONFIG, timeout=1) is None
     # One that no sensor would take is not taken here.
     huge = json.dumps({"tenants": [{"name": "acme", "sites": ["hq"], "zones": [f"zone-{i:05}.{'x' * 60}.example" for i in range(9000)]}]})
     path = one.folder / "huge.yaml"

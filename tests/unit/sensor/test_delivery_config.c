@@ -237,6 +237,11 @@ static void a_scope_is_offered_and_answered_when_it_was_judged(void **state)
     config(&w, &body);
     assert_int_equal(w.n_offers, 2);
     answered(&w, version, PK_CONFIG_NOT_DURABLE, "");
+    pk_bytes_done(&body);
+    body = scope_body("tenants: []", 4); /* nor under another number */
+    config(&w, &body);
+    assert_int_equal(w.n_offers, 2);
+    answered(&w, version, PK_CONFIG_NOT_DURABLE, "");
     pk_delivery_free(w.delivery);
     pk_bytes_done(&body);
 }
