@@ -22,7 +22,8 @@ static const char usage[] =
     "  picket-sensor check-config FILE                      says whether FILE is good\n"
     "  picket-sensor genkey FILE                            makes a CURVE key pair, prints the public half\n"
     "  picket-sensor rotate-key --config FILE               makes the key that is to be the next; the daemon changes to it at SIGHUP or its next start\n"
-    "  picket-sensor enroll TOKEN [--config FOLDER]         makes this machine a sensor: key, scope and sensor.yaml in FOLDER (/etc/picket)\n"
+    "  picket-sensor enroll [TOKEN|-] [--config FOLDER]     makes this machine a sensor: key, scope and sensor.yaml in FOLDER (/etc/picket);\n"
+    "                                                       - reads the token from standard input, none is the environment's PICKET_TOKEN\n"
     "\n"
     "  -o, --output MODE      messages, transactions, rrsets or none (JSON lines; counters on standard error); none does all the work of --write but writing\n"
     "  -w, --write FILE       the observations as batches, for picket-aggregator replay\n"
@@ -306,12 +307,16 @@ static int read_enroll(int argc, char **argv, struct pk_options *options)
 {
     options->command = PK_COMMAND_ENROLL;
     options->config = "/etc/picket";
-    if (argc == 5 && (strcmp(argv[3], "--config") == 0 || strcmp(argv[3], "-c") == 0)) {
-        options->config = argv[4];
-    } else if (argc != 3) {
-        return wrong("enroll", argc > 3 ? argv[3] : "", "takes a token, and --config FOLDER");
+    int at = 2;
+    if (argc > at && (argv[at][0] != '-' || strcmp(argv[at], "-") == 0)) {
+        options->token = argv[at++];
     }
-    options->token = argv[2];
+    if (argc == at + 2 && (strcmp(argv[at], "--config") == 0 || strcmp(argv[at], "-c") == 0)) {
+        options->config = argv[at + 1];
+    } else if (argc != at || (!options->token && !getenv("PICKET_TOKEN"))) {
+        return wrong("enroll", argc > at ? argv[at] : "",
+            "takes a token (or - for standard input, or PICKET_TOKEN), and --config FOLDER");
+    }
     return PK_OPTIONS_RUN;
 }
 

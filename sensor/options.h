@@ -38,7 +38,7 @@ struct pk_options {
     const char *sensor;
     const char *config;   /* DAEMON, CHECK_CONFIG */
     const char *key_file; /* GENKEY */
-    const char *token;    /* ENROLL; config is the folder */
+    const char *token; /* ENROLL, NULL: PICKET_TOKEN, "-": standard input; config is the folder */
     const char *user;
     enum pk_vantage vantage;
     uint32_t window_ms;

@@ -20,6 +20,9 @@ static int fail_status(long status, struct pk_bytes *body)
 {
     json_t *root = json_loadb(body->data ? (const char *)body->data : "", body->len, 0, NULL);
     const char *why = json_string_value(json_object_get(root, "error"));
+    if (why && strstr(why, "?tenant=NAME")) {
+        why = "an administrator's key needs --tenant NAME here";
+    }
     fprintf(stderr, "picketctl: %s (HTTP %ld)\n", why ? why : "the API refused", status);
     json_decref(root);
     return status == 401 || status == 403 ? EX_NOPERM : status >= 500 ? EX_UNAVAILABLE : EX_DATAERR;

@@ -13,6 +13,19 @@
 
 #define TOKEN_PREFIX "picket1."
 
+enum {
+    CHECK_KEY = 6,
+    CHECK_BYTES = 4,
+};
+
+/* BLAKE2b has 16 bytes at least; the first four tell a slip of the hand. */
+static void check_of(const uint8_t *data, size_t len, uint8_t out_check[CHECK_BYTES])
+{
+    uint8_t digest[crypto_generichash_BYTES];
+    (void)crypto_generichash(digest, sizeof digest, data, len, NULL, 0);
+    memcpy(out_check, digest, CHECK_BYTES);
+}
+
 static void put_blob(msgpack_packer *packer, unsigned key, const void *data, size_t len)
 {
     msgpack_pack_uint64(packer, key);
@@ -41,7 +54,7 @@ pk_err pk_token_encode(const struct pk_token *token, char out_text[PK_TOKEN_TEXT
     msgpack_packer packer;
     pk_bytes_init(&bytes, PK_TOKEN_TEXT_SIZE);
     msgpack_packer_init(&packer, &bytes, pk_msgpack_write);
-    msgpack_pack_map(&packer, token->has_client_key ? 5 : 4);
+    msgpack_pack_map(&packer, token->has_client_key ? 6 : 5);
     msgpack_pack_uint64(&packer, 1);
     put_text(&packer, token->endpoint);
     put_blob(&packer, 2, token->server_pubkey, PK_KEY_BYTES);
@@ -49,6 +62,11 @@ pk_err pk_token_encode(const struct pk_token *token, char out_text[PK_TOKEN_TEXT
     put_blob(&packer, 4, token->secret, PK_TOKEN_SECRET_BYTES);
     if (token->has_client_key) {
         put_blob(&packer, 5, token->client_key, PK_KEY_BYTES);
+    }
+    if (bytes.err == PK_OK) {
+        uint8_t check[CHECK_BYTES];
+        check_of(bytes.data, bytes.len, check);
+        put_blob(&packer, CHECK_KEY, check, sizeof check);
     }
     size_t prefix = strlen(TOKEN_PREFIX);
     pk_err err = bytes.err;
@@ -74,8 +92,11 @@ static pk_err decode_token(const uint8_t *data, size_t len, struct pk_token *tok
     struct pk_reader in;
     unsigned seen = 0;
     pk_reader_init(&in, data, len);
+    bool is_right = true;
     uint32_t left = mp_map(&in, PK_MAX_MAP_ENTRIES);
-    for (unsigned key = mp_next_key(&in, &left, 0); key; key = mp_next_key(&in, &left, key)) {
+    size_t start = in.pos;
+    for (unsigned key = mp_next_key(&in, &left, 0); key;
+         start = in.pos, key = mp_next_key(&in, &left, key)) {
         seen |= key < 8 ? 1U << key : 0;
         if (key == 1) {
             mp_text(&in, token->endpoint, sizeof token->endpoint);
@@ -88,11 +109,17 @@ static pk_err decode_token(const uint8_t *data, size_t len, struct pk_token *tok
         } else if (key == 5) {
             mp_blob(&in, token->client_key, PK_KEY_BYTES);
             token->has_client_key = true;
+        } else if (key == CHECK_KEY) {
+            uint8_t check[CHECK_BYTES] = {0}, wanted[CHECK_BYTES];
+            mp_blob(&in, check, sizeof check);
+            check_of(data, start, wanted);
+            is_right = memcmp(check, wanted, sizeof check) == 0;
         } else {
+            is_right = is_right && (seen & 1U << CHECK_KEY); /* else the check's own key changed */
             mp_skip(&in);
         }
     }
-    return finish(&in, (seen & 0x1e) == 0x1e);
+    return finish(&in, is_right && (seen & 0x1e) == 0x1e);
 }
 
 pk_err pk_token_decode(const char *text, struct pk_token *out_token)

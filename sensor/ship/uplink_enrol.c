@@ -230,19 +230,40 @@ static int ask(void *socket, const struct pk_token *token, const char *folder, c
     return status;
 }
 
-int pk_run_enroll(const char *token_text, const char *folder)
+/* "-" is the first line of standard input, none is PICKET_TOKEN: neither is seen in a list of processes. */
+static pk_err read_token(const char *word, struct pk_token *out_token)
+{
+    char line[PK_TOKEN_TEXT_SIZE + 2] = "";
+    if (word && strcmp(word, "-") != 0) {
+        return pk_token_decode(word, out_token);
+    }
+    if (word) {
+        if (!fgets(line, sizeof line, stdin)) {
+            return PK_ERR_MALFORMED;
+        }
+        line[strcspn(line, " \r\n")] = '\0';
+    }
+    const char *variable = getenv("PICKET_TOKEN");
+    pk_err err = pk_token_decode(word ? line : variable ? variable : "", out_token);
+    sodium_memzero(line, sizeof line);
+    return err;
+}
+
+int pk_run_enroll(const char *token_text, const char *folder_word)
 {
     struct pk_token token;
     struct pk_keypair keys = {0};
-    char path[PATH_SIZE], error[PK_KEY_ERROR_SIZE], name[PK_ENROL_NAME_SIZE] = "";
-    pk_err err = pk_token_decode(token_text, &token);
+    char folder[PATH_SIZE], path[PATH_SIZE + 16], error[PK_KEY_ERROR_SIZE],
+        name[PK_ENROL_NAME_SIZE] = "";
+    pk_err err = read_token(token_text, &token);
     if (err != PK_OK) {
         return fail(EX_DATAERR, "%s",
             err == PK_ERR_VERSION ? "this token is of a newer kind, update picket-sensor"
                                   : "this is not a whole token, copy it again");
     }
-    if (mkdir(folder, 0700) != 0 && errno != EEXIST) {
-        return fail(EX_CANTCREAT, "%s cannot be made", folder);
+    /* The files name each other whole: the daemon may start in another folder. */
+    if ((mkdir(folder_word, 0700) != 0 && errno != EEXIST) || !realpath(folder_word, folder)) {
+        return fail(EX_CANTCREAT, "%s cannot be made", folder_word);
     }
     snprintf(path, sizeof path, "%s/sensor.key", folder);
     err =

@@ -50,13 +50,16 @@ def test_a_token_makes_a_sensor_that_works(mesh, tmp_path):
     client_key.chmod(0o600)
     text = token(one, "--client-key", str(client_key))
     folder = tmp_path / "etc"
-    done = enroll(one, text, folder, "edge-1")
+    wrong = enroll(one, text[:-6] + "".join("A" if c != "A" else "B" for c in text[-6:]), folder, "edge-1")
+    assert wrong.returncode != 0 and "copy it again" in wrong.stderr and not folder.exists()
+    done = subprocess.run([one.programs["picket-sensor"], "enroll", "-", "--config", "etc"], input=text + "\n", capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path, env={**os.environ, "PICKET_SENSOR": "edge-1"})
     assert done.returncode == 0, done.stderr + one.log("aggregator")[-2000:]
     assert "edge-1 at acme/hq is enrolled" in done.stdout
     for name in ("sensor.key", "client.key"):
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
     assert (folder / "client.key").read_text() == client_key.read_text()
-    again = enroll(one, text, folder, "edge-1")
+    assert f"key_file: {folder}/sensor.key" in (folder / "sensor.yaml").read_text(), "paths are whole"
+    again = subprocess.run([one.programs["picket-sensor"], "enroll", "--config", str(folder)], capture_output=True, text=True, check=False, timeout=60, env={**os.environ, "PICKET_TOKEN": text, "PICKET_SENSOR": "edge-1"})
     assert again.returncode == 0, "the same key again is the same sensor: " + again.stderr
     ran = run_enrolled(one, folder)
     assert ran.returncode == 0, ran.stderr

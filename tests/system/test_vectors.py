@@ -326,7 +326,21 @@ def test_tokens(probe, vector):
     body = unpack(base64.urlsafe_b64decode(text[8:] + "=" * (-len(text[8:]) % 4)))
     wanted = [vector[k] for k in ("endpoint", "server", "id", "secret", "client")]
     assert [body[1], *(body[k].hex() for k in (2, 3, 4)), body[5].hex() if 5 in body else "-"] == wanted
-    assert show(probe, "token", text) == [*wanted, text]
+    # Encoded again it has a check, whether it had one or not.
+    entries = b"".join(msgpack.packb(key) + msgpack.packb(body[key]) for key in sorted(body) if key < 6)
+    data = bytes([0x80 | (len([key for key in body if key < 6]) + 1)]) + entries
+    check = hashlib.blake2b(data, digest_size=32).digest()[:4]
+    assert body.get(6, check) == check
+    again = "picket1." + base64.urlsafe_b64encode(data + b"\x06" + msgpack.packb(check)).decode().rstrip("=")
+    assert show(probe, "token", text) == [*wanted, again]
+
+
+@pytest.mark.parametrize("vector", [v for v in VECTORS["tokens"] if "check" in v["name"]], ids=lambda v: v["name"])
+def test_a_changed_character_is_no_token(probe, vector):
+    text = vector["text"]
+    for at in range(8, len(text)):
+        changed = text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1:]
+        assert subprocess.run([probe, "token", changed], capture_output=True, check=False).returncode == 1, at
 
 
 @pytest.mark.parametrize("vector", VECTORS["packed"], ids=lambda v: v["name"])
