@@ -145,18 +145,6 @@ static pk_err choose_scope(struct pk_settings *settings, const struct pk_pushed 
     return err;
 }
 
-static pk_err read_text(const char *path, struct pk_bytes *out, char out_error[PK_CONF_ERROR_SIZE])
-{
-    pk_err err = pk_bytes_read_file(out, path);
-    if (err == PK_ERR_IO) {
-        snprintf(out_error, PK_CONF_ERROR_SIZE, "%s: cannot be read: %s", path, strerror(errno));
-    } else if (err != PK_OK) {
-        snprintf(
-            out_error, PK_CONF_ERROR_SIZE, "%s: larger than %d bytes", path, PK_CONF_MAX_BYTES);
-    }
-    return err;
-}
-
 /* From the texts in it. */
 static pk_err make(struct pk_settings *settings, const char *path, const struct pk_pushed *pushed,
     bool is_offer, char out_error[PK_CONF_ERROR_SIZE])
@@ -175,7 +163,7 @@ static pk_err make(struct pk_settings *settings, const char *path, const struct 
     settings->log_level = (enum pk_log_level)level;
     struct pk_pushed kept = {.version = 0};
     if (!settings->file_text.data && config->scope) {
-        err = read_text(config->scope, &settings->file_text, out_error);
+        err = pk_conf_read_file(config->scope, &settings->file_text, out_error);
     }
     if (err == PK_OK && !pushed && config->takes_scope && config->spool_folder) {
         pk_pushed_load(config->spool_folder, &kept);
@@ -221,7 +209,7 @@ pk_err pk_settings_load(const char *path, const struct pk_pushed *pushed,
     struct pk_settings *settings = NULL;
     pk_err err = new_settings(&settings, out_error);
     if (err == PK_OK) {
-        err = read_text(path, &settings->config_text, out_error);
+        err = pk_conf_read_file(path, &settings->config_text, out_error);
     }
     if (err == PK_OK) {
         err = make(settings, path, pushed, false, out_error);

@@ -5,7 +5,7 @@
 #include "pg_internal.h"
 
 enum {
-    KEY_BYTES = 2 * PK_NAME_MAX
+    KEY_BYTES = PK_NAME_SORT_KEY_ROOM
 };
 
 /* The last key of the chunk that begins after `after`: that of the limit-th name and more, or the end of the zone. A name's RRsets stay together. */

@@ -235,7 +235,7 @@ static void put_rrset(struct pk_bytes *out, struct pk_bytes *scratch,
     const struct pk_store_batch *batch, const struct pk_rrset *row)
 {
     struct pk_name owner;
-    uint8_t owner_key[2 * PK_NAME_MAX], rrset_key[PK_DIGEST_BYTES];
+    uint8_t owner_key[PK_NAME_SORT_KEY_ROOM], rrset_key[PK_DIGEST_BYTES];
     (void)pk_name_from_wire(
         row->owner.data, row->owner.len, &owner); /* checked when it was decoded */
     pk_bytes_clear(scratch);

@@ -44,8 +44,8 @@ static bool give_rrset(
 }
 
 /* The range of sort keys a name stands for: itself alone, or everything below it ([key, key with the last byte raised)). */
-static void key_range(const struct pk_store_rrset_query *query, uint8_t low[2 * PK_NAME_MAX + 1],
-    size_t *out_low, uint8_t high[2 * PK_NAME_MAX + 1], size_t *out_high)
+static void key_range(const struct pk_store_rrset_query *query, uint8_t low[PK_NAME_SORT_KEY_ROOM],
+    size_t *out_low, uint8_t high[PK_NAME_SORT_KEY_ROOM], size_t *out_high)
 {
     *out_low = pk_name_sort_key(&query->name, low);
     *out_high = pk_name_sort_key(&query->name, high);
@@ -63,7 +63,7 @@ pk_err pk_store_query_rrsets(struct pk_store *store, struct pk_tenant_id tenant,
     const struct pk_store_rrset_query *query,
     bool (*row)(void *arg, const struct pk_store_rrset *rrset), void *arg)
 {
-    uint8_t low[2 * PK_NAME_MAX + 1], high[2 * PK_NAME_MAX + 1];
+    uint8_t low[PK_NAME_SORT_KEY_ROOM], high[PK_NAME_SORT_KEY_ROOM];
     size_t low_len, high_len, limit = query->limit ? query->limit : DEFAULT_LIMIT;
     if (query->is_wildcard_right) {
         return pg_fail(store, PK_ERR_UNSUPPORTED,

@@ -360,7 +360,7 @@ struct pk_store_life {
 };
 /* Where a walk over a zone's names stands; zeros: at its beginning. */
 struct pk_store_lives_cursor {
-    uint8_t key[2 * PK_NAME_MAX];
+    uint8_t key[PK_NAME_SORT_KEY_ROOM];
     size_t key_len;
 };
 /* The next names below the zone, some `limit` RRsets of them. */

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "picket/bytes.h"
 #include "picket/err.h"
 
 struct pk_conf;      /* a loaded file */
@@ -25,6 +26,9 @@ enum {
  * sentence ("sensor.yaml:3: ..."). PK_ERR_IO, PK_ERR_CONFIG, PK_ERR_LIMIT, PK_ERR_NOMEM. */
 pk_err pk_conf_load(
     const char *path, struct pk_conf **out_conf, char out_error[PK_CONF_ERROR_SIZE]);
+/* The text of a file, at most PK_CONF_MAX_BYTES; PK_ERR_IO says why in errno and out_error. */
+pk_err pk_conf_read_file(
+    const char *path, struct pk_bytes *out, char out_error[PK_CONF_ERROR_SIZE]);
 pk_err pk_conf_parse(const char *name, const char *text, size_t len, struct pk_conf **out_conf,
     char out_error[PK_CONF_ERROR_SIZE]);
 void pk_conf_free(struct pk_conf *conf);

@@ -65,13 +65,17 @@ void pk_name_strip(const struct pk_name *name, unsigned n, struct pk_name *out_n
 const uint8_t *pk_name_label(const struct pk_name *name, unsigned index, uint8_t *out_len);
 bool pk_name_is_root(const struct pk_name *name);
 
+enum {
+    PK_NAME_SORT_KEY_ROOM = 2 * PK_NAME_MAX + 8
+};
 /* Sort key for suffix ranges in an index: labels from the root, lower case, each followed by a zero
  * byte and with 0x00 -> 0x01 0x01, 0x01 -> 0x01 0x02 inside labels, so that byte order is canonical
- * order and all names below N begin with the key of N. Writes at most 2 * PK_NAME_MAX bytes. */
-size_t pk_name_sort_key(const struct pk_name *name, uint8_t out_key[2 * PK_NAME_MAX]);
+ * order and all names below N begin with the key of N. At most 2 * PK_NAME_MAX bytes, written eight at a time, so that some after it are overwritten. */
+size_t pk_name_sort_key(const struct pk_name *name, uint8_t out_key[PK_NAME_SORT_KEY_ROOM]);
 /* The same of wire bytes; PK_NAME_NO_KEY when they are no name. */
 #define PK_NAME_NO_KEY SIZE_MAX
-size_t pk_name_wire_sort_key(const uint8_t *wire, size_t len, uint8_t out_key[2 * PK_NAME_MAX]);
+size_t pk_name_wire_sort_key(
+    const uint8_t *wire, size_t len, uint8_t out_key[PK_NAME_SORT_KEY_ROOM]);
 
 /* The IPv4 or IPv6 address that a full reverse name stands for (RFC 1035 s3.5, RFC 3596 s2.5);
  * false when it is not one (zone cuts, partial names, RFC 2317). */

@@ -326,7 +326,7 @@ pk_err pk_conf_parse(const char *name, const char *text, size_t len, struct pk_c
     return PK_OK;
 }
 
-static pk_err read_file(const char *path, struct pk_bytes *out, char out_error[PK_CONF_ERROR_SIZE])
+pk_err pk_conf_read_file(const char *path, struct pk_bytes *out, char out_error[PK_CONF_ERROR_SIZE])
 {
     pk_err err = pk_bytes_read_file(out, path);
     if (err == PK_ERR_IO) {
@@ -342,7 +342,7 @@ pk_err pk_conf_load(const char *path, struct pk_conf **out_conf, char out_error[
 {
     struct pk_bytes text;
     pk_bytes_init(&text, PK_CONF_MAX_BYTES);
-    pk_err err = read_file(path, &text, out_error);
+    pk_err err = pk_conf_read_file(path, &text, out_error);
     if (err == PK_OK) {
         err = pk_conf_parse(
             path, text.data ? (const char *)text.data : "", text.len, out_conf, out_error);

@@ -394,10 +394,49 @@ bool pk_name_is_root(const struct pk_name *name)
     return name->n_labels == 0;
 }
 
-size_t pk_name_wire_sort_key(const uint8_t *wire, size_t len, uint8_t out_key[2 * PK_NAME_MAX])
+/* Whether one of eight bytes is below 2, which a key writes as two. */
+static bool has_low(uint64_t v)
+{
+    const uint64_t ones = 0x0101010101010101u, high = ones << 7;
+    return (v - 2 * ones) & ~v & high;
+}
+
+/* One label of a sort key, eight bytes at a time while as many are left of the name; returns the end of what was written. Bytes after it may be written over. */
+static uint8_t *put_key_label(uint8_t *out, const uint8_t *label, unsigned len, const uint8_t *end)
+{
+    unsigned i = 0;
+    for (; i < len && end - (label + i) >= 8; i += 8) {
+        uint64_t v;
+        memcpy(&v, label + i, sizeof v);
+        if (len - i < 8) {
+            v |= UINT64_MAX << 8 * (len - i); /* not of this label */
+        }
+        if (has_low(v)) {
+            break;
+        }
+        v = fold8(v);
+        memcpy(out + i, &v, sizeof v);
+    }
+    if (i >= len) {
+        return out + len;
+    }
+    for (out += i; i < len; i++) {
+        uint8_t c = fold(label[i]);
+        if (c <= 1) {
+            *out++ = 1;
+            c++;
+        }
+        *out++ = c;
+    }
+    return out;
+}
+
+size_t pk_name_wire_sort_key(
+    const uint8_t *wire, size_t len, uint8_t out_key[PK_NAME_SORT_KEY_ROOM])
 {
     PK_UNSET uint8_t at[PK_NAME_MAX_LABELS];
-    size_t n_labels = 0, key_len = 0, end = 0;
+    size_t n_labels = 0, end = 0;
+    uint8_t *p = out_key;
     if (len == 0 || len > PK_NAME_MAX) {
         return PK_NAME_NO_KEY;
     }
@@ -412,21 +451,13 @@ size_t pk_name_wire_sort_key(const uint8_t *wire, size_t len, uint8_t out_key[2 
     }
     while (n_labels-- > 0) {
         const uint8_t *label = wire + at[n_labels];
-        for (unsigned i = 1; i <= *label; i++) {
-            uint8_t c = fold(label[i]);
-            if (c <= 1) {
-                out_key[key_len++] = 1;
-                out_key[key_len++] = (uint8_t)(c + 1);
-            } else {
-                out_key[key_len++] = c;
-            }
-        }
-        out_key[key_len++] = 0;
+        p = put_key_label(p, label + 1, *label, wire + len);
+        *p++ = 0;
     }
-    return key_len;
+    return (size_t)(p - out_key);
 }
 
-size_t pk_name_sort_key(const struct pk_name *name, uint8_t out_key[2 * PK_NAME_MAX])
+size_t pk_name_sort_key(const struct pk_name *name, uint8_t out_key[PK_NAME_SORT_KEY_ROOM])
 {
     return pk_name_wire_sort_key(name->wire, name->len, out_key); /* a name always has one */
 }

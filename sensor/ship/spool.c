@@ -472,17 +472,7 @@ bool spool_drain_ring(struct pk_spool *spool, size_t at_most)
 {
     for (size_t i = 0; i < at_most && spool->n_ring > 0; i++) {
         const struct ring_item *item = &spool->ring[0];
-        struct pk_segment_record record = {.seq = item->entry.seq,
-            .kind = item->entry.kind,
-            .codec = item->codec,
-            .rows = item->entry.rows,
-            .first_us = item->entry.first_us,
-            .last_us = item->entry.last_us,
-            .transactions = item->entry.transactions,
-            .origin_epoch = item->origin_epoch,
-            .origin_seq = item->origin_seq,
-            .body = item->body,
-            .body_len = item->body_len};
+        struct pk_segment_record record = ring_record(item);
         if (!write_disk(spool, item->epoch, &record)) {
             spool->is_refused = true;
             spool->retry_ms = pk_clock_mono_ms() + RETRY_MS;

@@ -50,6 +50,22 @@ struct ring_item {
     uint32_t body_len;
 };
 
+/* As it is written; the body is the item's. */
+static inline struct pk_segment_record ring_record(const struct ring_item *item)
+{
+    return (struct pk_segment_record){.seq = item->entry.seq,
+        .kind = item->entry.kind,
+        .codec = item->codec,
+        .rows = item->entry.rows,
+        .first_us = item->entry.first_us,
+        .last_us = item->entry.last_us,
+        .transactions = item->entry.transactions,
+        .origin_epoch = item->origin_epoch,
+        .origin_seq = item->origin_seq,
+        .body = item->body,
+        .body_len = item->body_len};
+}
+
 struct pk_spool {
     pthread_mutex_t sync_mutex; /* one sync at a time; taken before mutex */
     struct pk_meta meta;        /* guarded by sync_mutex: what was written last */

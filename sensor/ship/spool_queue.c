@@ -109,17 +109,8 @@ static bool read_place(struct pk_spool *spool, const struct place *place, struct
     const struct ring_item *item = &spool->ring[place->index];
     pk_bytes_clear(buffer);
     pk_bytes_put(buffer, item->body, item->body_len);
-    *out_record = (struct pk_segment_record){.seq = item->entry.seq,
-        .kind = item->entry.kind,
-        .codec = item->codec,
-        .rows = item->entry.rows,
-        .first_us = item->entry.first_us,
-        .last_us = item->entry.last_us,
-        .transactions = item->entry.transactions,
-        .origin_epoch = item->origin_epoch,
-        .origin_seq = item->origin_seq,
-        .body = buffer->data,
-        .body_len = item->body_len};
+    *out_record = ring_record(item);
+    out_record->body = buffer->data;
     return buffer->err == PK_OK;
 }
 

@@ -91,7 +91,7 @@ static void canonical_order_is_that_of_rfc_4034(void **state)
     for (size_t i = 0; i < N; i++) {
         for (size_t k = 0; k < N; k++) {
             struct pk_name a = name_of(order[i]), b = name_of(order[k]);
-            uint8_t x[2 * PK_NAME_MAX], y[2 * PK_NAME_MAX];
+            uint8_t x[PK_NAME_SORT_KEY_ROOM], y[PK_NAME_SORT_KEY_ROOM];
             size_t n_x = pk_name_sort_key(&a, x), n_y = pk_name_sort_key(&b, y);
             int by_key = memcmp(x, y, n_x < n_y ? n_x : n_y);
             by_key = by_key ? by_key : (int)n_x - (int)n_y;
