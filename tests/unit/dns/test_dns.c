@@ -103,6 +103,27 @@ static void canonical_order_is_that_of_rfc_4034(void **state)
     }
 }
 
+/* Bytes below 2 are written as two; by itself and within eight bytes, at the end of the name and before more of it. */
+static void the_sort_key_escapes_what_would_end_a_label(void **state)
+{
+    static const struct {
+        const char *name, *key;
+        size_t len;
+    } cases[] = {
+        {"\\000\\001\\002", "\1\1\1\2\2", 6},
+        {"Abc\\001efghIJ.x", "x\0abc\1\2efghij", 14},
+        {"abcdefgh\\000.example", "example\0abcdefgh\1\1", 19},
+        {"a\\001.b\\000.example", "example\0b\1\1\0a\1\2", 16},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct pk_name name = name_of(cases[i].name);
+        uint8_t key[PK_NAME_SORT_KEY_ROOM];
+        assert_int_equal(pk_name_sort_key(&name, key), cases[i].len);
+        assert_memory_equal(key, cases[i].key, cases[i].len);
+    }
+}
+
 static void reverse_names_and_addresses_agree(void **state)
 {
     static const struct {
@@ -302,6 +323,7 @@ int main(void)
         cmocka_unit_test(names_come_back_from_text),
         cmocka_unit_test(pointers_must_go_backwards),
         cmocka_unit_test(canonical_order_is_that_of_rfc_4034),
+        cmocka_unit_test(the_sort_key_escapes_what_would_end_a_label),
         cmocka_unit_test(reverse_names_and_addresses_agree),
         cmocka_unit_test(within_means_whole_labels),
         cmocka_unit_test(messages_are_judged_by_the_first_thing_that_is_wrong),
