@@ -338,6 +338,7 @@ def check(sums, expected, fault, victim):
     assert sums["marks"] == sums["sequences"] == sums["ledger"]
     if (fault, victim) != ("clock step", "sensor"):  # there the capture's own clock parts questions from their answers
         assert sums["activity"] + sums["negative"] + sums["lost"] == expected["activity"] + expected["negative"]
+        assert sums["rrset"] + sums["lost_rrset"] == expected["rrset"]
     assert sums["moves"] == 0 or (fault, victim) != ("300 ms delay", "postgres"), "a slow link to the database must not make the home change"
     assert sums["lost"] == 0 or (fault, victim) == ("disk full", "sensor")
     assert sums["lost"] > 0 or (fault, victim) != ("disk full", "sensor") or N_TRANSACTIONS < 100_000, "it should have been too much"

@@ -73,7 +73,7 @@ def end(one):
     print(sums, "by the model:", one.expected)
     assert sums["messages"] == one.expected["messages"] and sums["lost"] == 0
     assert sums["activity"] + sums["negative"] == sums["told"] == one.expected["activity"] + one.expected["negative"]
-    assert sums["rrset"] == sums["told_rrset"]
+    assert sums["rrset"] == sums["told_rrset"] == one.expected["rrset"]
     assert sums["marks"] == sums["sequences"] == sums["ledger"]
 
 

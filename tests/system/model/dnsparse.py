@@ -34,6 +34,7 @@ class Message(typing.NamedTuple):
     questions: list  # of (name, type, class)
     records: list
     trailing: int
+    is_fragmented: bool = False  # of a UDP datagram that came in IP fragments
 
     is_response = property(lambda self: bool(self.flags & 0x8000))
     opcode = property(lambda self: self.flags >> 11 & 15)

@@ -37,6 +37,7 @@ class Datagram(typing.NamedTuple):
     payload: bytes
     seq: typing.Optional[int]
     flags: int
+    is_fragmented: bool = False  # put together from IP fragments
 
 
 def unpacked(path):
@@ -174,7 +175,8 @@ def joined(parts):
 
 
 def innermost(network, waiting):
-    """What the innermost IP header carries; waiting holds fragments between calls."""
+    """What the innermost IP header carries, and whether it came in fragments; waiting holds these between calls."""
+    is_fragmented = False
     while network:
         kind, data = tunnels.untagged(*network)
         found = {IPV4: transport_of_ipv4, IPV6: transport_of_ipv6}.get(kind, lambda ip: None)(data)
@@ -189,8 +191,9 @@ def innermost(network, waiting):
             if body is None:
                 return None
             del waiting[src, dst, protocol, ident]
+            is_fragmented = True
         network = tunnels.inside(protocol, body)
-    return src, dst, protocol, body, whole
+    return src, dst, protocol, body, whole, is_fragmented
 
 
 def datagram_of(packet, waiting):
@@ -199,13 +202,13 @@ def datagram_of(packet, waiting):
         parts = innermost(network_of(packet.linktype, packet.data), waiting)
         if not parts:
             return None
-        src, dst, kind, body, whole = parts
+        src, dst, kind, body, whole, is_fragmented = parts
         sport, dport = struct.unpack_from(">HH", body)
         common = (packet.frame, packet.ts_us, src, sport, dst, dport)
         if kind == UDP:
             length = struct.unpack_from(">H", body, 4)[0]
             good = 8 < length <= len(body)
-            return Datagram(*common, body[8:length], None, 0) if good else None
+            return Datagram(*common, body[8:length], None, 0, is_fragmented) if good else None
         if kind == TCP and whole:
             seq = struct.unpack_from(">I", body, 4)[0]
             return Datagram(*common, body[(body[12] >> 4) * 4 :], seq, body[13])

@@ -7,7 +7,7 @@ Pairing
     A query with the same key and question as an open one is a retransmission: the five seconds run from the last of them.
     A response may come up to 50 ms before its query. A response closes its query; another one is unsolicited. Unsolicited responses give nothing.
 Which responses give RRsets
-    Opcode QUERY; question class IN; not a transfer; TC=0; with the question in the response; rcode NOERROR, or NXDOMAIN for its answer section (a CNAME chain).
+    Opcode QUERY; question class IN; not a transfer; TC=0; not put together from IP fragments; with the question in the response; rcode NOERROR, or NXDOMAIN for its answer section (a CNAME chain).
 Records
     Class IN, no OPT, SIG, nor types 249-255. A response with more than 512 of them gives nothing: an RRset is whole or absent. An RRset is owner (lower case) and type within a section, with the sorted set of canonical RDATA (RFC 4034 s6.2).
 Response with answers
@@ -116,6 +116,7 @@ def transactions(path):
                 message = dnsparse.parse_questions(datagram.payload)[0]._replace(records=None)
             except dnsparse.Refused:
                 continue
+        message = message._replace(is_fragmented=datagram.is_fragmented)
         if message.opcode not in PAIRED_OPCODES:
             continue
         here, there = (datagram.src, datagram.sport), (datagram.dst, datagram.dport)
@@ -190,7 +191,7 @@ def of_referral(qname, message):
 
 
 def of_response(question, message):
-    if message.records is None or message.opcode != QUERY or message.tc or not question or not message.questions:
+    if message.records is None or message.opcode != QUERY or message.tc or message.is_fragmented or not question or not message.questions:
         return []
     qname, qtype, qclass = question
     if qclass != IN or qtype in (AXFR, IXFR) or sum(map(is_kept, message.records)) > MAX_RECORDS:
