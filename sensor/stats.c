@@ -293,6 +293,7 @@ pk_err pk_stats_json(const struct pk_stats *s, const struct pk_sides *sides, str
         {"rrsets", s->rrsets},
         {"rrsets_refused", s->rrsets_refused},
         {"rrsets_shed", s->rrsets_shed},
+        {"subnets_shed", s->subnets_shed},
         {"upstream", s->upstream},
         {"refused_fragmented", s->refused_fragmented},
         {"in_scope", s->in_scope},

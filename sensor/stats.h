@@ -137,6 +137,8 @@ struct pk_stats {
     uint64_t tcp_bytes; /* payload: used + duplicate + shed + pending */
     uint64_t tcp_bytes_used, tcp_bytes_duplicate, tcp_bytes_pending, tcp_shed[PK_N_TCP_SHED];
     uint64_t rrsets, rrsets_refused, rrsets_shed;
+    uint64_t
+        subnets_shed; /* transactions whose row does not say for which subnet they were asked */
     uint64_t refused_fragmented; /* responses from IP fragments, whose RRsets are not looked at */
     uint64_t encrypted_packets, encrypted_flows; /* DNS that cannot be read (encrypted.h) */
     uint64_t clock_steps, diagnoses;             /* diagnosis.h; diagnoses: bits that hold now */

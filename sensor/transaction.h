@@ -57,6 +57,8 @@ struct pk_query {
     uint8_t opcode;
     uint16_t flags;         /* PK_SIG_QUERY_* */
     uint16_t edns_udp_size; /* as asked, 0 without EDNS */
+    struct pk_prefix
+        subnet; /* for whom it was asked (pk_edns_client_subnet); family 0: nobody told, and the rest says nothing */
     bool has_question;
     bool is_case_mixed;
     struct pk_question question; /* name as first asked, case kept */

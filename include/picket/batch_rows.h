@@ -12,7 +12,7 @@ enum {
     PK_ROWS_MAX_NUMBERS = 1 << 17,    /* entries of each dictionary */
     PK_ROWS_MAX_NAME_BYTES = 4 << 20, /* all names of a table */
     PK_ROWS_MAX_SET = 512,            /* RDATA in one RRset */
-    PK_CLIENT_PACKED_SIZE = 32,
+    PK_CLIENT_PACKED_SIZE = 40,
 };
 
 /* Fields are those of observation.h. A number is that of an entry in the dictionary of the name; "+ 1": 0 is none. What makes a row the same as another stands first. */
@@ -71,15 +71,18 @@ struct pk_rows {
     const void *rows;
     uint32_t n;
     const struct pk_dictionary *names;   /* wire form, lower case; not of RRSET */
-    const struct pk_dictionary *clients; /* pk_client_pack */
+    const struct pk_dictionary *clients; /* pk_client_pack_with_subnet */
+    bool has_subnets;                    /* some of the clients ask for a subnet */
     const struct pk_signature_row *signatures;
     const uint64_t *answers;              /* digests */
     const struct pk_dictionary *contents; /* of RRsets, as many as rows */
     const struct pk_dictionary *addrs;    /* family and bytes: the first of struct pk_addr */
 };
 
-/* A client as it stands in a dictionary; returns how many bytes. */
+/* A client as it stands in a batch's dictionary, or in a table's: there the subnet of an outside one follows. Both return how many bytes. */
 size_t pk_client_pack(const struct pk_client *client, uint8_t out[PK_CLIENT_PACKED_SIZE]);
+size_t pk_client_pack_with_subnet(
+    const struct pk_client *client, uint8_t out[PK_CLIENT_PACKED_SIZE]);
 
 struct pk_rows_encoder;
 pk_err pk_rows_encoder_new(struct pk_rows_encoder **out_encoder);

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "picket/addr.h"
 #include "picket/err.h"
 #include "picket/name.h"
 
@@ -82,6 +83,11 @@ enum pk_dns_fault {
     PK_N_DNS_FAULTS,
 };
 
+enum {
+    PK_EDNS_NSID = 3,          /* RFC 5001 */
+    PK_EDNS_CLIENT_SUBNET = 8, /* RFC 7871 */
+    PK_EDNS_COOKIE = 10,       /* RFC 7873 */
+};
 struct pk_edns {
     bool present;
     uint16_t udp_size;
@@ -121,6 +127,9 @@ struct pk_dnsmsg {
  * or TRAILING). Cost linear in len; names chase at most 127 labels each. */
 bool pk_dnsmsg_parse(const uint8_t *wire, size_t len, struct pk_dnsmsg *out_msg);
 const char *pk_dns_fault_str(enum pk_dns_fault fault); /* "short_header", ... */
+/* The client subnet that a query carries (RFC 7871 s6): the network for whom a resolver asks, as long as the option says. False without a good one: none, another family than IPv4 and IPv6, a
+ * length that does not fit, host bits that are set, or length 0, by which a client asks not to be told of. */
+bool pk_edns_client_subnet(const struct pk_edns *edns, struct pk_prefix *out_subnet);
 
 struct pk_rr {
     enum pk_section section;

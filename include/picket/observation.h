@@ -27,8 +27,10 @@ enum pk_client_kind {
 struct pk_client {
     enum pk_client_kind kind;
     struct pk_addr addr;
-    uint8_t pseudonym[8];    /* BLAKE2b under the tenant's client key */
-    struct pk_prefix prefix; /* of a pseudonym: the configured network it is in */
+    uint8_t pseudonym[8]; /* BLAKE2b under the tenant's client key */
+    struct pk_prefix
+        prefix; /* of a pseudonym: the configured network it is in; of an outside client: the client
+                                subnet for which it asked (RFC 7871), at most /24 or /48; else family 0 */
 };
 
 /* Where the capture stood (design, "--vantage"). */

@@ -125,6 +125,31 @@ static bool read_edns(struct pk_dnsmsg *msg, enum pk_section section, size_t own
     return true;
 }
 
+/* RFC 7871 s6: family, source and scope prefix length, as many bytes as the source prefix takes, bits beyond it zero. */
+static bool read_subnet(const uint8_t *option, size_t len, struct pk_prefix *out_subnet)
+{
+    unsigned family = len >= 4 ? be16(option) : 0, bits = len >= 4 ? option[2] : 0;
+    struct pk_addr addr = {.family = family == 1 ? 4 : family == 2 ? 6 : 0};
+    if (bits == 0 || bits > 8 * pk_addr_len(&addr) || len != 4 + (bits + 7) / 8) {
+        return false;
+    }
+    memcpy(addr.bytes, option + 4, len - 4);
+    *out_subnet = pk_addr_prefix(&addr, (uint8_t)bits);
+    return pk_addr_equal(&out_subnet->addr, &addr);
+}
+
+bool pk_edns_client_subnet(const struct pk_edns *edns, struct pk_prefix *out_subnet)
+{
+    size_t len;
+    for (size_t at = 0; at < edns->options_len; at += 4 + len) {
+        len = be16(edns->options + at + 2);
+        if (be16(edns->options + at) == PK_EDNS_CLIENT_SUBNET) {
+            return read_subnet(edns->options + at + 4, len, out_subnet);
+        }
+    }
+    return false;
+}
+
 /* RFC 2136 s2.4, s2.5: prerequisites and deletions carry types with empty RDATA. */
 static bool may_be_empty(const struct pk_dnsmsg *msg, uint16_t class)
 {

@@ -27,6 +27,7 @@ static const struct {
     {offsetof(struct pk_batch_builder, sets), PK_MAX_BATCH_ROWS, 2},
     {offsetof(struct pk_batch_builder, answers), PK_MAX_BATCH_ROWS, 0},
     {offsetof(struct pk_batch_builder, sketches), PK_MAX_BATCH_ROWS, 0},
+    {offsetof(struct pk_batch_builder, subnets), PK_MAX_BATCH_ADDRS, 0},
 };
 enum {
     N_DICTIONARIES = sizeof dictionaries / sizeof *dictionaries
@@ -116,7 +117,8 @@ static bool is_full(const struct pk_batch_builder *builder)
     size_t estimate = builder->n_rows * ROW_ESTIMATE + builder->names.blob.len +
                       builder->rdata.blob.len + 2 * builder->rdata.n + builder->clients.blob.len +
                       builder->signatures.blob.len + builder->answers.blob.len +
-                      builder->sets.blob.len + builder->sketches.blob.len;
+                      builder->sets.blob.len + builder->sketches.blob.len +
+                      builder->subnets.blob.len;
     return builder->n_rows == builder->max_rows || estimate >= SEAL_BYTES;
 }
 
@@ -204,6 +206,15 @@ static pk_err intern_addr(
     return err;
 }
 
+static size_t pack_prefix(const struct pk_prefix *prefix, uint8_t *out)
+{
+    size_t n = (prefix->len + 7u) / 8u;
+    out[0] = prefix->addr.family;
+    out[1] = prefix->len;
+    memcpy(out + 2, prefix->addr.bytes, n);
+    return 2 + n;
+}
+
 size_t pk_client_pack(const struct pk_client *client, uint8_t out[PK_CLIENT_PACKED_SIZE])
 {
     size_t len = 0;
@@ -211,17 +222,40 @@ size_t pk_client_pack(const struct pk_client *client, uint8_t out[PK_CLIENT_PACK
     if (client->kind == PK_CLIENT_PSEUDONYM) {
         memcpy(out + len, client->pseudonym, sizeof client->pseudonym);
         len += sizeof client->pseudonym;
-        out[len++] = client->prefix.addr.family;
-        out[len++] = client->prefix.len;
-        size_t n = (client->prefix.len + 7u) / 8u;
-        memcpy(out + len, client->prefix.addr.bytes, n);
-        len += n;
+        len += pack_prefix(&client->prefix, out + len);
     } else if (client->kind != PK_CLIENT_NONE) {
         size_t n = 1 + pk_addr_len(&client->addr);
         memcpy(out + len, &client->addr, n);
         len += n;
     }
     return len;
+}
+
+static bool has_subnet(const struct pk_client *client)
+{
+    return client->kind == PK_CLIENT_OUTSIDE && client->prefix.addr.family != 0;
+}
+
+size_t pk_client_pack_with_subnet(
+    const struct pk_client *client, uint8_t out[PK_CLIENT_PACKED_SIZE])
+{
+    size_t len = pk_client_pack(client, out);
+    return has_subnet(client) ? len + pack_prefix(&client->prefix, out + len) : len;
+}
+
+/* 0: none. */
+static pk_err intern_subnet(
+    struct pk_batch_builder *builder, const struct pk_client *client, uint32_t *out_reference)
+{
+    uint8_t raw[PK_CLIENT_PACKED_SIZE];
+    *out_reference = 0;
+    if (!has_subnet(client)) {
+        return PK_OK;
+    }
+    pk_err err = pk_dictionary_intern(
+        &builder->subnets, raw, pack_prefix(&client->prefix, raw), out_reference);
+    *out_reference += err == PK_OK;
+    return err;
 }
 
 static pk_err intern_signature(
@@ -262,12 +296,15 @@ static pk_err intern_client(
 
 pk_err pk_batch_add_activity(struct pk_batch_builder *builder, const struct pk_activity *row)
 {
-    uint32_t client = 0, name = 0, signature = 0, answer = 0;
+    uint32_t client = 0, name = 0, signature = 0, answer = 0, subnet = 0;
     if (is_full(builder)) {
         return PK_ERR_LIMIT;
     }
     struct mark before = mark(builder);
     pk_err err = intern_client(builder, &row->client, &client);
+    if (err == PK_OK) {
+        err = intern_subnet(builder, &row->client, &subnet);
+    }
     if (err == PK_OK) {
         err = intern_name(builder, row->name, &name);
     }
@@ -295,6 +332,7 @@ pk_err pk_batch_add_activity(struct pk_batch_builder *builder, const struct pk_a
         [ACT_TRANSFER_RECORDS] = row->transfer_records,
         [ACT_TRANSFER_SOAS] = row->transfer_soas,
         [ACT_CASE_MIXED] = row->case_mixed,
+        [ACT_SUBNET] = subnet,
     };
     err = take_row(builder, err, values, &before);
     if (err == PK_OK) {

@@ -13,7 +13,7 @@ struct pk_batch_builder {
     uint64_t *columns[MAX_COLUMNS]; /* max_rows values each */
     size_t rows_bytes; /* that the rows take at most, whatever encodings their columns get */
     int64_t first_us, last_us; /* over all rows */
-    struct pk_dictionary names, addrs, clients, signatures, rdata, sets, answers, sketches;
+    struct pk_dictionary names, addrs, clients, signatures, rdata, sets, answers, sketches, subnets;
     uint32_t *scratch; /* rdata indexes of a set being added */
     struct pk_health health;
     struct pk_health_interface interfaces[PK_MAX_HEALTH_INTERFACES];

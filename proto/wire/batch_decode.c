@@ -36,6 +36,8 @@ struct pk_batch {
     uint32_t n_answers;
     struct pk_sketch *sketches;
     uint32_t n_sketches;
+    struct pk_prefix *subnets;
+    uint32_t n_subnets;
     uint64_t *columns[MAX_COLUMNS]; /* NULL: all zero */
     struct pk_health health;
     struct pk_health_interface interfaces[PK_MAX_HEALTH_INTERFACES];
@@ -195,6 +197,22 @@ static void read_addrs(struct decoder *decoder)
     close_dictionary(decoder, &part, "an address is not valid");
 }
 
+/* Family, length, as many bytes as that takes; family 0 has none. */
+static struct pk_prefix read_prefix(struct pk_reader *part)
+{
+    struct pk_prefix prefix = {.addr.family = pk_reader_u8(part)};
+    prefix.len = pk_reader_u8(part);
+    size_t max = pk_addr_len(&prefix.addr) * 8, n = (prefix.len + 7u) / 8u;
+    const uint8_t *bytes = prefix.len <= max ? pk_reader_bytes(part, n) : NULL;
+    if (prefix.len > max || (prefix.addr.family != 0 && max == 0)) {
+        pk_reader_fail(part, PK_ERR_MALFORMED);
+    }
+    if (bytes) {
+        memcpy(prefix.addr.bytes, bytes, n);
+    }
+    return prefix;
+}
+
 static struct pk_client read_client(struct pk_reader *part)
 {
     struct pk_client client = {.kind = (enum pk_client_kind)pk_reader_u8(part)};
@@ -202,19 +220,9 @@ static struct pk_client read_client(struct pk_reader *part)
         client.addr = read_addr(part);
     } else if (client.kind == PK_CLIENT_PSEUDONYM) {
         const uint8_t *pseudonym = pk_reader_bytes(part, sizeof client.pseudonym);
-        client.prefix.addr.family = pk_reader_u8(part);
-        client.prefix.len = pk_reader_u8(part);
-        size_t max = pk_addr_len(&client.prefix.addr) * 8;
-        const uint8_t *bytes =
-            client.prefix.len <= max ? pk_reader_bytes(part, (client.prefix.len + 7u) / 8u) : NULL;
-        if (client.prefix.len > max || (client.prefix.addr.family != 0 && max == 0)) {
-            pk_reader_fail(part, PK_ERR_MALFORMED);
-        }
+        client.prefix = read_prefix(part);
         if (part->err == PK_OK) {
             memcpy(client.pseudonym, pseudonym, sizeof client.pseudonym);
-            if (bytes) {
-                memcpy(client.prefix.addr.bytes, bytes, (client.prefix.len + 7u) / 8u);
-            }
         }
     } else if (client.kind != PK_CLIENT_NONE) {
         pk_reader_fail(part, PK_ERR_MALFORMED);
@@ -368,6 +376,21 @@ static void read_sketches(struct decoder *decoder)
     close_dictionary(decoder, &part, "a sketch is not valid");
 }
 
+static void read_subnets(struct decoder *decoder)
+{
+    struct pk_batch *batch = decoder->batch;
+    struct pk_reader part = open_dictionary(decoder, PK_MAX_BATCH_ADDRS, 3, &batch->n_subnets);
+    batch->subnets = allocate(decoder, batch->n_subnets, sizeof *batch->subnets);
+    for (uint32_t i = 0; batch->subnets && i < batch->n_subnets && part.err == PK_OK; i++) {
+        batch->subnets[i] = read_prefix(&part);
+        struct pk_prefix clean = pk_addr_prefix(&batch->subnets[i].addr, batch->subnets[i].len);
+        if (batch->subnets[i].len == 0 || !pk_addr_equal(&clean.addr, &batch->subnets[i].addr)) {
+            pk_reader_fail(&part, PK_ERR_MALFORMED);
+        }
+    }
+    close_dictionary(decoder, &part, "a client subnet is not valid");
+}
+
 static uint64_t column_max(const struct pk_batch *batch, const struct column *column)
 {
     switch ((enum reference)column->reference) {
@@ -387,6 +410,8 @@ static uint64_t column_max(const struct pk_batch *batch, const struct column *co
         return batch->n_clients;
     case REF_SKETCH_OR_ZERO:
         return batch->n_sketches;
+    case REF_SUBNET_OR_ZERO:
+        return batch->n_subnets;
     case REF_NONE:
         break;
     }
@@ -545,6 +570,9 @@ static void read_part(struct decoder *decoder)
     case KEY_SKETCHES:
         read_sketches(decoder);
         break;
+    case KEY_SUBNETS:
+        read_subnets(decoder);
+        break;
     default:
         if (batch->info.kind == PK_BATCH_HEALTH && decoder->key == KEY_HEALTH) {
             read_health(decoder);
@@ -665,6 +693,7 @@ void pk_batch_free(struct pk_batch *batch)
     free(batch->set_ends);
     free(batch->answers);
     free(batch->sketches);
+    free(batch->subnets);
     for (unsigned i = 0; i < MAX_COLUMNS; i++) {
         free(batch->columns[i]);
     }
@@ -707,6 +736,10 @@ void pk_batch_activity(const struct pk_batch *batch, size_t index, struct pk_act
         .transfer_soas = (uint16_t)at(batch, ACT_TRANSFER_SOAS, index),
         .case_mixed = (uint8_t)at(batch, ACT_CASE_MIXED, index),
     };
+    uint64_t subnet = at(batch, ACT_SUBNET, index);
+    if (subnet && out_row->client.kind == PK_CLIENT_OUTSIDE) {
+        out_row->client.prefix = batch->subnets[subnet - 1];
+    }
 }
 
 void pk_batch_rrset(const struct pk_batch *batch, size_t index, struct pk_rrset *out_row)

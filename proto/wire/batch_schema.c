@@ -5,7 +5,7 @@
 
 static const struct schema activity = {
     .kind = PK_BATCH_ACTIVITY,
-    .n_columns = 15,
+    .n_columns = 16,
     .first_column = ACT_FIRST,
     .span_column = ACT_SPAN,
     .columns =
@@ -25,6 +25,7 @@ static const struct schema activity = {
             {51, REF_NONE, UINT32_MAX},
             {52, REF_NONE, UINT16_MAX},
             {53, REF_NONE, UINT8_MAX},
+            {54, REF_SUBNET_OR_ZERO, 0},
         },
 };
 

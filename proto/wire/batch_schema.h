@@ -13,7 +13,7 @@ enum {
         << 10, /* estimated body size at which the builder says full: ZeroMQ with CURVE is at its best from 16 to 256 KiB */
     ROW_ESTIMATE = 20, /* rows of real traffic take 10 to 15 */
     FRAME_BYTES =
-        1024, /* map, common fields and the heads of at most 8 dictionaries and 16 columns */
+        1024, /* map, common fields and the heads of at most 9 dictionaries and 16 columns */
 };
 
 enum body_key {
@@ -32,6 +32,7 @@ enum body_key {
     KEY_RDATA_SETS = 21,
     KEY_ANSWERS = 22,
     KEY_SKETCHES = 23,
+    KEY_SUBNETS = 24,
     KEY_COLUMN_FIRST = 32, /* columns: 32..127 */
     KEY_HEALTH = 96,
     KEY_HEALTH_MORE = 97,
@@ -52,7 +53,8 @@ enum reference {
     REF_ANSWER_OR_ZERO,
     REF_ADDR_OR_ZERO,
     REF_CLIENT_OR_ZERO,
-    REF_SKETCH_OR_ZERO
+    REF_SKETCH_OR_ZERO,
+    REF_SUBNET_OR_ZERO
 };
 
 struct column {
@@ -86,7 +88,8 @@ enum {
     ACT_RETRANSMISSIONS,
     ACT_TRANSFER_RECORDS,
     ACT_TRANSFER_SOAS,
-    ACT_CASE_MIXED
+    ACT_CASE_MIXED,
+    ACT_SUBNET
 };
 enum {
     RR_OWNER,

@@ -130,7 +130,7 @@ static uint32_t plan_columns(const struct body *body, struct column_plan plans[M
 void body_write(const struct body *body, struct pk_bytes *out)
 {
     static const uint8_t keys[BODY_N_DICTIONARIES] = {KEY_ADDRS, KEY_CLIENTS, KEY_SIGNATURES,
-        KEY_RDATA, KEY_RDATA_SETS, KEY_ANSWERS, KEY_SKETCHES};
+        KEY_RDATA, KEY_RDATA_SETS, KEY_ANSWERS, KEY_SKETCHES, KEY_SUBNETS};
     struct column_plan plans[MAX_COLUMNS];
     msgpack_packer packer;
     bool has_more = body->health && !pk_column_is_zero(body->health->v + PK_N_HEALTH_FIRST,

@@ -13,6 +13,7 @@ enum {
     BODY_SETS,
     BODY_ANSWERS,
     BODY_SKETCHES,
+    BODY_SUBNETS,
     BODY_N_DICTIONARIES
 };
 

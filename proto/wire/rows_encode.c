@@ -14,14 +14,15 @@
 
 enum {
     /* At most, written value by value: all columns of a row, references taking three bytes; a name with its two lengths; what the values of a row that is no RRset can add. */
-    ROW_BYTES = 68,
+    ROW_BYTES = 71,
     NAME_BYTES = PK_NAME_MAX + 4,
     ADDR_BYTES = 17,
     VALUES_BYTES = 700,
     RDATA_EXTRA_BYTES = 6, /* of one in a set: its length, the reference */
 };
 
-static const uint8_t numbered[] = {BODY_ADDRS, BODY_CLIENTS, BODY_SIGNATURES, BODY_ANSWERS};
+static const uint8_t numbered[] = {
+    BODY_ADDRS, BODY_CLIENTS, BODY_SIGNATURES, BODY_ANSWERS, BODY_SUBNETS};
 enum {
     N_NUMBERED = sizeof numbered
 };
@@ -199,6 +200,41 @@ static inline uint32_t use_plain(struct pk_rows_encoder *encoder, unsigned which
     return index;
 }
 
+/* A client's bytes, less the subnet that follows those of an outside one (pk_client_pack_with_subnet). */
+static size_t client_len(struct pk_slice bytes)
+{
+    return bytes.data[0] != PK_CLIENT_OUTSIDE ? bytes.len : bytes.data[1] == 4 ? 6 : 18;
+}
+
+static inline uint32_t use_client(struct pk_rows_encoder *encoder, uint32_t number)
+{
+    uint32_t index;
+    if (!is_known(encoder, BODY_CLIENTS, number, &index)) {
+        struct pk_slice bytes = pk_dictionary_at(encoder->rows.clients, number);
+        size_t len = client_len(bytes);
+        pk_bytes_put(&encoder->dictionaries[BODY_CLIENTS].bytes, bytes.data, len);
+        weigh(encoder, len, len);
+    }
+    return index;
+}
+
+/* 0 for a client without one. They are numbered by their clients. */
+static uint32_t use_subnet(struct pk_rows_encoder *encoder, uint32_t client)
+{
+    struct pk_slice bytes = pk_dictionary_at(encoder->rows.clients, client);
+    size_t at = client_len(bytes);
+    uint32_t index;
+    if (at == bytes.len) {
+        return 0;
+    }
+    if (!is_known(encoder, BODY_SUBNETS, client, &index)) {
+        size_t len = bytes.len - at;
+        pk_bytes_put(&encoder->dictionaries[BODY_SUBNETS].bytes, bytes.data + at, len);
+        weigh(encoder, len, len);
+    }
+    return index + 1;
+}
+
 /* 0 stays 0, else a number + 1 to an index + 1. */
 static inline uint32_t use_or_zero(struct pk_rows_encoder *encoder, unsigned which,
     const struct pk_dictionary *dictionary, uint32_t reference)
@@ -301,7 +337,10 @@ static void take_activity(struct pk_rows_encoder *encoder, uint32_t at, uint32_t
     uint32_t **columns = encoder->columns;
     use_name(encoder, row->name);
     columns[ACT_NAME][at] = row->name;
-    columns[ACT_CLIENT][at] = use_plain(encoder, BODY_CLIENTS, encoder->rows.clients, row->client);
+    columns[ACT_CLIENT][at] = use_client(encoder, row->client);
+    if (encoder->rows.has_subnets) {
+        columns[ACT_SUBNET][at] = use_subnet(encoder, row->client);
+    }
     columns[ACT_SIGNATURE][at] = use_signature(encoder, row->signature);
     columns[ACT_ANSWER][at] = use_answer(encoder, row->answer);
     columns[ACT_SPAN][at] = row->span_us;
@@ -365,7 +404,7 @@ static void take_count(struct pk_rows_encoder *encoder, uint32_t at, uint32_t nu
     uint32_t **columns = encoder->columns;
     use_name(encoder, row->zone);
     columns[CL_ZONE][at] = row->zone;
-    columns[CL_CLIENT][at] = use_plain(encoder, BODY_CLIENTS, encoder->rows.clients, row->client);
+    columns[CL_CLIENT][at] = use_client(encoder, row->client);
     columns[CL_REASON][at] = row->reason;
     columns[CL_COUNT][at] = row->count;
     columns[CL_NEGATIVE][at] = row->negative;
@@ -373,7 +412,7 @@ static void take_count(struct pk_rows_encoder *encoder, uint32_t at, uint32_t nu
     columns[CL_PTR][at] = row->ptr;
     columns[CL_SPAN][at] = span32(row->first_us, row->last_us);
     columns[CL_SKETCH][at] = use_sketch(encoder, &row->names);
-    columns[CL_FORMER][at] = use_or_zero(encoder, BODY_CLIENTS, encoder->rows.clients, row->former);
+    columns[CL_FORMER][at] = row->former ? use_client(encoder, row->former - 1) + 1 : 0;
     take_times(encoder, at, row->first_us, row->first_us + span32(row->first_us, row->last_us));
 }
 
@@ -531,7 +570,9 @@ static pk_err put_body(
         encoder->sketches.n, encoder->sketches.blob.data, encoder->sketches.blob.len};
     for (unsigned i = 0; i < schema->n_columns; i++) {
         uint32_t *column = encoder->columns[i];
-        body.columns[i].narrow = column;
+        bool is_left_out =
+            schema->columns[i].reference == REF_SUBNET_OR_ZERO && !encoder->rows.has_subnets;
+        body.columns[i].narrow = is_left_out ? NULL : column;
         for (uint32_t row = 0; schema->columns[i].reference == REF_NAME && row < body.n_rows;
              row++) {
             column[row] = encoder->rank[column[row]];

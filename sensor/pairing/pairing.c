@@ -479,10 +479,10 @@ static uint16_t query_flags(const struct pk_dnsmsg *dns)
     for (size_t at = 0; at + 4 <= dns->edns.options_len;) {
         const uint8_t *p = dns->edns.options + at;
         unsigned code = (unsigned)p[0] << 8 | p[1];
-        flags |= (uint16_t)(code == 3    ? PK_SIG_QUERY_NSID
-                            : code == 8  ? PK_SIG_QUERY_ECS
-                            : code == 10 ? PK_SIG_QUERY_COOKIE
-                                         : 0);
+        flags |= (uint16_t)(code == PK_EDNS_NSID            ? PK_SIG_QUERY_NSID
+                            : code == PK_EDNS_CLIENT_SUBNET ? PK_SIG_QUERY_ECS
+                            : code == PK_EDNS_COOKIE        ? PK_SIG_QUERY_COOKIE
+                                                            : 0);
         at += 4 + ((size_t)p[2] << 8 | p[3]);
     }
     return flags;
@@ -499,6 +499,10 @@ static void fill_query(struct pk_query *query, const struct pk_message *message)
     query->transport = message->transport;
     query->opcode = message->dns.opcode;
     query->flags = query_flags(&message->dns);
+    if (!(query->flags & PK_SIG_QUERY_ECS) ||
+        !pk_edns_client_subnet(&message->dns.edns, &query->subnet)) {
+        query->subnet.addr.family = 0;
+    }
     query->edns_udp_size = message->dns.edns.udp_size;
     query->has_question = message->dns.has_question;
     query->is_case_mixed = pk_name_is_case_mixed(&message->dns.question.name);

@@ -77,6 +77,29 @@ struct pk_client pk_client_of(const struct pk_client_rules *rules, const struct 
     return client;
 }
 
+struct pk_prefix pk_client_subnet(const struct pk_prefix *told)
+{
+    uint8_t most = told->addr.family == 4 ? 24 : 48;
+    return pk_addr_prefix(&told->addr, told->len < most ? told->len : most);
+}
+
+bool pk_client_asks_for(
+    const struct pk_client_rules *rules, struct pk_client *client, const struct pk_prefix *subnet)
+{
+    const struct pk_scope_site *site = rules->site;
+    if (client->kind != PK_CLIENT_OUTSIDE) {
+        return false;
+    }
+    for (size_t i = 0; site && i < site->n_clients; i++) {
+        if (pk_prefix_contains(&site->clients[i], &subnet->addr) ||
+            pk_prefix_contains(subnet, &site->clients[i].addr)) {
+            return false;
+        }
+    }
+    client->prefix = *subnet;
+    return true;
+}
+
 struct pk_client pk_client_former(
     const struct pk_client_rules *rules, const struct pk_client *client, const struct pk_addr *addr)
 {

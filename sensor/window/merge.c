@@ -332,6 +332,8 @@ static bool has_row(struct pk_merge *merge, const struct pk_transaction *transac
     uint32_t number = 0;
     if (!pk_dictionary_find(&window->names, name->wire, name->len, &key.name) ||
         !window_find_client(window, &query->client, &key.client) ||
+        (query->subnet.addr.family != 0 &&
+            !window_find_client_for(window, &query->subnet, &key.client)) ||
         !servers_find(&window->servers, &query->server, &signature.server)) {
         return false;
     }
@@ -614,6 +616,10 @@ static pk_err merge_activity(struct pk_merge *merge, const struct pk_transaction
     }
     if (err == PK_OK && window->addresses.n != n_addresses) {
         pk_share_note(merge->share, &query->client, merge->given.activity + window->activity.n);
+    }
+    if (err == PK_OK && query->subnet.addr.family != 0 &&
+        !window_client_for(window, &merge->rules, &query->subnet, &addition.key.client)) {
+        merge->stats->subnets_shed++;
     }
     if (err == PK_OK) {
         err = intern_signature(merge, transaction, answer->kind, &addition.key.signature);

@@ -7,7 +7,8 @@
 enum {
     MAX_NAME_BYTES = PK_ROWS_MAX_NAME_BYTES,
     MAX_ADDRESS_BYTES = PK_MERGE_MAX_ROWS * sizeof(struct pk_addr),
-    MAX_CLIENTS = 2 * PK_MERGE_MAX_ROWS, /* half of them pseudonyms of the period before */
+    MAX_CLIENTS = 2 * PK_MERGE_MAX_ROWS +
+                  WINDOW_MAX_SUBNETS, /* as many pseudonyms of the period before as addresses */
     MAX_CLIENT_BYTES = MAX_CLIENTS * PK_CLIENT_PACKED_SIZE,
     MAX_CONTENT = 1 << 20, /* one RRset; history's RDATA of one response are not longer */
     MAX_CONTENT_BYTES = PK_MERGE_MAX_BYTES - MAX_NAME_BYTES,
@@ -86,6 +87,7 @@ static const struct {
     size_t row_bytes;
 } window_tables[] = {
     {offsetof(struct window, addresses), PK_MERGE_MAX_ROWS, sizeof(struct address_row)},
+    {offsetof(struct window, subnets), WINDOW_MAX_SUBNETS, sizeof(struct subnet_row)},
     {offsetof(struct window, signatures), PK_MERGE_MAX_ROWS, sizeof(struct pk_signature_row)},
     {offsetof(struct window, answers), PK_MERGE_MAX_ROWS, sizeof(uint64_t)},
     {offsetof(struct window, activity), PK_MERGE_MAX_ROWS, sizeof(struct pk_activity_row)},
@@ -246,6 +248,66 @@ pk_err window_client(struct window *window, const struct pk_client_rules *rules,
     return err;
 }
 
+static struct subnet_key subnet_key_of(uint32_t through, const struct pk_prefix *subnet)
+{
+    struct subnet_key key = {.through = through};
+    const struct pk_prefix told = pk_client_subnet(subnet);
+    _Static_assert(sizeof told <= sizeof key.words, "a subnet fits its key");
+    memcpy(key.words, &told, sizeof told);
+    return key;
+}
+
+/* The table's number of a new one. */
+static pk_err add_subnet(struct window *window, const struct pk_client_rules *rules,
+    const struct pk_prefix *subnet, uint32_t *client)
+{
+    struct pk_slice through = pk_dictionary_at(&window->clients, *client);
+    struct pk_client whole = {.kind = (enum pk_client_kind)through.data[0]};
+    uint8_t packed[PK_CLIENT_PACKED_SIZE];
+    if (whole.kind == PK_CLIENT_OUTSIDE) { /* kind, then the address as it is in memory */
+        memcpy(&whole.addr, through.data + 1, through.len - 1);
+    }
+    const struct pk_prefix told = pk_client_subnet(subnet);
+    return pk_client_asks_for(rules, &whole, &told)
+               ? pk_dictionary_append(
+                     &window->clients, packed, pk_client_pack_with_subnet(&whole, packed), client)
+               : PK_OK;
+}
+
+bool window_client_for(struct window *window, const struct pk_client_rules *rules,
+    const struct pk_prefix *subnet, uint32_t *client)
+{
+    struct subnet_key key = subnet_key_of(*client, subnet);
+    uint32_t hash = table_hash(&key, sizeof key), n = window->subnets.n, row;
+    if (n == window->subnets.max) {
+        uint32_t through = *client;
+        (void)window_find_client_for(window, subnet, client);
+        return *client != through;
+    }
+    if (table_put(&window->subnets, &key, sizeof key, hash, &row) != PK_OK) {
+        return false;
+    }
+    struct subnet_row *value = table_at(&window->subnets, row);
+    bool is_there = row < n;
+    if (!is_there) {
+        value->client = *client;
+        is_there = add_subnet(window, rules, subnet, &value->client) == PK_OK;
+    }
+    *client = value->client;
+    return is_there;
+}
+
+bool window_find_client_for(
+    const struct window *window, const struct pk_prefix *subnet, uint32_t *client)
+{
+    struct subnet_key key = subnet_key_of(*client, subnet);
+    uint32_t row = table_find(&window->subnets, &key, sizeof key, table_hash(&key, sizeof key));
+    if (row != TABLE_NONE) {
+        *client = ((struct subnet_row *)table_at(&window->subnets, row))->client;
+    }
+    return row != TABLE_NONE || window->subnets.n == window->subnets.max;
+}
+
 /* --- RRsets --- */
 
 pk_err rrsets_init(struct rrsets *rrsets)
@@ -337,6 +399,7 @@ static struct pk_rows rows_of(const struct window *window)
         .signatures = table_at(&window->signatures, 0),
         .answers = table_at(&window->answers, 0),
         .addrs = &window->servers.addrs,
+        .has_subnets = window->subnets.n > 0,
     };
 }
 

@@ -16,7 +16,8 @@
 
 enum {
     WINDOW_MAX_NAMES = 2 * PK_MERGE_MAX_ROWS,
-    WINDOW_MAX_COUNTS = 16384, /* clients that are only counted, for each reason and zone */
+    WINDOW_MAX_COUNTS = 16384,  /* clients that are only counted, for each reason and zone */
+    WINDOW_MAX_SUBNETS = 16384, /* clients told apart by the subnets they ask for */
 };
 
 /* Keys: what the rows of batch_rows.h begin with. */
@@ -41,6 +42,17 @@ struct address_row {
     uint32_t client;
 };
 
+/* A client that asks for a subnet is a client of its own. Whoever asks chooses what he tells, so they have a table of their own, and what a client may take of a window goes by its address
+ * (share.h). */
+struct subnet_key {
+    uint32_t through;  /* the client without it */
+    uint32_t words[5]; /* the subnet */
+};
+struct subnet_row {
+    struct subnet_key key;
+    uint32_t client; /* through itself when the subnet is not to be told */
+};
+
 /* Addresses of servers: few, and the one of the transaction before is mostly this one's. */
 struct servers {
     struct pk_dictionary addrs; /* as on the wire */
@@ -51,6 +63,7 @@ struct servers {
 struct window {
     struct pk_dictionary names;   /* wire form, lower case */
     struct table addresses;       /* struct address_row */
+    struct table subnets;         /* struct subnet_row */
     struct pk_dictionary clients; /* by number, as on the wire */
     uint32_t hidden_client;       /* UINT32_MAX: none yet */
     struct servers servers;
@@ -77,6 +90,12 @@ pk_err window_client(struct window *window, const struct pk_client_rules *rules,
 /* Whether the address is known; its client. */
 bool window_find_client(
     const struct window *window, const struct pk_addr *addr, uint32_t *out_client);
+/* From the number of a client to that of the client that asks for this subnet through it. Without room for it the number stays as it is; whether there was, is returned. */
+bool window_client_for(struct window *window, const struct pk_client_rules *rules,
+    const struct pk_prefix *subnet, uint32_t *client);
+/* The same of one that is known; false when it would be new. */
+bool window_find_client_for(
+    const struct window *window, const struct pk_prefix *subnet, uint32_t *client);
 struct pk_addr window_address(const struct window *window, uint32_t number);
 /* The number of a server + 1; 0 for none. PK_ERR_LIMIT, PK_ERR_NOMEM. */
 pk_err servers_number(struct servers *servers, const struct pk_addr *addr, uint32_t *out_reference);

@@ -17,6 +17,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     pk_bytes_init(&rdata, 1 << 20);
     pk_bytes_init(&text, 1 << 22);
     (void)pk_dnsmsg_parse(data, size, &msg);
+    struct pk_prefix subnet;
+    if (pk_edns_client_subnet(&msg.edns, &subnet) &&
+        (subnet.len == 0 || !pk_prefix_contains(&subnet, &subnet.addr))) {
+        abort();
+    }
     for (pk_rr_iter_init(&iter, &msg); pk_rr_next(&iter, &rr); n++) {
         struct pk_name owner;
         char owner_text[PK_NAME_TEXT_SIZE];

@@ -35,6 +35,10 @@ static void put_client(const struct pk_client *client)
     } else if (client->kind != PK_CLIENT_NONE) {
         put_addr(&client->addr);
     }
+    if (client->kind == PK_CLIENT_OUTSIDE && client->prefix.addr.family != 0) {
+        put_addr(&client->prefix.addr);
+        printf("/%u", client->prefix.len);
+    }
 }
 
 static void put_activity(const struct pk_batch *batch, size_t i)

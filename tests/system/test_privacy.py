@@ -33,9 +33,22 @@ def packet(src, dst, sport, dport, payload):
     return struct.pack("!IHBB", 0x60000000, len(udp), 17, 64) + a.packed + b.packed + udp
 
 
+def subnets(fields):
+    """What resolvers said for whom they asked: the networks of dictionary 24."""
+    count, data = fields.get(24, [0, b""])
+    found = set()
+    while data:
+        family, length, size = data[0], data[1], (data[1] + 7) // 8
+        found.add(str(ipaddress.ip_network((data[2:2 + size].ljust(4 if family == 4 else 16, b"\0"), length))))
+        data = data[2 + size:]
+        count -= 1
+    assert count == 0
+    return found
+
+
 def exchange(number, client, server, qname, rdtype="A", answer=None, rcode=dns.rcode.NOERROR, ecs=None, answered=True):
     qname = qname + "."
-    query = dns.message.make_query(qname, rdtype, use_edns=0, options=[dns.edns.ECSOption(ecs, 24)] if ecs else [])
+    query = dns.message.make_query(qname, rdtype, use_edns=0, options=[dns.edns.ECSOption.from_text("ECS " + ecs)] if ecs else [])
     query.id = number
     yield packet(client, server, 20000 + number, 53, query.to_wire())
     if answered:
@@ -55,15 +68,17 @@ def capture(tmp_path_factory):
         n = 20 * i
         packets += exchange(n, client, server, IN_SCOPE, answer="203.0.113.80")
         packets += exchange(n + 1, client, server, MIXED, answer="203.0.113.80")
-        packets += exchange(n + 2, client, server, "old." + IN_SCOPE, rcode=dns.rcode.NXDOMAIN, ecs="10.20.30.0")
-        packets += exchange(n + 3, client, server, OUT_OF_SCOPE[0], answer="192.0.2.80", ecs="10.20.30.0")
+        packets += exchange(n + 2, client, server, "old." + IN_SCOPE, rcode=dns.rcode.NXDOMAIN, ecs="10.20.30.0/24")
+        packets += exchange(n + 3, client, server, OUT_OF_SCOPE[0], answer="192.0.2.80", ecs="10.20.30.0/24")
         packets += exchange(n + 4, client, server, OUT_OF_SCOPE[1], rcode=dns.rcode.NXDOMAIN)
         packets += exchange(n + 5, client, server, "silent.shop.test", answered=False)
         for k, other in enumerate(INSIDE + ["192.0.2.99"]):  # who is that?
             name = ipaddress.ip_address(other).reverse_pointer
             packets += exchange(n + 6 + 2 * k, client, server, name, "PTR", rcode=dns.rcode.NXDOMAIN)
             packets += exchange(n + 7 + 2 * k, client, server, name, "PTR", answer="printer.shop.test.")
-    packets += exchange(100, OUTSIDE, SERVER, IN_SCOPE, answer="203.0.113.80", ecs="198.51.100.0")
+    packets += exchange(100, OUTSIDE, SERVER, IN_SCOPE, answer="203.0.113.80", ecs="198.51.100.0/24")
+    packets += exchange(101, OUTSIDE, SERVER, IN_SCOPE, answer="203.0.113.80", ecs="198.51.101.99/32")
+    packets += exchange(102, OUTSIDE, SERVER, IN_SCOPE, answer="203.0.113.80", ecs="10.20.30.0/24")  # a forwarder that tells who is inside
     path = tmp_path_factory.mktemp("privacy") / "all.pcap"
     with open(path, "wb") as out:
         out.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101))
@@ -110,6 +125,7 @@ def traces():
     out["who was looked up"] = wire(ipaddress.ip_address("192.0.2.99").reverse_pointer)
     for subnet in ("10.20.30", "198.51.100"):
         out[f"ECS of {subnet}"] = struct.pack("!HBB", 1, 24, 0) + bytes(map(int, subnet.split(".")))
+    out["a host of a client subnet"] = bytes([198, 51, 101, 99])
     out["letters as they were asked"] = b"wWw"
     out["letters as they were asked, too"] = b"eXaMpLe"
     return out
@@ -140,7 +156,7 @@ def test_the_search_finds_what_is_there(sensor, capture, tmp_path):
     everything = b"\n".join(expanded(body) for _, body in write(sensor, capture, tmp_path, "clear"))
     found = {what for what, trace in traces().items() if trace in everything}
     assert {f"{text} in binary" for text in INSIDE} | {f"{text} reversed" for text in INSIDE} | {"who was looked up"} <= found
-    assert not any("ECS" in what or "letters" in what for what in found)
+    assert not any("ECS" in what or "subnet" in what or "letters" in what for what in found)
 
 
 @pytest.mark.parametrize("mode", ["keyed", "keyless"])
@@ -159,6 +175,12 @@ def test_no_row_has_a_client_and_a_name_out_of_scope(sensor, capture, tmp_path, 
             if kind == 4:  # with whom they were looked up from nowhere
                 assert wire("nothere.shop.test") in names(fields) and wire("2.0.192.in-addr.arpa") in names(fields)
     assert {2, 3, 4, 7} <= seen
+
+
+@pytest.mark.parametrize("mode", ["keyed", "keyless"])
+def test_a_client_subnet_of_the_outside_is_told_as_its_network(sensor, capture, tmp_path, mode):
+    told = [subnets(unpack(body)) for _, body in write(sensor, capture, tmp_path, mode)]
+    assert set().union(*told) == {"198.51.100.0/24", "198.51.101.0/24"}
 
 
 def test_what_is_counted_is_all_there_is(sensor, capture, tmp_path):

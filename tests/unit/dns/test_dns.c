@@ -214,6 +214,47 @@ static void messages_are_judged_by_the_first_thing_that_is_wrong(void **state)
     }
 }
 
+static void a_client_subnet_is_read_when_it_is_good(void **state)
+{
+#define OPTION(bytes, text)            \
+    {                                  \
+        bytes, sizeof(bytes) - 1, text \
+    }
+    static const struct {
+        const char *options;
+        size_t len;
+        const char *subnet; /* NULL: none */
+    } cases[] = {
+        OPTION("\0\10\0\7\0\1\30\0\306\63\144", "198.51.100.0/24"),
+        OPTION("\0\3\0\0\0\10\0\10\0\1\40\30\306\63\144\7", "198.51.100.7/32"), /* after an NSID */
+        OPTION("\0\10\0\7\0\1\24\0\306\63\140", "198.51.96.0/20"),
+        OPTION("\0\10\0\12\0\2\60\0\40\1\15\270\0\7", "2001:db8:7::/48"),
+        OPTION("\0\10\0\4\0\1\0\0", NULL),                  /* s7.1.2: do not tell */
+        OPTION("\0\10\0\7\0\1\24\0\306\63\144", NULL),      /* host bits */
+        OPTION("\0\10\0\6\0\1\30\0\306\63", NULL),          /* too few bytes */
+        OPTION("\0\10\0\10\0\1\30\0\306\63\144\0", NULL),   /* too many */
+        OPTION("\0\10\0\11\0\1\50\0\306\63\144\0\0", NULL), /* /40 */
+        OPTION("\0\10\0\7\0\3\30\0\306\63\144", NULL),      /* no such family */
+        OPTION("\0\10\0\3\0\1\30", NULL),
+        OPTION("\0\12\0\10\1\2\3\4\5\6\7\10", NULL), /* a cookie alone */
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct pk_edns edns = {.present = true,
+            .options = (const uint8_t *)cases[i].options,
+            .options_len = (uint16_t)cases[i].len};
+        struct pk_prefix subnet;
+        char text[PK_PREFIX_TEXT_SIZE];
+        bool is_told = pk_edns_client_subnet(&edns, &subnet);
+        if (is_told != (cases[i].subnet != NULL)) {
+            fail_msg("case %zu", i);
+        }
+        if (is_told) {
+            assert_string_equal(pk_prefix_text(&subnet, text), cases[i].subnet);
+        }
+    }
+}
+
 static void rdata_reads_as_a_master_file_would(void **state)
 {
     static const struct {
@@ -327,6 +368,7 @@ int main(void)
         cmocka_unit_test(reverse_names_and_addresses_agree),
         cmocka_unit_test(within_means_whole_labels),
         cmocka_unit_test(messages_are_judged_by_the_first_thing_that_is_wrong),
+        cmocka_unit_test(a_client_subnet_is_read_when_it_is_good),
         cmocka_unit_test(rdata_reads_as_a_master_file_would),
         cmocka_unit_test(case_is_ignored_for_letters_alone_at_every_place),
         cmocka_unit_test(long_names_end_where_they_must),

@@ -15,7 +15,8 @@
 #include "sensor/window/merge.h"
 
 enum {
-    WINDOW_MS = 60000
+    WINDOW_MS = 60000,
+    MAX_CLIENTS = 8,
 };
 
 struct fixture {
@@ -25,6 +26,7 @@ struct fixture {
     uint64_t n_windows, n_ends, n_activity, n_transactions, n_rrsets, n_sightings, n_negatives;
     int64_t last_start_us;
     bool is_inside;
+    struct pk_client clients[MAX_CLIENTS]; /* of the first rows */
 };
 
 static void on_window(void *arg, const struct pk_batch_info *info)
@@ -44,6 +46,9 @@ static void on_activity(void *arg, const struct pk_activity *row)
     assert_int_equal(pk_name_from_wire(row->name.data, row->name.len, &name), PK_OK);
     f->n_activity++;
     f->n_transactions += row->count;
+    if (f->n_activity <= MAX_CLIENTS) {
+        f->clients[f->n_activity - 1] = row->client;
+    }
 }
 
 static void on_rrset(void *arg, const struct pk_rrset *row)
@@ -118,6 +123,20 @@ static void unanswered(struct fixture *f, unsigned number, int64_t ts_us)
     transaction.query.question.class = PK_CLASS_IN;
     snprintf(text, sizeof text, "n%u.example.com.", number);
     assert_int_equal(pk_name_from_text(text, &transaction.query.question.name), PK_OK);
+    pk_merge_transaction(f->merge, &transaction, &(struct pk_answer){.kind = PK_ANSWER_NONE});
+}
+
+/* A resolver's question for somebody; subnet NULL: it does not say for whom. */
+static void asked_for(struct fixture *f, const char *resolver, const char *subnet)
+{
+    struct pk_transaction transaction = {.outcome = PK_OUTCOME_UNANSWERED, .ended_us = 5001000};
+    transaction.query.ts_us = 1000;
+    transaction.query.has_question = true;
+    transaction.query.question.type = 1;
+    transaction.query.question.class = PK_CLASS_IN;
+    assert_true(pk_addr_parse(resolver, &transaction.query.client));
+    assert_true(!subnet || pk_prefix_parse(subnet, &transaction.query.subnet));
+    assert_int_equal(pk_name_from_text("a.example.com.", &transaction.query.question.name), PK_OK);
     pk_merge_transaction(f->merge, &transaction, &(struct pk_answer){.kind = PK_ANSWER_NONE});
 }
 
@@ -200,6 +219,52 @@ static void the_row_that_overflowed_is_given_out_at_the_end(void **state)
     assert_int_equal(f->n_transactions, PK_MERGE_MAX_ROWS + 1);
 }
 
+static void a_resolver_that_tells_for_whom_it_asks_is_as_many_clients(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const rows[] = {"", "198.51.100.0/24", "198.51.0.0/20", "2001:db8:7::/48"};
+    asked_for(f, "192.0.2.8", NULL);
+    asked_for(f, "192.0.2.8", "198.51.100.0/24");
+    asked_for(f, "192.0.2.8", "198.51.100.77/32"); /* no more of it than its network */
+    asked_for(f, "192.0.2.8", "198.51.0.0/20");
+    asked_for(f, "192.0.2.8", NULL);
+    asked_for(f, "192.0.2.8", "2001:db8:7:8::/64");
+    asked_for(f, "192.0.2.8", "198.51.100.0/24");
+    asked_for(f, "10.0.0.8", "198.51.100.0/24"); /* of an inside client nothing is told */
+    pk_merge_tick(f->merge, 1000, true);
+    assert_int_equal(f->n_transactions, 8);
+    assert_int_equal(f->n_activity, 5);
+    unsigned n_of[4] = {0}, n_inside = 0;
+    for (unsigned i = 0; i < f->n_activity; i++) {
+        char text[PK_PREFIX_TEXT_SIZE] = "";
+        const struct pk_client *client = &f->clients[i];
+        if (client->prefix.addr.family != 0) {
+            pk_prefix_text(&client->prefix, text);
+        }
+        n_inside += client->kind == PK_CLIENT_INSIDE && text[0] == 0;
+        for (unsigned k = 0; k < 4; k++) {
+            n_of[k] += client->kind == PK_CLIENT_OUTSIDE && strcmp(text, rows[k]) == 0;
+        }
+    }
+    assert_int_equal(n_inside, 1);
+    assert_int_equal(n_of[0] * n_of[1] * n_of[2] * n_of[3], 1);
+    assert_int_equal(f->stats.subnets_shed, 0);
+}
+
+static void subnets_without_end_are_shed_and_their_rows_stay(void **state)
+{
+    struct fixture *f = *state;
+    for (unsigned i = 0; i < 20000; i++) {
+        char subnet[PK_PREFIX_TEXT_SIZE];
+        snprintf(subnet, sizeof subnet, "20.%u.%u.0/24", i / 256, i % 256);
+        asked_for(f, "192.0.2.8", subnet);
+    }
+    pk_merge_tick(f->merge, 1000, true);
+    assert_int_equal(f->n_transactions, 20000);
+    assert_int_equal(f->stats.subnets_shed, 20000 - 16384);
+    assert_int_equal(f->n_activity, 16384 + 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -209,6 +274,8 @@ int main(void)
         TEST(a_window_ends_with_its_time),
         TEST(a_flood_gives_the_window_out_in_parts),
         TEST(the_row_that_overflowed_is_given_out_at_the_end),
+        TEST(a_resolver_that_tells_for_whom_it_asks_is_as_many_clients),
+        TEST(subnets_without_end_are_shed_and_their_rows_stay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -146,7 +146,9 @@ static struct pk_slice odd_name(uint8_t out[PK_NAME_MAX], unsigned len)
 static pk_err add_greedy_activity(
     struct pk_batch_builder *builder, struct pk_slice name, const struct pk_addr *addr)
 {
-    struct pk_activity row = {.client = {.kind = PK_CLIENT_OUTSIDE, .addr = *addr},
+    struct pk_activity row = {.client = {.kind = PK_CLIENT_OUTSIDE,
+                                  .addr = *addr,
+                                  .prefix = pk_addr_prefix(addr, (uint8_t)(8 * pk_addr_len(addr)))},
         .name = name,
         .signature = {.server = *addr, .server_port = addr->bytes[1], .qtype = 0xffff},
         .first_us = (int64_t)throw_dice() / 2,
@@ -331,7 +333,15 @@ static void rows_of_tables_are_the_builders_bytes(void **state)
         uint8_t packed[PK_CLIENT_PACKED_SIZE];
         values[i] = (struct pk_client){.kind = PK_CLIENT_OUTSIDE,
             .addr = pk_addr_v4((const uint8_t[]){198, 51, 100, (uint8_t)i})};
-        (void)pk_dictionary_append(&clients, packed, pk_client_pack(&values[i], packed), &number);
+        if (i % 3 == 0) {
+            values[i].prefix = pk_addr_prefix(&values[i].addr, 32);
+        } else if (i % 3 == 1) {
+            const struct pk_addr wide =
+                pk_addr_v6((const uint8_t[16]){0x20, 1, 0xd, 0xb8, (uint8_t)i});
+            values[i].prefix = pk_addr_prefix(&wide, 48);
+        }
+        (void)pk_dictionary_append(
+            &clients, packed, pk_client_pack_with_subnet(&values[i], packed), &number);
     }
     for (unsigned i = 1; i < 3; i++) {
         (void)pk_dictionary_append(&addrs, &servers[i], 1 + pk_addr_len(&servers[i]), &number);
@@ -384,6 +394,7 @@ static void rows_of_tables_are_the_builders_bytes(void **state)
         .n = N_ROWS,
         .names = &names,
         .clients = &clients,
+        .has_subnets = true,
         .signatures = signatures,
         .answers = answers,
         .addrs = &addrs};
@@ -397,6 +408,15 @@ static void rows_of_tables_are_the_builders_bytes(void **state)
     assert_int_equal(batch.last_us, last_us);
     assert_int_equal(got.len, wanted.len);
     assert_memory_equal(got.data, wanted.data, got.len);
+    struct pk_batch *decoded;
+    struct pk_batch_fault fault;
+    assert_int_equal(pk_batch_decode(got.data, got.len, &decoded, &fault), PK_OK);
+    for (unsigned i = 0; i < N_ROWS; i++) {
+        struct pk_activity row;
+        pk_batch_activity(decoded, i, &row);
+        assert_memory_equal(&row.client, &values[rows[i].client], sizeof row.client);
+    }
+    pk_batch_free(decoded);
     assert_int_equal(pk_rows_encoder_next(encoder, &got, &batch), PK_OK);
     assert_int_equal(batch.n_rows, 0);
     pk_batch_builder_free(builder);
