@@ -21,10 +21,11 @@
 enum {
     WINDOW_US_S = 3600,
     MAX_SEEN = 32,   /* hashes of the latest steps: a step is counted once */
-    MAX_LATEST = 16, /* hashes of what the source asked last, once it is watched */
+    MAX_LATEST = 16, /* hashes of what the source asked last and exists, once it is watched */
     MIN_STEPS = 4,
     MANY_OTHERS =
         8, /* other first contacts for each step: slips of many people, not steps of one walk */
+    SOME_OTHERS = 2, /* the same for the steps of a counter: lists have numbers here and there */
     MANY_STEPS = 32,
     MIN_RANDOM = 13,
     MIN_COUNTED = 6, /* then they are no guesses any more (rule_subdomains.c) */
@@ -97,12 +98,15 @@ static bool asked_before(const struct pk_engine *engine, const struct observatio
     return pk_contacts_has(&engine->contacts, pk_hash_fixed(contact, sizeof contact));
 }
 
-/* Hexadecimal; -1: none. */
+/* Hexadecimal as a program prints it, without zeros in front; -1: none. */
 static long counter_of(const struct pk_name *name)
 {
     uint8_t len;
     const uint8_t *label = pk_name_label(name, 0, &len);
     long v = 0;
+    if (len > 1 && label[0] == '0') {
+        return -1;
+    }
     for (uint8_t i = 0; i < len; i++) {
         int digit = label[i] >= '0' && label[i] <= '9'   ? label[i] - '0'
                     : label[i] >= 'a' && label[i] <= 'f' ? label[i] - 'a' + 10
@@ -123,17 +127,37 @@ static bool is_counter(const struct observation *seen)
            seen->row->signature.answer == PK_ANSWER_NXDOMAIN && counter_of(&seen->name) >= 0;
 }
 
+/* Whether it is so far down a list of other names that it is no step of a walk. */
+static bool is_slip(const struct walk *walk, uint32_t others)
+{
+    return walk && walk->others > others * (walk->steps + 1);
+}
+
+/* Whoever goes from 9 to 10 without a letter counts like people: a sorted list of words begins so. */
 static bool is_next(const struct walk *walk, const struct observation *seen)
 {
     long v = is_counter(seen) ? counter_of(&seen->name) : -1;
     bool is_begun = walk && walk->counted > 0;
-    return v >= 0 && (is_begun ? v > walk->counter && v <= walk->counter + MAX_JUMP : v <= 1);
+    bool is_decimal = is_begun && walk->counter < 0xa && v > 0xf;
+    return v >= 0 && !is_decimal && !is_slip(walk, SOME_OTHERS) &&
+           (is_begun ? v > walk->counter && v <= walk->counter + MAX_JUMP : v <= 1);
 }
 
 bool walk_counts(const struct observation *seen)
 {
     const struct walk *walk = actor_ledger_find(seen->actor, RULE_WALK);
     return walk && walk->counted >= MIN_COUNTED && is_counter(seen);
+}
+
+/* Digits alone: word lists have 10, 100, 1000 and 22, 222 one behind the other. */
+static bool is_number(const uint8_t *label, uint8_t len)
+{
+    for (uint8_t i = 0; i < len; i++) {
+        if (label[i] < '0' || label[i] > '9') {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* What the row's shape says; 0: nothing. */
@@ -156,14 +180,13 @@ static double shape_of(const struct pk_engine *engine, const struct observation 
     bool is_prefixed = is_zero && (left == 1 || asked_before(engine, seen, NULL, 0));
     bool is_dashed =
         len >= 2 && label[len - 1] == '-' && asked_before(engine, seen, label, len - 1);
-    bool is_doubled = len >= 3 && label[len - 1] == label[len - 2] &&
+    bool is_doubled = len >= 3 && label[len - 1] == label[len - 2] && !is_number(label, len) &&
                       seen->row->signature.answer != PK_ANSWER_DATA &&
                       asked_before(engine, seen, label, len - 1);
-    const struct walk *walk = actor_ledger_find(seen->actor, RULE_WALK);
-    bool is_slip = walk && walk->others > MANY_OTHERS * (walk->steps + 1);
-    return is_dashed                                 ? nats_derived
-           : !is_slip && (is_prefixed || is_doubled) ? nats_derived / 2
-                                                     : 0;
+    bool may_slip = is_slip(actor_ledger_find(seen->actor, RULE_WALK), MANY_OTHERS);
+    return is_dashed                                  ? nats_derived
+           : !may_slip && (is_prefixed || is_doubled) ? nats_derived / 2
+                                                      : 0;
 }
 
 static bool is_new(struct walk *walk, uint64_t hash)
@@ -236,7 +259,7 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
     bool is_counted = shape == 0 && is_next(walk, seen);
     shape = is_counted ? nats_counter : shape;
     bool is_random = shape == 0 && is_probe(seen);
-    if (walk) {
+    if (walk && seen->row->signature.answer != PK_ANSWER_NXDOMAIN) {
         walk->latest[walk->latest_at] = seen->name_hash;
         walk->latest_at = (uint8_t)((walk->latest_at + 1) % MAX_LATEST);
     }
