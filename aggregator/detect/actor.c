@@ -1,6 +1,7 @@
 /* Sources in a fixed array, found by keyed hash, queued by age with a second chance (CLOCK; Corbato 1968). */
 #include "actor.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,10 +172,38 @@ struct actor_key actor_network_key(const struct actor *actor)
     return key;
 }
 
+bool actor_is_inside(const struct actor *actor)
+{
+    return actor->key.kind == ACTOR_INSIDE || actor->key.kind == ACTOR_PSEUDONYM ||
+           actor->key.kind == ACTOR_SITE;
+}
+
+struct actor_key actor_site_key(const char *site)
+{
+    enum {
+        ROOM = sizeof((struct pk_addr *)0)->bytes,
+        DIGITS = 4
+    };
+    struct actor_key key;
+    size_t len = strlen(site);
+    memset(&key, 0, sizeof key);
+    key.kind = ACTOR_SITE;
+    key.addr.family = 6; /* all sixteen bytes are kept in the state */
+    memcpy(key.addr.bytes, site, len < ROOM ? len : ROOM);
+    if (len > ROOM) {
+        char digits[17];
+        snprintf(digits, sizeof digits, "%016" PRIx64, pk_hash_fixed(site, len));
+        memcpy(key.addr.bytes + ROOM - DIGITS, digits, DIGITS);
+    }
+    return key;
+}
+
 void actor_text(const struct actor_key *key, char out[64])
 {
     char addr[PK_ADDR_TEXT_SIZE];
-    if (key->kind == ACTOR_PSEUDONYM || key->kind == ACTOR_PRINT) {
+    if (key->kind == ACTOR_SITE) {
+        snprintf(out, 64, "site:%.16s", (const char *)key->addr.bytes);
+    } else if (key->kind == ACTOR_PSEUDONYM || key->kind == ACTOR_PRINT) {
         unsigned n = key->kind == ACTOR_PSEUDONYM ? 8 : 2;
         char *p = out + snprintf(out, 64, key->kind == ACTOR_PSEUDONYM ? "client:" : "print:");
         for (unsigned i = 0; i < n; i++) {

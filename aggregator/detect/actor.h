@@ -22,6 +22,7 @@ enum actor_kind {
     ACTOR_PSEUDONYM, /* an inside client of the mesh: eight bytes in place of the address */
     ACTOR_NETWORK,   /* /24 or /48 of outside addresses */
     ACTOR_PRINT,     /* fingerprint class of outside sources: two bytes in place of the address */
+    ACTOR_SITE, /* all inside clients of a site that tells nothing of them (no client key): its name in place of the address */
     N_ACTOR_KINDS
 };
 
@@ -76,7 +77,11 @@ uint64_t actor_identity(const struct actor *actor); /* hash of that, the same on
 void actor_succeed(
     struct pk_engine *engine, const struct actor_key *former, const struct actor_key *key);
 
-/* Its name for people and for finding ids: "203.0.113.66", "203.0.113.0/24", "client:0011...", "print:00ff". */
+/* Whether it is of our own: a client, or all of a site that tells nothing of single ones. */
+bool actor_is_inside(const struct actor *actor);
+/* The clients of a site together; of a long name the beginning and a hash. */
+struct actor_key actor_site_key(const char *site);
+/* Its name for people and for finding ids: "203.0.113.66", "203.0.113.0/24", "client:0011...", "print:00ff", "site:branch". */
 void actor_text(const struct actor_key *key, char out[64]);
 
 /* All sources from the oldest, and where each stands in that order. positions has room for used of them. */

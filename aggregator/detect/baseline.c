@@ -93,7 +93,7 @@ enum pk_source_class baseline_class(const struct observation *seen)
 enum pk_source_class baseline_class_of(const struct actor *actor)
 {
     float n = actor->own[0] + actor->own[1] + actor->own[2] + actor->own[3];
-    if (actor->key.kind == ACTOR_INSIDE || actor->key.kind == ACTOR_PSEUDONYM) {
+    if (actor_is_inside(actor)) {
         return PK_SOURCE_INSIDE;
     }
     return n >= SHARED_TRIALS ? PK_SOURCE_SHARED

@@ -174,7 +174,8 @@ void subject_of_actor(struct actor *actor, struct subject *out_subject)
         [ACTOR_INSIDE] = "address",
         [ACTOR_PSEUDONYM] = "client",
         [ACTOR_NETWORK] = "network",
-        [ACTOR_PRINT] = "fingerprint"};
+        [ACTOR_PRINT] = "fingerprint",
+        [ACTOR_SITE] = "site"};
     *out_subject = (struct subject){.kind = kinds[actor->key.kind], .actor = actor};
     actor_text(&actor->key, out_subject->key);
     if (actor->key.kind == ACTOR_ADDRESS || actor->key.kind == ACTOR_INSIDE) {

@@ -78,7 +78,7 @@ bool dossier_last_row(struct pk_engine *engine, const struct dossier *dossier, s
 
 /* Whom a finding is about. */
 struct subject {
-    const char *kind; /* "address", "client", "network", "fingerprint", "campaign" */
+    const char *kind; /* "address", "client", "site", "network", "fingerprint", "campaign" */
     char key[64];
     struct pk_addr addr; /* family 0: none */
     struct actor *actor; /* NULL: no single source */

@@ -172,7 +172,9 @@ pk_err pk_engine_flush(struct pk_engine *engine)
     return err;
 }
 
-static bool key_of(const struct pk_client *client, struct actor_key *key)
+/* Whose row it is. A site that tells nothing of its clients (no client key) is a source of its own, beside its resolver: its inside clients together. */
+static bool key_of(const struct pk_client *client, const char *site, enum pk_vantage vantage,
+    struct actor_key *key)
 {
     memset(key, 0, sizeof *key); /* it is compared and hashed whole */
     switch (client->kind) {
@@ -189,9 +191,19 @@ static bool key_of(const struct pk_client *client, struct actor_key *key)
         memcpy(key->addr.bytes, client->pseudonym, sizeof client->pseudonym);
         return true;
     case PK_CLIENT_NONE:
-        break;
+        if (vantage != PK_VANTAGE_RESOLVER) {
+            break; /* a server's log that does not say who asked */
+        }
+        *key = actor_site_key(site);
+        return true;
     }
     return false;
+}
+
+static bool is_scanner(const struct pk_engine *engine, const struct actor_key *key)
+{
+    return (key->kind == ACTOR_ADDRESS || key->kind == ACTOR_INSIDE) &&
+           pk_scope_is_in(engine->tenant->scanners, engine->tenant->n_scanners, &key->addr);
 }
 
 /* The site in the scope; NULL: not there. The last index of all stands for many sites (names_intern): it is looked for each time. */
@@ -229,7 +241,8 @@ pk_err pk_engine_observe(
     struct actor_key key;
     pk_err err = move_on(engine, row->first_us);
     engine->stats.rows++;
-    if (err != PK_OK || !key_of(&row->client, &key) || row->signature.vantage >= PK_N_VANTAGES ||
+    if (err != PK_OK || row->signature.vantage >= PK_N_VANTAGES ||
+        !key_of(&row->client, origin->site, row->signature.vantage, &key) ||
         pk_name_from_wire(row->name.data, row->name.len, &seen.name) != PK_OK) {
         engine->stats.ignored_rows++;
         return err;
@@ -254,8 +267,7 @@ pk_err pk_engine_observe(
     seen.source_hash = actor_identity(seen.actor);
     seen.actor->last_us = row->first_us > seen.actor->last_us ? row->first_us : seen.actor->last_us;
     seen.actor->rows += seen.actor->rows < UINT32_MAX;
-    seen.is_own_scanner = key.kind != ACTOR_PSEUDONYM && pk_scope_is_in(engine->tenant->scanners,
-                                                             engine->tenant->n_scanners, &key.addr);
+    seen.is_own_scanner = is_scanner(engine, &key);
     if (seen.reason == PK_SCOPE_ZONE || seen.reason == PK_SCOPE_REVERSE) {
         legs_note(engine, &seen);
     }
@@ -322,14 +334,14 @@ static pk_err observe_overflow(struct pk_engine *engine, const struct pk_engine_
         return err;
     }
     seen.name_hash = pk_hash_fixed(seen.name.wire, seen.name.len);
-    seen.actor = key_of(&row->client, &key) ? actor_find(engine, &key) : NULL;
+    stands.signature.vantage = vantage_of(engine, seen.site);
+    seen.actor = key_of(&row->client, origin->site, stands.signature.vantage, &key)
+                     ? actor_find(engine, &key)
+                     : NULL;
     seen.trial.no = NO_TRIAL_KIND;
     if (seen.actor) {
-        stands.signature.vantage = vantage_of(engine, seen.site);
         seen.source_hash = actor_identity(seen.actor);
-        seen.is_own_scanner =
-            key.kind != ACTOR_PSEUDONYM &&
-            pk_scope_is_in(engine->tenant->scanners, engine->tenant->n_scanners, &key.addr);
+        seen.is_own_scanner = is_scanner(engine, &key);
         err = baseline_p0(engine, &seen, seen.p0);
     }
     for (size_t i = 0; i < N_RULES && err == PK_OK && !seen.is_own_scanner; i++) {
@@ -348,9 +360,10 @@ pk_err pk_engine_observe_client(struct pk_engine *engine, const struct pk_engine
     }
     pk_err err = move_on(engine, row->first_us);
     engine->stats.client_rows++;
-    if (err == PK_OK && row->reason == PK_CLIENT_ALIAS && key_of(&row->client, &key) &&
-        key_of(&row->former, &former) && key.kind == ACTOR_PSEUDONYM &&
-        former.kind == ACTOR_PSEUDONYM) {
+    if (err == PK_OK && row->reason == PK_CLIENT_ALIAS &&
+        key_of(&row->client, origin->site, PK_VANTAGE_UNKNOWN, &key) &&
+        key_of(&row->former, origin->site, PK_VANTAGE_UNKNOWN, &former) &&
+        key.kind == ACTOR_PSEUDONYM && former.kind == ACTOR_PSEUDONYM) {
         actor_succeed(engine, &former, &key);
     } else if (err == PK_OK && row->reason == PK_CLIENT_OVERFLOW) {
         err = observe_overflow(engine, origin, row);

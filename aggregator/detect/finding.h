@@ -49,7 +49,7 @@ struct pk_finding {
     size_t n_sites;
     struct pk_name zones[PK_FINDING_MAX_ZONES];
     size_t n_zones;
-    const char *actor_kind; /* "address", "client", "network", "fingerprint", "campaign" */
+    const char *actor_kind; /* "address", "client", "site", "network", "fingerprint", "campaign" */
     char actor_key[64];
     struct pk_addr addresses[PK_FINDING_MAX_ADDRESSES]; /* a sample; none for a pseudonym */
     size_t n_addresses;

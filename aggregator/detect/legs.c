@@ -51,8 +51,7 @@ void legs_note(struct pk_engine *engine, struct observation *seen)
     struct leg *leg = &engine->legs.v[(name >> 1) % LEGS];
     struct actor *actor = seen->actor;
     int64_t now_us = seen->row->first_us, apart_us = now_us - leg->time_us;
-    bool is_inside = actor->key.kind == ACTOR_INSIDE || actor->key.kind == ACTOR_PSEUDONYM ||
-                     seen->row->signature.vantage == PK_VANTAGE_RESOLVER;
+    bool is_inside = actor_is_inside(actor) || seen->row->signature.vantage == PK_VANTAGE_RESOLVER;
     bool is_known = leg->name == name && leg->time_us >= engine->now_us - MEMORY_US &&
                     llabs(apart_us) <= TOGETHER_US;
     if (actor->asked >= MANY_ASKED) {

@@ -66,14 +66,9 @@ static bool is_ours(const struct miss *miss)
     return miss->n_inside >= MISS_INSIDE && miss->n_sites == MISS_SITES;
 }
 
-static bool is_inside(const struct actor *actor)
-{
-    return actor->key.kind == ACTOR_INSIDE || actor->key.kind == ACTOR_PSEUDONYM;
-}
-
 bool miss_is_established(const struct actor *actor)
 {
-    return is_inside(actor) || actor->own[OUTCOME_HIT] >= ESTABLISHED_HITS;
+    return actor_is_inside(actor) || actor->own[OUTCOME_HIT] >= ESTABLISHED_HITS;
 }
 
 static uint8_t add(uint16_t *list, uint8_t n, uint8_t max, uint16_t v)
@@ -127,7 +122,7 @@ void miss_note(
         uint8_t n = miss->n_networks;
         miss->n_networks = add(miss->networks, n, MISS_NETWORKS, network);
         miss->n_inside =
-            (uint8_t)(miss->n_inside + (miss->n_networks > n && is_inside(seen->actor)));
+            (uint8_t)(miss->n_inside + (miss->n_networks > n && actor_is_inside(seen->actor)));
         miss->n_sites = add(miss->sites, miss->n_sites, MISS_SITES, seen->site);
     } else if (!seen->is_echo) {
         miss->n_strangers = add(miss->strangers, miss->n_strangers, MISS_STRANGERS, network);

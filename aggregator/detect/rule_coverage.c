@@ -199,7 +199,7 @@ static uint8_t bring(struct coverage *coverage, const struct observation *seen)
         member->n = 0;
     }
     member->last_us = now_us > member->last_us ? now_us : member->last_us;
-    if (seen->actor->key.kind != ACTOR_PSEUDONYM) {
+    if (seen->actor->key.kind == ACTOR_ADDRESS || seen->actor->key.kind == ACTOR_INSIDE) {
         member->addr = seen->actor->key.addr;
     }
     member->n = (uint8_t)(member->n + (member->n <= LESSONS));
@@ -525,8 +525,7 @@ static void remember(struct coverage *coverage, const struct observation *seen, 
 {
     coverage->words += !(bits & IS_OTHER);
     coverage->others += bits & IS_OTHER;
-    coverage->inside +=
-        seen->actor->key.kind == ACTOR_INSIDE || seen->actor->key.kind == ACTOR_PSEUDONYM;
+    coverage->inside += actor_is_inside(seen->actor);
     coverage->recent[coverage->next_recent] = seen->trial.miss.key | bits;
     coverage->next_recent = (uint8_t)((coverage->next_recent + 1) % MAX_RECENT);
     coverage->n_recent = (uint8_t)(coverage->n_recent + (coverage->n_recent < MAX_RECENT));

@@ -78,8 +78,7 @@ static bool is_routine(struct harvest *harvest, int64_t now_us)
 
 static pk_err observe(struct pk_engine *engine, const struct observation *seen)
 {
-    if (!is_service(seen) || seen->is_own_scanner ||
-        (seen->actor->key.kind != ACTOR_INSIDE && seen->actor->key.kind != ACTOR_PSEUDONYM)) {
+    if (!is_service(seen) || seen->is_own_scanner || !actor_is_inside(seen->actor)) {
         return PK_OK;
     }
     struct harvest *harvest = actor_ledger(engine, seen->actor, RULE_HARVEST);

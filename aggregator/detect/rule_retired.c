@@ -75,11 +75,6 @@ static double weight_of(const struct retired *retired, const struct observation 
 
 /* --- what is usual --- */
 
-static bool is_inside(const struct actor *actor)
-{
-    return actor->key.kind == ACTOR_INSIDE || actor->key.kind == ACTOR_PSEUDONYM;
-}
-
 static void count(struct stale *stale, const struct observation *seen, bool is_retired)
 {
     int64_t dt_us = stale->time_us ? seen->now_us - stale->time_us : 0;
@@ -91,7 +86,7 @@ static void count(struct stale *stale, const struct observation *seen, bool is_r
         }
         stale->time_us = seen->now_us;
     }
-    unsigned of = is_inside(seen->actor);
+    unsigned of = actor_is_inside(seen->actor);
     stale->trials[of]++;
     stale->retired[of] += is_retired;
 }
@@ -214,8 +209,8 @@ static pk_err take(struct pk_engine *engine, const struct observation *seen,
     retired->at = (uint8_t)((retired->at + 1) % MAX_NAMES);
     retired->n = (uint8_t)(retired->n + (retired->n < MAX_NAMES));
     pk_err err = dossier_note(dossier, seen, NOTE_SAMPLE, true);
-    struct verdict verdict =
-        judge(engine, retired, seen->actor, usual_share(stale, is_inside(seen->actor)), now_us);
+    struct verdict verdict = judge(
+        engine, retired, seen->actor, usual_share(stale, actor_is_inside(seen->actor)), now_us);
     double score = verdict.nats_names + verdict.nats_others;
     if (err == PK_OK && score > 0) {
         err = hint_leave(engine, seen->actor, HINT_RETIRED, score < 6 ? score : 6, now_us);
@@ -266,7 +261,7 @@ static pk_err settle(struct pk_engine *engine, void *ledger)
         return PK_ERR_NOMEM;
     }
     struct verdict verdict =
-        judge(engine, ledger, actor, usual_share(stale, is_inside(actor)), dossier->last_us);
+        judge(engine, ledger, actor, usual_share(stale, actor_is_inside(actor)), dossier->last_us);
     return report(engine, actor, dossier, &verdict,
         rule_threshold(engine, rule_retired.budget_share, trials_a_day(stale)));
 }

@@ -151,7 +151,7 @@ static double threshold(const struct pk_engine *engine)
  * office behind one address, has some reverse lookups among the rest (3.8 % at a root server, tests/eval/mix_measured.c). */
 static double usual_an_hour(const struct sweep *sweep, const struct actor *actor, int64_t now_us)
 {
-    bool is_inside = actor->key.kind == ACTOR_INSIDE || actor->key.kind == ACTOR_PSEUDONYM;
+    bool is_inside = actor_is_inside(actor);
     double hours = (double)(now_us - sweep->usual_us) / (HOUR_S * 1e6);
     double age = (double)(now_us - actor->first_us) / (HOUR_S * 1e6);
     double rest = (double)(actor->own[0] + actor->own[1] + actor->own[2] + actor->own[3]) +

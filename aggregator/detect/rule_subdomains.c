@@ -365,7 +365,7 @@ static bool is_plain_business(const struct observation *seen)
                    seen->row->signature.qclass == PK_CLASS_IN &&
                    seen->name.n_labels == seen->zone_name.n_labels;
     return (seen->trial.no == NO_TRIAL_SERVICE || (is_apex && seen->trial.no == NO_TRIAL_KIND)) &&
-           (seen->actor->key.kind == ACTOR_INSIDE || seen->actor->key.kind == ACTOR_PSEUDONYM);
+           actor_is_inside(seen->actor);
 }
 
 static pk_err observe(struct pk_engine *engine, const struct observation *seen)

@@ -33,11 +33,11 @@ def _client_key(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("with_scope", [True, False], ids=["scope", "clear"])
+@pytest.mark.parametrize("mode", ["keyed", "keyless", "clear"])
 @pytest.mark.parametrize("technique", EXPECTED)
-def test_technique_is_found_and_nothing_else(sensor, aggregator, folder, client_key, tmp_path, technique, with_scope):
+def test_technique_is_found_and_nothing_else(sensor, aggregator, folder, client_key, tmp_path, technique, mode):
     psp = tmp_path / "hq.psp"
-    extra = ["--scope", str(folder / "scope.yaml"), "--client-key", str(client_key)] if with_scope else []
+    extra = {"keyed": ["--scope", str(folder / "scope.yaml"), "--client-key", str(client_key)], "keyless": ["--scope", str(folder / "scope.yaml")], "clear": []}[mode]
     subprocess.run([sensor, "--read", str(folder / f"{technique}.pcap"), "--site", "acme/hq", *extra, "--write", str(psp)], check=True, capture_output=True)
     done = subprocess.run([aggregator, "replay", "--scope", str(folder / "scope.yaml"), "--history", str(folder / "history.cof"), str(psp)],
                           check=True, capture_output=True, text=True)
@@ -46,7 +46,8 @@ def test_technique_is_found_and_nothing_else(sensor, aggregator, folder, client_
     wanted = EXPECTED[technique]
     assert sorted(finding["detector"] for finding in loud) == sorted(wanted)
     for finding in loud:
-        assert wanted[finding["detector"]] in (None, finding["actor"]["key"])
+        inside = "site:hq" if mode == "keyless" else None  # without a client key nobody of the inside is told from the others
+        assert (wanted[finding["detector"]] or inside or finding["actor"]["key"]) == finding["actor"]["key"]
         assert finding["technique"] and finding["evidence"]
         assert sum(part["nats"] for part in finding["contributions"]) == pytest.approx(finding["score_nats"], abs=0.01)
 

@@ -169,6 +169,10 @@ static void set_client(const struct reading *in, const char *word, struct pk_cli
         }
         return;
     }
+    if (strcmp(word, "hidden") == 0) {
+        client->kind = PK_CLIENT_NONE;
+        return;
+    }
     bool is_inside = strncmp(word, "inside:", 7) == 0;
     client->kind = is_inside ? PK_CLIENT_INSIDE : PK_CLIENT_OUTSIDE;
     if (!pk_addr_parse(is_inside ? word + 7 : word, &client->addr)) {
