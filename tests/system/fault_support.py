@@ -236,20 +236,21 @@ def counted(path):
     return found
 
 
-def one_capture(folder, n_transactions, seed):
+def one_capture(folder, n_transactions, seed, spacing_us=SPACING_US):
     recipe = [ROOT / "tests/bench/make_capture.py", *sorted((ROOT / "tests/system/model").glob("*.py"))]
     version = hashlib.sha256(b"".join(part.read_bytes() for part in recipe) + inspect.getsource(counted).encode()).hexdigest()[:12]
-    path = folder / f"{n_transactions}-{seed}-{version}.pcap"
+    spacing = "" if spacing_us == SPACING_US else f"-{spacing_us}us"
+    path = folder / f"{n_transactions}-{seed}{spacing}-{version}.pcap"
     numbers = path.with_suffix(".json")
     if not numbers.exists():
-        run(sys.executable, ROOT / "tests/bench/make_capture.py", path, n_transactions, seed, SPACING_US)
+        run(sys.executable, ROOT / "tests/bench/make_capture.py", path, n_transactions, seed, spacing_us)
         numbers.write_text(json.dumps(counted(path)))
     return path, json.loads(numbers.read_text())
 
 
-def captures(folder, n_sensors, n_transactions):
+def captures(folder, n_sensors, n_transactions, spacing_us=SPACING_US):
     """Captures and the sums over all of them; made once in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with concurrent.futures.ProcessPoolExecutor(2) as pool:
-        made = list(pool.map(one_capture, [folder] * n_sensors, [n_transactions] * n_sensors, range(1, n_sensors + 1)))
+        made = list(pool.map(one_capture, [folder] * n_sensors, [n_transactions] * n_sensors, range(1, n_sensors + 1), [spacing_us] * n_sensors))
     return [path for path, _ in made], {key: sum(numbers[key] for _, numbers in made) for key in made[0][1]}

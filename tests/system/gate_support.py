@@ -1,0 +1,22 @@
+"""Tests of docs/TRANSPORT_TESTS.md that have two sizes: a quick one in every run, the full one in tests/run --long transport, which keeps what was measured."""
+import json
+import os
+import pathlib
+
+RESULTS = os.environ.get("PICKET_TRANSPORT")
+
+
+def size(quick, full):
+    return full if RESULTS else quick
+
+
+def keep(number, **measured):
+    """Printed; at full size a line of the file too, in place of the one of the same number and name."""
+    row = {"number": number, "commit": os.environ.get("PICKET_TRANSPORT_COMMIT", "?"), "date": os.environ.get("PICKET_TRANSPORT_DATE", "?"), **measured}
+    print(json.dumps(row))
+    if RESULTS:
+        path = pathlib.Path(RESULTS)
+        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        rows = [other for other in rows if (other["number"], other["test"]) != (number, measured["test"])] + [row]
+        rows.sort(key=lambda r: (r["number"], r["test"]))
+        path.write_text("".join(json.dumps(r) + "\n" for r in rows))
