@@ -5,13 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "picket/hash.h"
+#include "picket/hide.h"
 #include "picket/key.h"
 #include "picket/log.h"
 
@@ -166,9 +165,6 @@ static int open_stop_fd(void)
 
 static int serve(const struct pk_aggregator_config *config)
 {
-    struct rlimit none = {0};
-    (void)setrlimit(RLIMIT_CORE, &none); /* the server's key is in memory */
-    (void)prctl(PR_SET_DUMPABLE, 0);
     int stop_fd = open_stop_fd();
     struct pk_pipeline *pipeline = NULL;
     struct pk_metrics *metrics = NULL;
@@ -196,6 +192,7 @@ static int serve(const struct pk_aggregator_config *config)
 
 int main(int argc, char **argv)
 {
+    pk_hide_memory();
     if (pk_hash_start() != PK_OK) {
         fputs("picket-aggregator: the system gives no random numbers\n", stderr);
         return EX_OSERR;

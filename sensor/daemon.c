@@ -78,7 +78,6 @@ int daemon_load(struct daemon *d, const char *path)
     daemon_set_uplink(d);
     daemon_announce_scope(d);
     d->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    pk_privileges_hide_memory();
     return EX_OK;
 }
 

@@ -3,6 +3,7 @@
 #include <sysexits.h>
 
 #include "picket/hash.h"
+#include "picket/hide.h"
 
 #include "options.h"
 #include "run.h"
@@ -11,6 +12,7 @@
 int main(int argc, char **argv)
 {
     struct pk_options options;
+    pk_hide_memory();
     if (pk_hash_start() != PK_OK) {
         fputs("picket-sensor: the system gives no random numbers\n", stderr);
         return EX_OSERR;

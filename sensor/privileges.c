@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -119,11 +118,4 @@ void pk_privileges_net_raw(bool is_raised)
     if (permitted) {
         (void)set_capabilities(permitted, is_raised ? permitted : 0);
     }
-}
-
-void pk_privileges_hide_memory(void)
-{
-    struct rlimit none = {0};
-    (void)setrlimit(RLIMIT_CORE, &none);
-    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }

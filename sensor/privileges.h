@@ -49,7 +49,4 @@ struct pk_privileges_done {
 bool pk_privileges_confine(const struct pk_privileges_rules *rules,
     struct pk_privileges_done *out_done, char *out_error, size_t size);
 
-/* Keys are in memory: no core files, no reading by other processes of the same user. */
-void pk_privileges_hide_memory(void);
-
 #endif

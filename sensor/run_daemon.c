@@ -5,6 +5,7 @@
 #include <sysexits.h>
 
 #include "picket/clock.h"
+#include "picket/hide.h"
 #include "picket/log.h"
 
 #include "daemon.h"
@@ -56,7 +57,7 @@ static int open_live(struct daemon *d)
         status = daemon_fail(EX_NOPERM, error);
     }
     if (status == EX_OK) {
-        pk_privileges_hide_memory(); /* a change of user may have undone it */
+        pk_hide_memory(); /* a change of user may have undone it */
         status = daemon_open_core(d);
     }
     if (status == EX_OK) {

@@ -8,6 +8,7 @@
 
 #include "picket/conf.h"
 #include "picket/hash.h"
+#include "picket/hide.h"
 #include "picket/log.h"
 
 #include "routes.h"
@@ -116,6 +117,7 @@ int main(int argc, char **argv)
     char error[PK_CONF_ERROR_SIZE];
     struct config config = {0};
     int option;
+    pk_hide_memory(); /* the database's password may be in the configuration */
     while ((option = getopt_long(argc, argv, "c:hV", options, NULL)) != -1) {
         switch (option) {
         case 'c':

@@ -10,6 +10,7 @@
 
 #include "picket/conf.h"
 #include "picket/hash.h"
+#include "picket/hide.h"
 #include "picket/scope.h"
 
 #include "command.h"
@@ -569,6 +570,7 @@ int main(int argc, char **argv)
         {"canary", "make", ctl_canary_make},
         {"resolve", NULL, ctl_resolve},
     };
+    pk_hide_memory();
     if (pk_hash_start() != PK_OK) {
         return ctl_fail(EX_OSERR, "the system gives no random numbers");
     }

@@ -493,7 +493,6 @@ static bool await_setup(struct pk_link *link, struct pk_link_setup *out_setup)
 
 int pk_ingest_child_main(int link_fd)
 {
-    prctl(PR_SET_DUMPABLE, 0); /* the server's secret key is in memory */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     struct child child = {.done_ms = pk_clock_mono_ms()};
     struct rlimit files;
