@@ -209,9 +209,9 @@ void actor_text(const struct actor_key *key, char out[64])
         for (unsigned i = 0; i < n; i++) {
             p += snprintf(p, 3, "%02x", key->addr.bytes[i]);
         }
-    } else if (key->kind == ACTOR_NETWORK) {
-        snprintf(
-            out, 64, "%s/%s", pk_addr_text(&key->addr, addr), key->addr.family == 4 ? "24" : "48");
+    } else if (key->kind == ACTOR_NETWORK || key->kind == ACTOR_SUBNET) {
+        snprintf(out, 64, "%s%s/%s", key->kind == ACTOR_SUBNET ? "subnet:" : "",
+            pk_addr_text(&key->addr, addr), key->addr.family == 4 ? "24" : "48");
     } else {
         snprintf(out, 64, "%s", pk_addr_text(&key->addr, addr));
     }

@@ -23,6 +23,7 @@ enum actor_kind {
     ACTOR_NETWORK,   /* /24 or /48 of outside addresses */
     ACTOR_PRINT,     /* fingerprint class of outside sources: two bytes in place of the address */
     ACTOR_SITE, /* all inside clients of a site that tells nothing of them (no client key): its name in place of the address */
+    ACTOR_SUBNET, /* /24 or /48 for which a resolver said it asked (RFC 7871) */
     N_ACTOR_KINDS
 };
 
@@ -81,7 +82,8 @@ void actor_succeed(
 bool actor_is_inside(const struct actor *actor);
 /* The clients of a site together; of a long name the beginning and a hash. */
 struct actor_key actor_site_key(const char *site);
-/* Its name for people and for finding ids: "203.0.113.66", "203.0.113.0/24", "client:0011...", "print:00ff", "site:branch". */
+/* Its name for people and for finding ids: "203.0.113.66", "203.0.113.0/24", "client:0011...", "print:00ff", "site:branch",
+ * "subnet:203.0.113.0/24". */
 void actor_text(const struct actor_key *key, char out[64]);
 
 /* All sources from the oldest, and where each stands in that order. positions has room for used of them. */

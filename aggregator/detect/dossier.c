@@ -175,7 +175,8 @@ void subject_of_actor(struct actor *actor, struct subject *out_subject)
         [ACTOR_PSEUDONYM] = "client",
         [ACTOR_NETWORK] = "network",
         [ACTOR_PRINT] = "fingerprint",
-        [ACTOR_SITE] = "site"};
+        [ACTOR_SITE] = "site",
+        [ACTOR_SUBNET] = "subnet"};
     *out_subject = (struct subject){.kind = kinds[actor->key.kind], .actor = actor};
     actor_text(&actor->key, out_subject->key);
     if (actor->key.kind == ACTOR_ADDRESS || actor->key.kind == ACTOR_INSIDE) {

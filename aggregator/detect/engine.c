@@ -206,6 +206,30 @@ static bool is_scanner(const struct pk_engine *engine, const struct actor_key *k
            pk_scope_is_in(engine->tenant->scanners, engine->tenant->n_scanners, &key->addr);
 }
 
+/* Whether a resolver's word stands for who asked: it names a whole network that is not its own. Of a transfer it cannot: no resolver passes one on. */
+static bool is_for_subnet(const struct pk_activity *row)
+{
+    const struct pk_prefix *subnet = &row->client.prefix;
+    return row->client.kind == PK_CLIENT_OUTSIDE && subnet->addr.family != 0 &&
+           subnet->len == (subnet->addr.family == 4 ? 24 : 48) &&
+           !pk_prefix_contains(subnet, &row->client.addr) && row->signature.qtype != PK_TYPE_AXFR &&
+           row->signature.qtype != PK_TYPE_IXFR;
+}
+
+/* A public resolver is thousands of askers behind one address; where it tells them apart, they are told apart. What it tells may be made up, so who makes up many of them is many sources, each of
+ * which asks little: that is what D4 and D5 are for (tests/scenarios/d4-subnets-made-up.scn). */
+static bool key_of_row(
+    const struct pk_engine_origin *origin, const struct pk_activity *row, struct actor_key *key)
+{
+    if (!is_for_subnet(row)) {
+        return key_of(&row->client, origin->site, row->signature.vantage, key);
+    }
+    memset(key, 0, sizeof *key);
+    key->kind = ACTOR_SUBNET;
+    key->addr = row->client.prefix.addr;
+    return true;
+}
+
 /* The site in the scope; NULL: not there. The last index of all stands for many sites (names_intern): it is looked for each time. */
 static const struct pk_scope_site *place_of(
     struct pk_engine *engine, uint16_t site, const char *name)
@@ -241,8 +265,7 @@ pk_err pk_engine_observe(
     struct actor_key key;
     pk_err err = move_on(engine, row->first_us);
     engine->stats.rows++;
-    if (err != PK_OK || row->signature.vantage >= PK_N_VANTAGES ||
-        !key_of(&row->client, origin->site, row->signature.vantage, &key) ||
+    if (err != PK_OK || row->signature.vantage >= PK_N_VANTAGES || !key_of_row(origin, row, &key) ||
         pk_name_from_wire(row->name.data, row->name.len, &seen.name) != PK_OK) {
         engine->stats.ignored_rows++;
         return err;

@@ -6,13 +6,10 @@ import pathlib
 import struct
 import subprocess
 
-import dns.edns
-import dns.flags
-import dns.message
 import dns.name
 import dns.rcode
-import dns.rrset
 import pytest
+from packet_support import exchange, write_pcap
 from pg_support import wait_until
 from test_vectors import Cursor, clients, column, names, unpack
 
@@ -23,14 +20,6 @@ IN_SCOPE, OUT_OF_SCOPE = "www.example.com", ["clinic.shop.test", "nothere.shop.t
 MIXED = "wWw.eXaMpLe.CoM"
 MASTER = "ab" * 32
 SCOPE = {"tenants": [{"name": "acme", "sites": ["hq"], "zones": ["example.com"], "networks": ["203.0.113.0/24"]}]}
-
-
-def packet(src, dst, sport, dport, payload):
-    a, b = ipaddress.ip_address(src), ipaddress.ip_address(dst)
-    udp = struct.pack("!HHHH", sport, dport, 8 + len(payload), 0) + payload
-    if a.version == 4:
-        return struct.pack("!BBHIBBH", 0x45, 0, 20 + len(udp), 0, 64, 17, 0) + a.packed + b.packed + udp
-    return struct.pack("!IHBB", 0x60000000, len(udp), 17, 64) + a.packed + b.packed + udp
 
 
 def subnets(fields):
@@ -44,20 +33,6 @@ def subnets(fields):
         count -= 1
     assert count == 0
     return found
-
-
-def exchange(number, client, server, qname, rdtype="A", answer=None, rcode=dns.rcode.NOERROR, ecs=None, answered=True):
-    qname = qname + "."
-    query = dns.message.make_query(qname, rdtype, use_edns=0, options=[dns.edns.ECSOption.from_text("ECS " + ecs)] if ecs else [])
-    query.id = number
-    yield packet(client, server, 20000 + number, 53, query.to_wire())
-    if answered:
-        response = dns.message.make_response(query)
-        response.flags |= dns.flags.AA
-        response.set_rcode(rcode)
-        if answer:
-            response.answer.append(dns.rrset.from_text(qname, 300, "IN", rdtype, answer))
-        yield packet(server, client, 53, 20000 + number, response.to_wire())
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +55,7 @@ def capture(tmp_path_factory):
     packets += exchange(101, OUTSIDE, SERVER, IN_SCOPE, answer="203.0.113.80", ecs="198.51.101.99/32")
     packets += exchange(102, OUTSIDE, SERVER, IN_SCOPE, answer="203.0.113.80", ecs="10.20.30.0/24")  # a forwarder that tells who is inside
     path = tmp_path_factory.mktemp("privacy") / "all.pcap"
-    with open(path, "wb") as out:
-        out.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101))
-        for i, data in enumerate(packets):
-            out.write(struct.pack("<IIII", 1795000000, 1000 * i, len(data), len(data)) + data)
+    write_pcap(path, ((1795000000000000 + 1000 * i, data) for i, data in enumerate(packets)))
     return path
 
 
@@ -217,6 +189,7 @@ def test_nothing_of_an_inside_client_is_in_the_tables(mesh, capture, tmp_path):
     assert OUTSIDE in dump and wire(IN_SCOPE).hex() in dump  # the search sees what is there
     rows = one.table("select reason, sum(count)::int, sum(negative)::int, sum(unanswered)::int, sum(ptr)::int, count(distinct pseudonym)::int from client_count group by reason")
     assert rows == [(0, 33, 18, 3, 24, 3)]
+    assert one.table("select client_prefix::text from activity where client_kind = 1 and client_prefix is not null order by 1") == [("198.51.100.0/24",), ("198.51.101.0/24",)]
     assert one.table("select count(*) from activity where client_kind = 3 and length(pseudonym) = 8 and client is null") == [(6,)]
 
 

@@ -2,7 +2,9 @@
 import json
 import subprocess
 
+import dns.rcode
 import pytest
+from packet_support import exchange, write_pcap
 
 ATTACKER = "203.0.113.66"
 # capture: what must come out, as detector -> actor; nothing of severity 2 or more besides.
@@ -50,6 +52,30 @@ def test_technique_is_found_and_nothing_else(sensor, aggregator, folder, client_
         assert (wanted[finding["detector"]] or inside or finding["actor"]["key"]) == finding["actor"]["key"]
         assert finding["technique"] and finding["evidence"]
         assert sum(part["nats"] for part in finding["contributions"]) == pytest.approx(finding["score_nats"], abs=0.01)
+
+
+RESOLVER, SERVER = "198.18.8.8", "198.51.100.53"
+WORDS = ["vpn", "dev", "test", "staging", "mail2", "ftp", "admin", "portal", "webmail", "ns3", "api", "beta", "demo", "intranet", "owa", "git", "jenkins", "backup", "db", "smtp"]
+
+
+@pytest.mark.parametrize("tells", [True, False], ids=["tells", "keeps_silent"])
+def test_a_list_through_a_public_resolver_is_found_when_it_tells_for_whom_it_asks(sensor, aggregator, tmp_path, tells):
+    """Nineteen networks ask for what is there, the twentieth for a list; without EDNS client subnets that is one busy address with few errors."""
+    packets, number = [], 0
+    for i in range(len(WORDS)):
+        for k in range(20):
+            ecs, is_guess = f"203.0.{100 + k}.0/24" if tells else None, k == 19
+            name, rcode = (WORDS[i], dns.rcode.NXDOMAIN) if is_guess else (f"host{19 * i + k}", dns.rcode.NOERROR)
+            number += 1
+            both = exchange(number, RESOLVER, SERVER, name + ".example.com", answer=None if is_guess else "192.0.2.80", rcode=rcode, ecs=ecs)
+            packets += [(1795000000000000 + number * 500000 + 1000 * n, data) for n, data in enumerate(both)]
+    write_pcap(tmp_path / "hq.pcap", packets)
+    scope, psp = tmp_path / "scope.yaml", tmp_path / "hq.psp"
+    scope.write_text(json.dumps({"tenants": [{"name": "acme", "sites": ["hq"], "zones": ["example.com"]}]}))
+    subprocess.run([sensor, "--read", tmp_path / "hq.pcap", "--site", "acme/hq", "--scope", scope, "--write", psp], check=True, capture_output=True)
+    done = subprocess.run([aggregator, "replay", "--scope", scope, psp], check=True, capture_output=True, text=True)
+    loud = {(finding["detector"], finding["actor"]["key"]) for finding in map(json.loads, done.stdout.splitlines()) if finding["severity"] >= 2}
+    assert loud == ({("D2", "subnet:203.0.119.0/24")} if tells else set())
 
 
 def test_retired_names_need_the_history(sensor, aggregator, folder, tmp_path):

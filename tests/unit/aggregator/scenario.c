@@ -213,6 +213,8 @@ static void set_key(const struct reading *in, const char *word, struct pk_activi
     unsigned long long v = strtoull(value, NULL, 0);
     if (strcmp(key, "digest") == 0) {
         row->answer_digest = v;
+    } else if (strcmp(key, "for") == 0) {
+        assert_true(pk_prefix_parse(value, &row->client.prefix));
     } else if (strcmp(key, "count") == 0) {
         row->count = (uint32_t)v;
     } else if (strcmp(key, "server") == 0) {
