@@ -131,6 +131,55 @@ void pipeline_note_offence(struct pk_pipeline *pipeline, const struct pk_store_s
     plain_address(offence->address, note->address, sizeof note->address);
 }
 
+static size_t drop_configs(struct pk_store_config_note *notes, size_t n, struct pk_tenant_id tenant)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (notes[i].tenant.v != tenant.v) {
+            notes[kept++] = notes[i];
+        }
+    }
+    return kept;
+}
+
+static size_t drop_offences(
+    struct pk_store_offence_note *notes, size_t n, struct pk_tenant_id tenant)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (notes[i].tenant.v != tenant.v) {
+            notes[kept++] = notes[i];
+        }
+    }
+    return kept;
+}
+
+/* Both kinds of notes of one tenant, which are then gone, unless the store is away. One whose home is elsewhere by now is told there what matters. */
+static pk_err write_notes_of(struct pk_pipeline *pipeline, struct pk_tenant_id tenant)
+{
+    uint64_t generation = pk_homes_generation(pipeline->homes, tenant);
+    pk_err err = PK_OK;
+    if (generation != 0) {
+        err = pk_store_note_configs(
+            pipeline->store, tenant, generation, pipeline->config_notes, pipeline->n_config_notes);
+    }
+    if (generation != 0 && err == PK_OK) {
+        err = pk_store_note_offences(pipeline->store, tenant, generation, pipeline->offence_notes,
+            pipeline->n_offence_notes);
+    }
+    if (err == PK_ERR_CONFLICT) {
+        pk_tenancy_lose(&pipeline->tenancy, tenant);
+        err = PK_OK;
+    }
+    if (err == PK_OK) {
+        pipeline->n_config_notes =
+            drop_configs(pipeline->config_notes, pipeline->n_config_notes, tenant);
+        pipeline->n_offence_notes =
+            drop_offences(pipeline->offence_notes, pipeline->n_offence_notes, tenant);
+    }
+    return err;
+}
+
 void pipeline_write_notes(struct pk_pipeline *pipeline, int64_t now_ms)
 {
     bool has_notes = pipeline->n_config_notes > 0 || pipeline->n_offence_notes > 0;
@@ -138,16 +187,13 @@ void pipeline_write_notes(struct pk_pipeline *pipeline, int64_t now_ms)
         return;
     }
     pipeline->next_notes_ms = now_ms + NOTES_MS;
-    pk_err err =
-        pk_store_note_configs(pipeline->store, pipeline->config_notes, pipeline->n_config_notes);
-    if (err == PK_OK) {
-        pipeline->n_config_notes = 0;
-        err = pk_store_note_offences(
-            pipeline->store, pipeline->offence_notes, pipeline->n_offence_notes);
+    pk_err err = PK_OK;
+    while (err == PK_OK && (pipeline->n_config_notes > 0 || pipeline->n_offence_notes > 0)) {
+        err = write_notes_of(pipeline, pipeline->n_config_notes > 0
+                                           ? pipeline->config_notes[0].tenant
+                                           : pipeline->offence_notes[0].tenant);
     }
-    if (err == PK_OK) {
-        pipeline->n_offence_notes = 0;
-    } else {
+    if (err != PK_OK) {
         pipeline_store_failed(pipeline, "note how sensors stand");
     }
 }

@@ -3,7 +3,6 @@
 
 #include "pg_internal.h"
 
-/* No lease is asked for: the newest word of a sensor stands, whichever aggregator heard it. */
 static pk_err note_config(struct pk_store *store, const struct pk_store_config_note *note)
 {
     struct params params = {0};
@@ -38,28 +37,30 @@ static pk_err note_offence(struct pk_store *store, const struct pk_store_offence
         &params);
 }
 
-pk_err pk_store_note_offences(
-    struct pk_store *store, const struct pk_store_offence_note *notes, size_t n)
+pk_err pk_store_note_offences(struct pk_store *store, struct pk_tenant_id tenant,
+    uint64_t generation, const struct pk_store_offence_note *notes, size_t n)
 {
-    pk_err err = n > 0 ? pg_begin(store) : PK_OK;
-    if (err != PK_OK || n == 0) {
+    pk_err err = pg_begin(store);
+    if (err != PK_OK) {
         return err;
     }
+    err = pg_hold_home(store, tenant, generation);
     for (size_t i = 0; i < n && err == PK_OK; i++) {
-        err = note_offence(store, &notes[i]);
+        err = notes[i].tenant.v == tenant.v ? note_offence(store, &notes[i]) : PK_OK;
     }
     return pg_end(store, err);
 }
 
-pk_err pk_store_note_configs(
-    struct pk_store *store, const struct pk_store_config_note *notes, size_t n)
+pk_err pk_store_note_configs(struct pk_store *store, struct pk_tenant_id tenant,
+    uint64_t generation, const struct pk_store_config_note *notes, size_t n)
 {
-    pk_err err = n > 0 ? pg_begin(store) : PK_OK;
-    if (err != PK_OK || n == 0) {
+    pk_err err = pg_begin(store);
+    if (err != PK_OK) {
         return err;
     }
+    err = pg_hold_home(store, tenant, generation);
     for (size_t i = 0; i < n && err == PK_OK; i++) {
-        err = note_config(store, &notes[i]);
+        err = notes[i].tenant.v == tenant.v ? note_config(store, &notes[i]) : PK_OK;
     }
     return pg_end(store, err);
 }

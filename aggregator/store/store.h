@@ -116,9 +116,9 @@ struct pk_store_config_note {
     char reason[PK_CONFIG_REASON_SIZE];
     int64_t at_us;
 };
-/* The newest of a sensor stands. */
-pk_err pk_store_note_configs(
-    struct pk_store *store, const struct pk_store_config_note *notes, size_t n);
+/* Those of this tenant among the notes; the newest of a sensor stands. PK_ERR_CONFLICT as of pk_store_commit. */
+pk_err pk_store_note_configs(struct pk_store *store, struct pk_tenant_id tenant,
+    uint64_t generation, const struct pk_store_config_note *notes, size_t n);
 /* A sensor broke the protocol so many times, and was cut off for it so many. */
 struct pk_store_offence_note {
     struct pk_tenant_id tenant;
@@ -131,9 +131,9 @@ struct pk_store_offence_note {
 enum {
     PK_STORE_OFFENCES = 8
 };
-/* Adds them up. */
-pk_err pk_store_note_offences(
-    struct pk_store *store, const struct pk_store_offence_note *notes, size_t n);
+/* Adds up those of this tenant. PK_ERR_CONFLICT as of pk_store_commit. */
+pk_err pk_store_note_offences(struct pk_store *store, struct pk_tenant_id tenant,
+    uint64_t generation, const struct pk_store_offence_note *notes, size_t n);
 /* Who a tenant's sensors are, and what they were told (pg_standing.c). */
 struct pk_store_sensor_row {
     char name[65], site[65];

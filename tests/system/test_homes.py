@@ -5,6 +5,8 @@ import signal
 import urllib.request
 
 import pytest
+import zmq
+from peer_support import CONFIG_ACK, ERROR, WELCOME, Peer, read_key
 from pg_support import CAPTURES, free_port, wait_until
 from test_delivery import contents, finish
 
@@ -57,8 +59,9 @@ class Pair:
         sensors = []
         for site in SITES:
             self.mesh.add_sensor(site)
+        n_sensors = len(self.mesh.table("select 1 from sensor"))
         for name in "ab":
-            wait_until(lambda name=name: f"sensors={len(SITES)}" in self.mesh.log(name) or self.mesh.processes[name].poll() is not None, 30, "the keys")
+            wait_until(lambda name=name: f"sensors={n_sensors}" in self.mesh.log(name) or self.mesh.processes[name].poll() is not None, 30, "the keys")
         for site in SITES:
             path = self.mesh.sensor_config(f"{site}-1", site, [CAPTURES / f"{site}.pcap"])
             config = json.loads(path.read_text())
@@ -115,10 +118,39 @@ def test_sensors_of_the_other_are_sent_home(pair, wanted):
     assert all("sent on" in pair.mesh.log(f"{site}-1") for site in SITES)
 
 
+NOTED = "select 'config', sensor_id, n::text from (select sensor_id, serial as n from sensor_config) c union all select 'offence', sensor_id, n::text from sensor_offence"
+CONFIG, SCOPE = 8, 16  # of HELLO
+
+
+def misbehave(peer):
+    """Says that it has the scope, which WELCOME named, and what is no frame."""
+    peer.send(peer.header(CONFIG_ACK, peer.welcome[9], 0))
+    peer.send(b"\xc1")
+    assert peer.await_type(ERROR)
+
+
+def a_peer(pair):
+    pair.mesh.add_sensor("hq", "peer")
+
+    def let_in():
+        peer = Peer(pair.mesh, read_key(pair.mesh.folder / "peer.key"), port=pair.ports["a"])
+        try:
+            if peer.hello(timeout=2, capabilities=1 | CONFIG | SCOPE)[0] == WELCOME and peer.welcome[9]:
+                return peer
+        except zmq.Again:  # its key is not known yet, and libzmq does not try again
+            pass
+        peer.close()
+        return None
+    return wait_until(let_in, 30, "a session")
+
+
 def test_a_paused_home_that_wakes_writes_nothing(pair, wanted):
+    peer = a_peer(pair)
     connection, is_waited_for = block_commits(pair)
     sensors = pair.ship()
     wait_until(is_waited_for, 60, "a commit under way")
+    misbehave(peer)  # it is in the queue behind the commit
+    peer.close()
     a = pair.mesh.processes["a"]
     os.kill(a.pid, signal.SIGSTOP)
     pair.await_home("b")
@@ -128,10 +160,32 @@ def test_a_paused_home_that_wakes_writes_nothing(pair, wanted):
     os.kill(a.pid, signal.SIGCONT)
     wait_until(lambda: pair.metric("a", "picket_homes") == 0, 60, "the former home to notice")
     assert before == [], "what the paused home had under way must not have been committed"
+    wait_until(lambda: "offence sensor=peer" in pair.mesh.log("a"), 30, "what waited behind the commit")
     finish(pair.mesh, sensors)
     check(pair, wanted)
     assert pair.metric("a", "picket_batches_committed_total") == 0 and pair.metric("a", "picket_homes_lost_total") == 1
     assert pair.metric("b", "picket_batches_committed_total") == len(pair.mesh.table("select * from ingest_mark"))
+    assert [row for row in pair.mesh.table(NOTED) if row[0] == "offence"] == [], "nor what a sensor did meanwhile"
+
+
+def test_what_a_former_home_hears_of_sensors_is_not_written(pair):
+    """The fence alone, as below, for what is no batch: acknowledged scopes and offences."""
+    with a_peer(pair) as peer:
+        misbehave(peer)
+        wait_until(lambda: {row[0] for row in pair.mesh.table(NOTED)} == {"config", "offence"}, 30, "both, as long as it is the home")
+        before = pair.mesh.table(NOTED)
+        blocker = pair.mesh.postgres.connect(pair.mesh.database)
+        blocker.execute("begin")
+        blocker.execute("lock table aggregator_node in exclusive mode")
+        with pair.mesh.postgres.connect(pair.mesh.database) as other:
+            other.execute("update home set generation = generation + 1, holder = 'c', instance = 'c', expires_us = 9000000000000000000")
+    with Peer(pair.mesh, read_key(pair.mesh.folder / "peer.key"), port=pair.ports["a"]) as peer:
+        peer.send(b"\xc1")
+        assert peer.await_type(ERROR)
+        wait_until(lambda: pair.metric("a", "picket_homes_lost_total") == 1 or pair.mesh.table(NOTED) != before, 60, "a refused commit")
+        assert pair.mesh.table(NOTED) == before
+    blocker.execute("rollback")
+    blocker.close()
 
 
 def test_a_commit_of_an_older_generation_fails_whole(pair, wanted):
