@@ -54,6 +54,17 @@ static int open_spool(struct daemon *d)
             "spool", "recovered batches=%" PRIu64 " torn_bytes=%" PRIu64 " damaged_segments=%u",
             found.n_batches, found.torn_bytes, found.damaged_files);
     }
+    if (found.has_crashed && found.is_crash_unknown) {
+        pk_error("spool",
+            "the last process ended in the middle of its capture, and what its mark says of it cannot be read; lost cause=crash");
+    } else if (found.has_crashed) {
+        char time[PK_TIME_TEXT_SIZE];
+        pk_error("spool",
+            "the last process ended in the middle of its capture; lost cause=crash until=%s messages=%" PRIu64
+            " transactions=%" PRIu64 ", and what came later",
+            pk_time_text(found.crashed_us, time), found.crashed_messages,
+            found.crashed_transactions);
+    }
     return EX_OK;
 }
 
@@ -72,6 +83,10 @@ static void watch_spool(struct daemon *d)
         pk_error("spool",
             "failures=%" PRIu64 " the disk could not make a segment sure; a new one was begun",
             now.sync_failures);
+    }
+    if (now.has_no_mark && !before->has_no_mark) {
+        pk_error("spool",
+            "no mark can be kept in the folder: what is not sealed yet is lost untold if this process is killed");
     }
     for (unsigned i = 0; i < PK_N_LOSS_CAUSES; i++) {
         bool is_first = now.lost_batches[i] > 0 && before->lost_batches[i] == 0;
@@ -102,6 +117,22 @@ static int open_rings(struct daemon *d)
     return EX_OK;
 }
 
+_Static_assert((int)PK_CONFIG_MAX_THREADS <= (int)PK_MARK_SOURCES,
+    "each capture thread has a place in the mark");
+
+/* Files are read again from their beginning after a crash: nothing of them is told as lost. */
+static pk_err open_worker(struct daemon *d, unsigned i)
+{
+    bool is_live = d->settings->config.n_reads == 0;
+    struct pk_worker_sink sink = {.on_sealed = pk_spool_append, .arg = d->spool};
+    if (is_live) {
+        sink = (struct pk_worker_sink){.on_sealed = pk_spool_source_append,
+            .on_unsealed = pk_spool_source_note,
+            .arg = pk_spool_source(d->spool, i)};
+    }
+    return pk_worker_open_core(d->workers[i], d->has_client_key ? d->client_key : NULL, &sink);
+}
+
 int daemon_open_core(struct daemon *d)
 {
     int status = open_spool(d);
@@ -112,8 +143,7 @@ int daemon_open_core(struct daemon *d)
     d->queue = pk_spool_queue(d->spool);
     d->uplink.ends_when_empty = false;
     for (unsigned i = 0; i < d->n_workers; i++) {
-        if (pk_worker_open_core(d->workers[i], d->has_client_key ? d->client_key : NULL,
-                pk_spool_append, d->spool) != PK_OK) {
+        if (open_worker(d, i) != PK_OK) {
             return daemon_fail(EX_OSERR, "out of memory");
         }
     }

@@ -132,7 +132,7 @@ static pk_err open_ring(struct pk_worker *worker)
 }
 
 pk_err pk_worker_open_core(
-    struct pk_worker *worker, const uint8_t *client_key, pk_sealed_cb on_sealed, void *arg)
+    struct pk_worker *worker, const uint8_t *client_key, const struct pk_worker_sink *to)
 {
     const struct pk_settings *settings = worker->settings;
     struct pk_pipeline_options options = {
@@ -142,8 +142,9 @@ pk_err pk_worker_open_core(
     };
     worker->client_key = client_key;
     struct pk_merge_options merge = merge_options(worker, settings);
-    pk_err err = pk_batcher_new(&worker->stats, on_sealed, arg, &worker->batcher);
+    pk_err err = pk_batcher_new(&worker->stats, to->on_sealed, to->arg, &worker->batcher);
     if (err == PK_OK) {
+        pk_batcher_set_unsealed(worker->batcher, to->on_unsealed);
         struct pk_merge_sink sink = pk_batcher_sink(worker->batcher);
         err = pk_merge_new(&merge, &worker->stats, &sink, &worker->merge);
     }
@@ -225,6 +226,7 @@ static void on_tick(void *arg, int64_t mono_ms, bool was_idle)
         worker->hooks->tick(worker->hooks->arg, mono_ms);
     }
     take_wanted(worker);
+    pk_merge_tell(worker->merge);
     worker->stats.ring_lost_rows = worker->ring ? pk_ring_lost(worker->ring) : 0;
     diagnose(worker, mono_ms);
 }

@@ -27,11 +27,17 @@ void pk_worker_free(struct pk_worker *worker);
 pk_err pk_worker_open_capture(struct pk_worker *worker, char out_error[PK_CAPTURE_ERROR_SIZE]);
 /* As pk_dnstap_listen_open; at most one worker has it. */
 pk_err pk_worker_open_dnstap(struct pk_worker *worker, char out_error[PK_DNSTAP_ERROR_SIZE]);
-/* client_key may be NULL; borrowed. PK_ERR_NOMEM. */
 /* Before pk_worker_open_core: everything goes into a ring too. Taken. */
 void pk_worker_take_ring(struct pk_worker *worker, struct pk_ring *ring);
+/* Where a worker's batches go. on_unsealed (may be NULL) hears of what is not sealed yet, ten times a second and before each batch. */
+struct pk_worker_sink {
+    pk_sealed_cb on_sealed;
+    pk_unsealed_cb on_unsealed;
+    void *arg; /* of both */
+};
+/* client_key may be NULL; borrowed. PK_ERR_NOMEM. */
 pk_err pk_worker_open_core(
-    struct pk_worker *worker, const uint8_t *client_key, pk_sealed_cb on_sealed, void *arg);
+    struct pk_worker *worker, const uint8_t *client_key, const struct pk_worker_sink *to);
 /* Until is_done. False: no interface is left (and dnstap is not listened for). */
 bool pk_worker_run(struct pk_worker *worker, const struct pk_worker_hooks *hooks);
 /* Closes the capture, ends the window and gives everything out. */

@@ -257,9 +257,10 @@ static json_t *lost_json(
         const struct pk_store_lost *lost = &loss->lost[i];
         *out_rows += lost->rows;
         *out_counted += lost->counted;
-        if (lost->batches > 0) {
+        if (lost->batches > 0 || lost->rows > 0 || lost->transactions > 0) {
             *out_is_known = *out_is_known && lost->health_batches == 0 && i != 0 &&
-                            i != PK_LOSS_TORN && i != PK_LOSS_DAMAGED;
+                            i != PK_LOSS_TORN && i != PK_LOSS_DAMAGED &&
+                            (i != PK_LOSS_CRASH || lost->batches == 0);
             (void)json_object_set_new(causes, pk_loss_cause_str(i),
                 json_pack("{s:I, s:I, s:I}", "batches", (json_int_t)lost->batches, "rows",
                     (json_int_t)lost->rows, "transactions", (json_int_t)lost->transactions));

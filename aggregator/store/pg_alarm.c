@@ -17,7 +17,7 @@ static const char holds_now[] =
     "with newest as (select s.sensor_id, h.* from sensor s cross join lateral (select received_us, counters[1] as interval_ms, counters[52] as diagnoses"
     "   from health where tenant_id = $1::int and sensor_id = s.sensor_id order by ingest_seq desc limit 1) h where s.tenant_id = $1::int),"
     " sums as (select s.sensor_id, l.* from sensor s cross join lateral (select sum(counters[21] + counters[22]) as told, sum(stored[3] + stored[5]) as stored,"
-    "   sum(lost[1] + lost[2] + lost[3] + lost[4] + lost[5] + lost[6] + lost[7] + lost[8]) as lost from ledger where tenant_id = $1::int and sensor_id = s.sensor_id"
+    "   sum(lost[1] + lost[2] + lost[3] + lost[4] + lost[5] + lost[6] + lost[7] + lost[8] + coalesce(lost[9], 0)) as lost from ledger where tenant_id = $1::int and sensor_id = s.sensor_id"
     "   and hour_us between " NOW " - 604800000000 and " NOW
     " - 7200000000) l where s.tenant_id = $1::int),"
     " recent as (select s.sensor_id, l.* from sensor s cross join lateral (select coalesce(sum(counters[1]) filter (where hour_us < " HOUR

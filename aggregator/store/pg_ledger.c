@@ -20,7 +20,7 @@ struct entry {
     struct pk_sensor_id sensor;
     int64_t hour_us, received_us;
     uint64_t batches, rows;
-    uint64_t counters[PK_N_HEALTH_KEYS], stored[N_KINDS], lost[N_KINDS];
+    uint64_t counters[PK_N_HEALTH_KEYS], stored[N_KINDS], lost[PK_N_LOSS_CAUSES];
 };
 
 static int64_t hour_of(int64_t us)
@@ -76,7 +76,7 @@ static void add_batch(struct entry *entry, const struct pk_store_batch *batch)
             pk_batch_loss(batch->batch, i, &row);
             if (row.kind == PK_BATCH_ACTIVITY ||
                 row.kind == PK_BATCH_NEGATIVE) { /* of others the sum is of sightings */
-                add(&entry->lost[row.cause % N_KINDS], row.transactions);
+                add(&entry->lost[row.cause < PK_N_LOSS_CAUSES ? row.cause : 0], row.transactions);
             }
         }
     } else if ((size_t)kind < N_KINDS) {
@@ -96,11 +96,12 @@ static void array_text(const uint64_t *v, size_t n, char *out, size_t size)
 static pk_err write_entry(
     struct pk_store *store, struct pk_tenant_id tenant, const struct entry *entry)
 {
-    char counters[PK_N_HEALTH_KEYS * 21 + 2], stored[N_KINDS * 21 + 2], lost[N_KINDS * 21 + 2];
+    char counters[PK_N_HEALTH_KEYS * 21 + 2], stored[N_KINDS * 21 + 2];
+    char lost[PK_N_LOSS_CAUSES * 21 + 2];
     struct params params = {0};
     array_text(entry->counters, PK_N_HEALTH_KEYS, counters, sizeof counters);
     array_text(entry->stored, N_KINDS, stored, sizeof stored);
-    array_text(entry->lost, N_KINDS, lost, sizeof lost);
+    array_text(entry->lost, PK_N_LOSS_CAUSES, lost, sizeof lost);
     param_int(&params, tenant.v);
     param_int(&params, entry->sensor.v);
     param_int(&params, entry->hour_us);
@@ -183,7 +184,7 @@ pk_err pk_store_query_ledger(struct pk_store *store, struct pk_tenant_id tenant,
         get_text(result, i, 0, ledger.sensor, sizeof ledger.sensor);
         get_bigints(result, i, 5, ledger.sum.v, PK_N_HEALTH_KEYS);
         get_bigints(result, i, 6, ledger.stored, N_KINDS);
-        get_bigints(result, i, 7, ledger.lost, N_KINDS);
+        get_bigints(result, i, 7, ledger.lost, PK_N_LOSS_CAUSES);
         if (!row(arg, &ledger)) {
             break;
         }

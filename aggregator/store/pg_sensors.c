@@ -77,7 +77,7 @@ pk_err pk_store_write_reports(struct pk_store *store, struct pk_tenant_id tenant
 
 /* --- reading --- */
 
-_Static_assert(PK_N_LOSS_CAUSES == 8, "the query below counts causes 0 to 7");
+_Static_assert(PK_N_LOSS_CAUSES == 9, "the query below counts causes 0 to 8");
 
 enum {
     LOST_FIELDS = 4 /* batches, rows, transactions, batches of health */
@@ -163,26 +163,28 @@ pk_err pk_store_query_loss(struct pk_store *store, struct pk_tenant_id tenant,
             " coalesce(hours.batches, 0)::bigint, coalesce(hours.row_count, 0)::bigint, coalesce(hours.last_us, 0)::bigint,"
             " (select count(*) from quarantine q where q.tenant_id = $1::int and q.sensor_id = se.sensor_id)::bigint,"
             " (select array_agg(v order by c, ord) from (select c, sum(l.batches) as b, sum(l.row_count) as r, sum(l.transactions) as t,"
-            "   sum(l.batches) filter (where l.kind = 5) as h from generate_series(0, 7) c left join loss l on l.tenant_id = $1::int"
-            "   and l.sensor_id = se.sensor_id and l.cause = c group by c) sums, unnest(array[" CAPPED("b") "::bigint," CAPPED("r") "::bigint," CAPPED("t") "::bigint," CAPPED(
-                "h") "::bigint]) with ordinality u(v, ord)),"
-                     " coalesce(st.reported_us, 0)::bigint, coalesce(st.address, ''), coalesce(st.software, ''), coalesce(st.offset_us, 0)::bigint, coalesce(st.queued, 0)::bigint,"
-                     " coalesce(st.queued_bytes, 0)::bigint, coalesce(st.behind_us, 0)::bigint, coalesce(st.cloned_us, 0)::bigint, coalesce(st.clone_peers, ''),"
-                     " coalesce((select string_agg(a.kind, ',' order by a.kind) from alarm a where a.tenant_id = $1::int and a.sensor_id = se.sensor_id and a.closed_us is null), ''),"
-                     " coalesce((select jsonb_agg(jsonb_build_object('name', name, 'state', state, 'packets', packets, 'kernel_dropped', kernel_dropped, 'iface_dropped', iface_dropped) order by name)::text"
-                     "   from (select name, (array_agg(state order by ingest_seq desc))[1] as state, sum(packets) as packets, sum(kernel_dropped) as kernel_dropped, sum(iface_dropped) as iface_dropped"
-                     "     from health_interface where tenant_id = $1::int and sensor_id = se.sensor_id and ingest_seq >= (select min(ingest_seq) from (select ingest_seq from health"
-                     "     where tenant_id = $1::int and sensor_id = se.sensor_id order by ingest_seq desc limit 60) h) group by name) i), '')"
-                     " from sensor se left join site_assignment sa on sa.tenant_id = se.tenant_id and sa.sensor_id = se.sensor_id and sa.to_us = 9223372036854775807"
-                     " left join site si on si.tenant_id = sa.tenant_id and si.site_id = sa.site_id"
-                     " left join sensor_state st on st.tenant_id = se.tenant_id and st.sensor_id = se.sensor_id"
-                     " left join (select sensor_id, sum(batches) as batches, sum(row_count) as row_count, max(last_received_us) as last_us," ARRAY(
-                         EIGHTY("counters"),
-                         "counters") "," ARRAY(EIGHT("stored", 1, 2, 3, 4, 5, 6, 7, 8),
-                         "stored") "," ARRAY(EIGHT("lost", 1, 2, 3, 4, 5, 6, 7, 8),
-                         "lost") " from ledger"
-                                 "   where tenant_id = $1::int group by sensor_id) hours on hours.sensor_id = se.sensor_id"
-                                 " where se.tenant_id = $1::int order by 1, 2",
+            "   sum(l.batches) filter (where l.kind = 5) as h from generate_series(0, 8) c left join loss l on l.tenant_id = $1::int"
+            "   and l.sensor_id = se.sensor_id and case when l.cause between 0 and 8 then l.cause else 0 end = c group by c) sums, unnest(array[" CAPPED("b") "::bigint," CAPPED("r") "::bigint," CAPPED(
+                "t") "::bigint," CAPPED("h") "::bigint]) with ordinality u(v, ord)),"
+                                             " coalesce(st.reported_us, 0)::bigint, coalesce(st.address, ''), coalesce(st.software, ''), coalesce(st.offset_us, 0)::bigint, coalesce(st.queued, 0)::bigint,"
+                                             " coalesce(st.queued_bytes, 0)::bigint, coalesce(st.behind_us, 0)::bigint, coalesce(st.cloned_us, 0)::bigint, coalesce(st.clone_peers, ''),"
+                                             " coalesce((select string_agg(a.kind, ',' order by a.kind) from alarm a where a.tenant_id = $1::int and a.sensor_id = se.sensor_id and a.closed_us is null), ''),"
+                                             " coalesce((select jsonb_agg(jsonb_build_object('name', name, 'state', state, 'packets', packets, 'kernel_dropped', kernel_dropped, 'iface_dropped', iface_dropped) order by name)::text"
+                                             "   from (select name, (array_agg(state order by ingest_seq desc))[1] as state, sum(packets) as packets, sum(kernel_dropped) as kernel_dropped, sum(iface_dropped) as iface_dropped"
+                                             "     from health_interface where tenant_id = $1::int and sensor_id = se.sensor_id and ingest_seq >= (select min(ingest_seq) from (select ingest_seq from health"
+                                             "     where tenant_id = $1::int and sensor_id = se.sensor_id order by ingest_seq desc limit 60) h) group by name) i), '')"
+                                             " from sensor se left join site_assignment sa on sa.tenant_id = se.tenant_id and sa.sensor_id = se.sensor_id and sa.to_us = 9223372036854775807"
+                                             " left join site si on si.tenant_id = sa.tenant_id and si.site_id = sa.site_id"
+                                             " left join sensor_state st on st.tenant_id = se.tenant_id and st.sensor_id = se.sensor_id"
+                                             " left join (select sensor_id, sum(batches) as batches, sum(row_count) as row_count, max(last_received_us) as last_us," ARRAY(
+                                                 EIGHTY("counters"),
+                                                 "counters") "," ARRAY(EIGHT("stored", 1, 2, 3, 4,
+                                                                           5, 6, 7, 8),
+                                                 "stored") "," ARRAY(EIGHT("lost", 1, 2, 3, 4, 5, 6,
+                                                                         7, 8) "," SUM("lost", 9),
+                                                 "lost") " from ledger"
+                                                         "   where tenant_id = $1::int group by sensor_id) hours on hours.sensor_id = se.sensor_id"
+                                                         " where se.tenant_id = $1::int order by 1, 2",
             &params, true, &result);
     }
     for (int i = 0; err == PK_OK && i < PQntuples(result); i++) {

@@ -498,7 +498,7 @@ struct pk_store_ledger {
     struct pk_health sum; /* gauges mean nothing here */
     uint64_t
         stored[8]; /* by enum pk_batch_kind: transactions, or sightings of RRsets, in stored rows */
-    uint64_t lost[8]; /* by enum pk_loss_cause: transactions */
+    uint64_t lost[PK_N_LOSS_CAUSES]; /* by enum pk_loss_cause: transactions */
 };
 pk_err pk_store_query_ledger(struct pk_store *store, struct pk_tenant_id tenant, int64_t since_us,
     bool (*row)(void *arg, const struct pk_store_ledger *ledger), void *arg);

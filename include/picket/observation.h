@@ -285,7 +285,7 @@ struct pk_health_interface {
     uint64_t packets, kernel_dropped, iface_dropped;
 };
 
-/* Why batches that were sealed never came to the aggregator. The numbers are on the wire and never change. */
+/* Why batches that were sealed, or rows that were to be, never came to the aggregator. The numbers are on the wire and never change. */
 enum pk_loss_cause {
     PK_LOSS_OVERFLOW = 1, /* spool.max_mb was reached: the oldest of the least class went */
     PK_LOSS_AGE = 2,      /* older than spool.max_age_h */
@@ -295,6 +295,8 @@ enum pk_loss_cause {
     PK_LOSS_TORN = 5, /* the end of a segment was cut off by a crash: how much is not known */
     PK_LOSS_DAMAGED = 6, /* a record was damaged, or a segment unreadable: how much is not known */
     PK_LOSS_REFUSED = 7, /* the aggregator does not take it, and keeps no copy */
+    PK_LOSS_CRASH =
+        8, /* captured, not yet sealed when the process ended; no batches. batches 1: how much is not known */
     PK_N_LOSS_CAUSES,
 };
 const char *pk_loss_cause_str(unsigned cause); /* "overflow", ... */

@@ -76,7 +76,7 @@ static const struct schema loss = {
     .span_column = LOSS_SPAN,
     .columns =
         {
-            {KEY_LOSS_FIRST, REF_NONE, PK_N_LOSS_CAUSES - 1},
+            {KEY_LOSS_FIRST, REF_NONE, UINT8_MAX}, /* later versions have more causes */
             {KEY_LOSS_FIRST + 1, REF_NONE, UINT8_MAX},
             {KEY_LOSS_FIRST + 2, REF_NONE, UINT64_C(1) << PK_MAX_LOSS_BITS},
             {KEY_LOSS_FIRST + 3, REF_NONE, UINT64_C(1) << PK_MAX_LOSS_BITS},

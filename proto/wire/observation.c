@@ -96,6 +96,7 @@ const char *pk_loss_cause_str(unsigned cause)
         [PK_LOSS_TORN] = "torn",
         [PK_LOSS_DAMAGED] = "damaged",
         [PK_LOSS_REFUSED] = "refused",
+        [PK_LOSS_CRASH] = "crash",
     };
     return cause < PK_N_LOSS_CAUSES && names[cause] ? names[cause] : "unknown";
 }

@@ -506,9 +506,9 @@ pk_err spool_put(struct pk_spool *spool, const struct pk_segment_record *record)
     return err;
 }
 
-pk_err pk_spool_append(void *arg, const struct pk_sealed *sealed)
+static void append(
+    struct pk_spool *spool, struct pk_spool_source *source, const struct pk_sealed *sealed)
 {
-    struct pk_spool *spool = arg;
     struct pk_segment_record record = {
         .kind = (uint8_t)sealed->kind,
         .codec = sealed->codec,
@@ -525,6 +525,9 @@ pk_err pk_spool_append(void *arg, const struct pk_sealed *sealed)
         struct spool_entry entry = entry_of(&record, 0);
         spool_lose_entry(spool, PK_LOSS_MEMORY, spool->epoch, &entry);
     }
+    if (source) {
+        spool_source_sealed(source, sealed);
+    }
     bool is_due = spool->unsure_bytes >= PK_SPOOL_SYNC_BYTES || spool->is_refused;
     pthread_mutex_unlock(&spool->mutex);
     wake(spool->wake);
@@ -533,6 +536,18 @@ pk_err pk_spool_append(void *arg, const struct pk_sealed *sealed)
     } else if (is_due) {
         wake(spool->sync_wake);
     }
+}
+
+pk_err pk_spool_append(void *spool, const struct pk_sealed *sealed)
+{
+    append(spool, NULL, sealed);
+    return PK_OK;
+}
+
+pk_err pk_spool_source_append(void *arg, const struct pk_sealed *sealed)
+{
+    struct pk_spool_source *source = arg;
+    append(source->spool, source, sealed);
     return PK_OK;
 }
 
@@ -543,7 +558,8 @@ void pk_spool_get_status(struct pk_spool *spool, struct pk_spool_status *out_sta
         .ring_batches = spool->n_ring,
         .ring_bytes = spool->ring_bytes,
         .sync_failures = spool->sync_failures,
-        .is_on_disk = spool->folder >= 0 && !spool->is_refused};
+        .is_on_disk = spool->folder >= 0 && !spool->is_refused,
+        .has_no_mark = spool->has_no_mark || pk_mark_is_cut_off()};
     for (int i = 0; i < PK_N_LOSS_CAUSES; i++) {
         out_status->lost_batches[i] = spool->ledger.batches[i];
         out_status->lost_rows_by[i] = spool->ledger.rows[i];
@@ -625,6 +641,7 @@ pk_err pk_spool_open(const struct pk_spool_options *options, struct pk_spool **o
 {
     struct pk_spool *spool = calloc(1, sizeof *spool);
     struct pk_spool_found found = {0};
+    struct pk_mark_left left = {0};
     pk_err err = PK_OK;
     if (!spool) {
         return refuse(out_error, PK_ERR_NOMEM, "spool", "out of memory", "");
@@ -635,7 +652,7 @@ pk_err pk_spool_open(const struct pk_spool_options *options, struct pk_spool **o
     }
     if (err == PK_OK && options->folder) {
         err = open_folder(spool, out_error);
-        err = err == PK_OK ? spool_recover(spool, &found, out_error) : err;
+        err = err == PK_OK ? spool_recover(spool, &found, &left, out_error) : err;
     }
     if (err == PK_OK && spool->epoch == 0) { /* tells it from a wiped one of the same sensor */
         spool->epoch = spool_new_epoch(0);
@@ -655,6 +672,7 @@ pk_err pk_spool_open(const struct pk_spool_options *options, struct pk_spool **o
         pk_spool_close(spool);
         return err;
     }
+    spool_tell_crash(spool, &left, &found);
     *out_spool = spool;
     *out_found = found;
     return PK_OK;
@@ -681,7 +699,9 @@ void pk_spool_close(struct pk_spool *spool)
     }
     if (spool->folder >= 0 && spool->next_seq > 0) {
         last_sync(spool);
+        spool_remove_mark(spool);
     }
+    pk_mark_unmap(spool->mark);
     while (spool->n_ring > 0) {
         spool_ring_remove(spool, 0);
     }

@@ -4,6 +4,8 @@
  * spool gives up, the oldest segment of the least first: detail (activity), then history (RRsets, negatives), then keep (health, losses).
  * Whatever is given up is an entry of the loss ledger (spool_ledger.h), which is delivered as a batch of its own.
  *
+ * What is captured and not sealed yet outlives a killed process as a mark (spool_mark.h), and is told as lost by the next one.
+ *
  * Appending never waits for the network nor for the disk to be sure, and never fails for the disk: when that refuses, a ring in memory takes over until the disk works again. Without
  * a folder there is only the ring. Thread-safe: captures append, the uplink reads and acknowledges, pk_spool_sync is called by any thread, best by one of its own. */
 #ifndef SENSOR_SPOOL_H
@@ -11,6 +13,7 @@
 
 #include "ship/queue.h"
 #include "ship/spool_file.h"
+#include "ship/spool_mark.h"
 #include "window/batch.h"
 
 enum {
@@ -49,6 +52,10 @@ struct pk_spool_found {
     uint64_t torn_bytes;    /* cut off the ends of segments */
     unsigned damaged_files; /* segments that were given up from some record on, or whole */
     bool is_new;            /* a new epoch began */
+    /* Of a capture that ended without giving out what it had: */
+    bool has_crashed, is_crash_unknown; /* unknown: its mark cannot be read */
+    int64_t crashed_us;                 /* when it last said how far it was */
+    uint64_t crashed_messages, crashed_transactions;
 };
 
 /* Opens or makes the folder (mode 0700, ours alone) and recovers what is in it. PK_ERR_AUTH: it belongs to somebody else, or others may write to it. PK_ERR_CONFIG: another process
@@ -59,6 +66,12 @@ pk_err pk_spool_open(const struct pk_spool_options *options, struct pk_spool **o
 void pk_spool_close(struct pk_spool *spool);
 /* pk_sealed_cb with the spool as argument. PK_ERR_NOMEM; anything else is counted, not returned. */
 pk_err pk_spool_append(void *spool, const struct pk_sealed *sealed);
+/* A capture thread's way into the spool, n from 0 to PK_MARK_SOURCES - 1; the spool's own. Of one thread at a time. Its batches and notes go together: pk_sealed_cb and pk_unsealed_cb. */
+struct pk_spool_source;
+struct pk_spool_source *pk_spool_source(struct pk_spool *spool, unsigned n);
+pk_err pk_spool_source_append(void *source, const struct pk_sealed *sealed);
+/* Some stores into memory; nothing without a folder. */
+void pk_spool_source_note(void *source, const struct pk_unsealed *unsealed);
 /* What is due: ring to disk, losses to a batch, fdatasync, meta, then the segments that are done with go. At most once in PK_SPOOL_SYNC_MS unless forced. */
 void pk_spool_sync(struct pk_spool *spool, int64_t mono_ms, bool force);
 /* Readable when a sync is due before its time. */
@@ -72,6 +85,8 @@ struct pk_spool_status {
     uint64_t lost_batches[PK_N_LOSS_CAUSES], lost_rows_by[PK_N_LOSS_CAUSES];
     uint64_t sync_failures; /* fdatasync said no: what was not sure may be gone after a power cut */
     bool is_on_disk;        /* false: the ring takes what comes */
+    bool
+        has_no_mark; /* the mark cannot be kept: what is not sealed is lost untold with the process */
 };
 void pk_spool_get_status(struct pk_spool *spool, struct pk_spool_status *out_status);
 

@@ -66,6 +66,12 @@ static inline struct pk_segment_record ring_record(const struct ring_item *item)
         .body_len = item->body_len};
 }
 
+struct pk_spool_source {
+    struct pk_spool *spool;
+    unsigned n;
+    struct pk_mark mark;
+};
+
 struct pk_spool {
     pthread_mutex_t sync_mutex; /* one sync at a time; taken before mutex */
     struct pk_meta meta;        /* guarded by sync_mutex: what was written last */
@@ -94,6 +100,9 @@ struct pk_spool {
     size_t n_ring, cap_ring;
     uint64_t ring_bytes;
     struct pk_ledger ledger;
+    struct pk_spool_source sources[PK_MARK_SOURCES]; /* each of its thread */
+    uint8_t *mark;                                   /* the file they are kept in; NULL: none */
+    bool has_no_mark;
     bool is_telling; /* the ledger is being written: nothing is shed for it */
     int wake, sync_wake;
     struct pk_bytes record, scratch, loss_body;
@@ -141,7 +150,17 @@ bool spool_read(struct pk_spool *spool, const struct spool_file *file, size_t in
     struct pk_bytes *buffer, struct pk_segment_record *out_record);
 
 /* spool_recover.c */
-pk_err spool_recover(
-    struct pk_spool *spool, struct pk_spool_found *out_found, char out_error[PK_SPOOL_ERROR_SIZE]);
+/* out_left: the mark, with what stands in the spool of what it tells. */
+pk_err spool_recover(struct pk_spool *spool, struct pk_spool_found *out_found,
+    struct pk_mark_left *out_left, char out_error[PK_SPOOL_ERROR_SIZE]);
+
+/* spool_crash.c */
+/* Appends what the mark tells: health rows, then a loss batch; and removes it. */
+void spool_tell_crash(
+    struct pk_spool *spool, const struct pk_mark_left *left, struct pk_spool_found *found);
+/* A batch of this source is in the spool. */
+void spool_source_sealed(struct pk_spool_source *source, const struct pk_sealed *sealed);
+/* The end: everything is sealed. */
+void spool_remove_mark(struct pk_spool *spool);
 
 #endif

@@ -23,6 +23,7 @@ struct stand_in {
 struct recovery {
     struct pk_spool *spool;
     struct pk_spool_found *found;
+    struct pk_mark_left *left;
     struct pk_meta meta;
     struct stand_in *stand_ins;
     size_t n_stand_ins, cap_stand_ins;
@@ -136,6 +137,7 @@ static pk_err read_records(struct recovery *recovery, struct spool_file *file, u
             return PK_ERR_NOMEM;
         }
         note_stand_ins(recovery, &record);
+        pk_mark_see(recovery->left, file->epoch, &record);
         last = record.seq;
         offset = reader->at;
     }
@@ -288,10 +290,11 @@ static void take_numbers(struct recovery *recovery)
     }
 }
 
-pk_err spool_recover(
-    struct pk_spool *spool, struct pk_spool_found *out_found, char out_error[PK_SPOOL_ERROR_SIZE])
+pk_err spool_recover(struct pk_spool *spool, struct pk_spool_found *out_found,
+    struct pk_mark_left *out_left, char out_error[PK_SPOOL_ERROR_SIZE])
 {
-    struct recovery recovery = {.spool = spool, .found = out_found};
+    struct recovery recovery = {.spool = spool, .found = out_found, .left = out_left};
+    pk_mark_read(spool->folder, out_left);
     (void)pk_meta_read(spool->folder, &recovery.meta);
     pk_err err = scan_all(&recovery, out_error);
     if (err != PK_OK) {

@@ -17,6 +17,7 @@ struct pk_batcher {
     struct pk_stats *stats;
     struct pk_stats reported; /* as of the last health batch */
     pk_sealed_cb on_sealed;
+    pk_unsealed_cb on_unsealed; /* NULL: nobody wants it */
     void *arg;
     struct pk_batch_builder *builder; /* of health and origin */
     struct pk_rows_encoder *encoder;
@@ -59,6 +60,11 @@ void pk_batcher_free(struct pk_batcher *batcher)
         pk_packer_free(batcher->packer);
         free(batcher);
     }
+}
+
+void pk_batcher_set_unsealed(struct pk_batcher *batcher, pk_unsealed_cb on_unsealed)
+{
+    batcher->on_unsealed = on_unsealed;
 }
 
 static void note(struct pk_batcher *batcher, pk_err err)
@@ -144,9 +150,22 @@ static void on_window_end(void *arg, const struct pk_batch_info *info)
     pk_batcher_seal(batcher, batcher->builder, PK_BATCH_HEALTH);
 }
 
+static void on_open(void *arg, const struct pk_merge_open *open)
+{
+    struct pk_batcher *batcher = arg;
+    if (batcher->on_unsealed) {
+        struct pk_unsealed unsealed = {.window_start_us = open->window_start_us,
+            .window_ms = open->window_ms,
+            .rows = {open->activity, open->rrsets, open->negatives}};
+        pk_stats_health(batcher->stats, &batcher->reported, open->window_ms, &unsealed.health);
+        batcher->on_unsealed(batcher->arg, &unsealed);
+    }
+}
+
 struct pk_merge_sink pk_batcher_sink(struct pk_batcher *batcher)
 {
-    return (struct pk_merge_sink){.arg = batcher, .rows = on_rows, .window_end = on_window_end};
+    return (struct pk_merge_sink){
+        .arg = batcher, .rows = on_rows, .window_end = on_window_end, .open = on_open};
 }
 
 pk_err pk_batcher_origin(struct pk_batcher *batcher, const struct pk_origin *origin)

@@ -22,9 +22,20 @@ struct pk_sealed {
 };
 typedef pk_err (*pk_sealed_cb)(void *arg, const struct pk_sealed *sealed);
 
+/* What is captured and not sealed: the window in hand, and the counters since the last health row. */
+struct pk_unsealed {
+    int64_t window_start_us;
+    uint32_t window_ms;
+    struct pk_health health;
+    uint64_t rows[3]; /* in its tables now: activity, RRset, negative */
+};
+typedef void (*pk_unsealed_cb)(void *arg, const struct pk_unsealed *unsealed);
+
 pk_err pk_batcher_new(
     struct pk_stats *stats, pk_sealed_cb on_sealed, void *arg, struct pk_batcher **out_batcher);
 void pk_batcher_free(struct pk_batcher *batcher);
+/* Calls this, with the argument of on_sealed, when pk_merge_tell asks for it, and each time before something is sealed. */
+void pk_batcher_set_unsealed(struct pk_batcher *batcher, pk_unsealed_cb on_unsealed);
 /* What to give to pk_merge_new. */
 struct pk_merge_sink pk_batcher_sink(struct pk_batcher *batcher);
 /* Seals the rows of a builder that is not the window's (reread.c); none when it has none. */

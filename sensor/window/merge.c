@@ -189,12 +189,25 @@ static struct pk_batch_info info_of(const struct pk_merge *merge, bool is_last)
     };
 }
 
+void pk_merge_tell(const struct pk_merge *merge)
+{
+    if (merge->is_open && merge->sink.open) {
+        merge->sink.open(
+            merge->sink.arg, &(struct pk_merge_open){.window_start_us = merge->window_start_us,
+                                 .window_ms = merge->options.window_ms,
+                                 .activity = merge->window.activity.n,
+                                 .rrsets = merge->rrsets.contents.n,
+                                 .negatives = merge->window.negatives.n});
+    }
+}
+
 /* Gives rows out and forgets them: all but RRsets, or these. A window whose bounds are reached goes on after this: a flood costs bytes, never sight. */
 static void give_part(struct pk_merge *merge, bool is_last)
 {
     struct window *window = &merge->window;
     struct pk_batch_info info = info_of(merge, is_last);
     settle_all(merge);
+    pk_merge_tell(merge);
     merge->given.activity += window->activity.n;
     merge->given.negatives += window->negatives.n;
     merge->given.counts += window->counts.n;
@@ -212,6 +225,7 @@ static void give_rrsets(struct pk_merge *merge, bool is_last)
     if (merge->before_rrsets) {
         merge->before_rrsets(merge->before_arg);
     }
+    pk_merge_tell(merge);
     merge->given.rrsets += merge->rrsets.contents.n;
     if (merge->sink.rows) {
         rrsets_give(&merge->rrsets, &info, &merge->sink);
@@ -225,6 +239,7 @@ static void end_window(struct pk_merge *merge)
     struct pk_batch_info info = info_of(merge, true);
     give_part(merge, true);
     give_rrsets(merge, true);
+    pk_merge_tell(merge);
     if (merge->sink.window_end) {
         merge->sink.window_end(merge->sink.arg, &info);
     }

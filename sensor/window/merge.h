@@ -40,12 +40,21 @@ struct pk_merge_options {
     uint32_t window_rows; /* most rows of a kind in a window, all its parts together; 0: no limit */
 };
 
+/* The window in hand, with the rows that are in its tables. */
+struct pk_merge_open {
+    int64_t window_start_us;
+    uint32_t window_ms;
+    uint32_t activity, rrsets, negatives;
+};
+
 /* What a window gives out, kind by kind; rows are borrowed during the call. */
 struct pk_merge_sink {
     void *arg;
     /* Rows of one kind; info.kind is not set, its flags say whether the window goes on after this part. */
     void (*rows)(void *arg, const struct pk_batch_info *info, const struct pk_rows *rows);
     void (*window_end)(void *arg, const struct pk_batch_info *info);
+    /* How the window stands, before rows are given out and it ends, and when it is asked for. May be NULL. */
+    void (*open)(void *arg, const struct pk_merge_open *open);
 };
 
 /* sink NULL: rows are merged and dropped. */
@@ -70,6 +79,8 @@ void pk_merge_repeat(struct pk_merge *merge, const struct pk_history_repeat *rep
 void pk_merge_before_rrsets(struct pk_merge *merge, void (*before)(void *arg), void *arg);
 /* Ends the window when now_us is past it, or now when force. A window begins with its first packet, seen or not: a sensor that sees nothing says so. */
 void pk_merge_tick(struct pk_merge *merge, int64_t now_us, bool force);
+/* Tells the sink how the open window stands. */
+void pk_merge_tell(const struct pk_merge *merge);
 
 /* What it can come to hold, in bytes. */
 size_t pk_merge_bound_bytes(void);

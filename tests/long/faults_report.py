@@ -43,7 +43,7 @@ def main():
         print(f"| {fault} | {victim} | {row['commit']} | {row['sensors']} x {row['transactions']} | {row['stop_s']} s | {row['seed']} | {row['struck']:.0%} | {row['captured']} | {row['activity'] + row['negative']} "
               f"| {row['rrset']} | {row['lost']} | {row['marks']}, none twice | {row['moves']} |")
     print("\nThe clock is stepped by a library that is preloaded (`tests/support/clock_step.c` says why), delay is made by a relay of frames (`tests/support/delay_frames.py`). A sensor killed while it"
-          "\ncaptures loses what its open window holds and cannot tell: sensors read first here, and are killed while they deliver.")
+          "\ncaptures tells what it loses (cause crash): tests/system/test_crash.py. Sensors read first here, and are killed while they deliver.")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,128 @@
+/* What the spool makes of a mark that was left: the health row that the window never got, and the loss of its rows. And how the mark of this process comes about.
+ *
+ * Health rows are appended before the loss batch, both before the mark goes; a crash in between leaves them where pk_mark_see finds them, so that nothing is told twice. */
+#include <unistd.h>
+
+#include "picket/batch.h"
+#include "picket/clock.h"
+
+#include "ship/spool_internal.h"
+
+/* --- of an earlier process --- */
+
+static void put_health(
+    struct pk_spool *spool, const struct pk_unsealed *unsealed, const struct pk_health *health)
+{
+    const struct pk_batch_info info = {.kind = PK_BATCH_HEALTH,
+        .window_start_us = unsealed->window_start_us,
+        .window_ms = unsealed->window_ms,
+        .flags = PK_BATCH_PARTIAL};
+    struct pk_segment_record record = {.kind = PK_BATCH_HEALTH, .rows = 1};
+    struct pk_batch_builder *builder = NULL;
+    pk_err err = pk_batch_builder_new(1, &builder);
+    if (err == PK_OK) {
+        pk_batch_builder_begin(builder, &info);
+        err = pk_batch_set_health(builder, health);
+    }
+    pk_bytes_clear(&spool->loss_body);
+    if (err == PK_OK) {
+        err = pk_batch_encode(builder, &spool->loss_body, &record.first_us, &record.last_us);
+    }
+    pk_batch_builder_free(builder);
+    record.body = spool->loss_body.data;
+    record.body_len = (uint32_t)spool->loss_body.len;
+    if (err != PK_OK || spool_put(spool, &record) != PK_OK) {
+        pk_ledger_add(&spool->ledger,
+            &(struct pk_loss){
+                .cause = PK_LOSS_MEMORY, .kind = PK_BATCH_HEALTH, .batches = 1, .rows = 1});
+    }
+}
+
+void spool_tell_crash(
+    struct pk_spool *spool, const struct pk_mark_left *left, struct pk_spool_found *found)
+{
+    for (size_t i = 0; i < left->n; i++) {
+        const struct pk_mark *mark = &left->marks[i];
+        struct pk_health health;
+        if (pk_mark_health(mark, &health)) {
+            put_health(spool, &mark->unsealed, &health);
+            found->has_crashed = true;
+            found->crashed_messages += health.v[PK_HEALTH_MESSAGES];
+            found->crashed_us =
+                mark->noted_us > found->crashed_us ? mark->noted_us : found->crashed_us;
+        }
+    }
+    for (unsigned kind = 0; kind < PK_MARK_KINDS && !left->is_loss_told; kind++) {
+        struct pk_loss loss;
+        if (pk_mark_loss(left, kind, &loss)) {
+            pk_ledger_add(&spool->ledger, &loss);
+            found->has_crashed = true;
+            found->crashed_transactions += loss.kind != PK_BATCH_RRSET ? loss.transactions : 0;
+        }
+    }
+    if (left->is_unreadable) {
+        pk_ledger_add(&spool->ledger, &(struct pk_loss){.cause = PK_LOSS_CRASH, .batches = 1});
+        found->has_crashed = found->is_crash_unknown = true;
+    }
+    if (left->n > 0 || left->is_unreadable) {
+        spool_tell_losses(spool);
+        spool_remove_mark(spool);
+    }
+}
+
+/* --- of this one --- */
+
+struct pk_spool_source *pk_spool_source(struct pk_spool *spool, unsigned n)
+{
+    struct pk_spool_source *source = &spool->sources[n];
+    *source = (struct pk_spool_source){.spool = spool, .n = n};
+    pthread_mutex_lock(&spool->mutex);
+    if (!spool->mark && spool->folder >= 0) {
+        spool->mark = pk_mark_map(spool->folder);
+        spool->has_no_mark = spool->mark == NULL;
+    }
+    source->mark.epoch = spool->epoch;
+    source->mark.seq = spool->next_seq;
+    if (spool->mark) {
+        pk_mark_write(spool->mark, n, &source->mark);
+    }
+    pthread_mutex_unlock(&spool->mutex);
+    return source;
+}
+
+void pk_spool_source_note(void *arg, const struct pk_unsealed *unsealed)
+{
+    struct pk_spool_source *source = arg;
+    source->mark.unsealed = *unsealed;
+    source->mark.noted_us = pk_clock_wall_us();
+    if (source->spool->mark) {
+        pk_mark_write(source->spool->mark, source->n, &source->mark);
+    }
+}
+
+void spool_source_sealed(struct pk_spool_source *source, const struct pk_sealed *sealed)
+{
+    struct pk_spool *spool = source->spool;
+    struct pk_mark *mark = &source->mark;
+    unsigned kind = pk_mark_kind(sealed->kind);
+    mark->epoch = spool->epoch;
+    mark->seq = spool->next_seq;
+    if (kind < PK_MARK_KINDS) {
+        uint64_t *rows = &mark->unsealed.rows[kind];
+        mark->sealed[kind] += sealed->transactions;
+        *rows -= sealed->rows < *rows ? sealed->rows : *rows;
+    } else if (sealed->kind == PK_BATCH_HEALTH) {
+        *mark = (struct pk_mark){.generation = mark->generation,
+            .epoch = mark->epoch,
+            .seq = mark->seq,
+            .noted_us = mark->noted_us};
+    }
+    if (spool->mark) {
+        pk_mark_write(spool->mark, source->n, mark);
+    }
+}
+
+void spool_remove_mark(struct pk_spool *spool)
+{
+    (void)unlinkat(spool->folder, "mark", 0);
+}
