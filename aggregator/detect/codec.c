@@ -151,14 +151,19 @@ uint8_t *name_copy(const struct pk_name *name)
     return copy;
 }
 
-pk_err names_add(uint8_t **names, uint8_t *n, size_t max, const struct pk_name *name)
+bool names_have(uint8_t *const *names, size_t n, const struct pk_name *name)
 {
-    for (size_t i = 0; i < *n; i++) {
+    for (size_t i = 0; i < n; i++) {
         if (names[i][0] == name->len && memcmp(names[i] + 1, name->wire, name->len) == 0) {
-            return PK_OK;
+            return true;
         }
     }
-    if (*n == max) {
+    return false;
+}
+
+pk_err names_add(uint8_t **names, uint8_t *n, size_t max, const struct pk_name *name)
+{
+    if (*n == max || names_have(names, *n, name)) {
         return PK_OK;
     }
     names[*n] = name_copy(name);

@@ -32,6 +32,7 @@ uint8_t state_get_names(struct pk_reader *in, uint8_t **out, size_t max); /* how
 
 /* Names kept for findings: length byte and wire form, owned by the list. */
 uint8_t *name_copy(const struct pk_name *name);
+bool names_have(uint8_t *const *names, size_t n, const struct pk_name *name);
 /* Adds unless it is there or the list is full (samples, not a list). */
 pk_err names_add(uint8_t **names, uint8_t *n, size_t max, const struct pk_name *name);
 void names_done(uint8_t **names, uint8_t *n);

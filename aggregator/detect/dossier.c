@@ -48,6 +48,13 @@ void dossier_add_site(struct dossier *dossier, const struct observation *seen)
     dossier->sites[seen->site / 64] |= UINT64_C(1) << seen->site % 64;
 }
 
+/* Where the next of a full list goes. Before anything was told the oldest makes room: what was noted days ago is not what raises the alarm. Afterwards the first half stays and the newest replace each
+ * other: how it began, and how it goes on. */
+static size_t oldest_to_go(const struct dossier *dossier, size_t max)
+{
+    return dossier_is_open(dossier) ? max / 2 : 0;
+}
+
 void dossier_add_address(struct dossier *dossier, const struct pk_addr *addr)
 {
     for (uint8_t i = 0; i < dossier->n_addresses; i++) {
@@ -55,24 +62,27 @@ void dossier_add_address(struct dossier *dossier, const struct pk_addr *addr)
             return;
         }
     }
-    if (dossier->n_addresses < PK_FINDING_MAX_ADDRESSES) {
-        dossier->addresses[dossier->n_addresses++] = *addr;
+    if (dossier->n_addresses == PK_FINDING_MAX_ADDRESSES) {
+        size_t at = oldest_to_go(dossier, PK_FINDING_MAX_ADDRESSES);
+        dossier->n_addresses--;
+        memmove(&dossier->addresses[at], &dossier->addresses[at + 1],
+            (dossier->n_addresses - at) * sizeof *dossier->addresses);
     }
+    dossier->addresses[dossier->n_addresses++] = *addr;
 }
 
 static pk_err add_evidence(struct dossier *dossier, const struct observation *seen)
 {
-    /* The first half stays, then the newest replace each other: how it began, and how it goes on. */
-    size_t half = PK_FINDING_MAX_EVIDENCE / 2;
     uint8_t *name = name_copy(&seen->name);
     if (!name) {
         return PK_ERR_NOMEM;
     }
     if (dossier->n_evidence == PK_FINDING_MAX_EVIDENCE) {
-        free(dossier->evidence[half].name);
-        memmove(&dossier->evidence[half], &dossier->evidence[half + 1],
-            (half - 1) * sizeof *dossier->evidence);
+        size_t at = oldest_to_go(dossier, PK_FINDING_MAX_EVIDENCE);
+        free(dossier->evidence[at].name);
         dossier->n_evidence--;
+        memmove(&dossier->evidence[at], &dossier->evidence[at + 1],
+            (dossier->n_evidence - at) * sizeof *dossier->evidence);
     }
     dossier->evidence[dossier->n_evidence++] = (struct evidence){
         .sensor = seen->sensor,
@@ -84,6 +94,50 @@ static pk_err add_evidence(struct dossier *dossier, const struct observation *se
         .name = name,
     };
     return PK_OK;
+}
+
+static pk_err add_sample(struct dossier *dossier, const struct pk_name *name)
+{
+    uint8_t n = dossier->n_samples;
+    if (n == PK_FINDING_MAX_SAMPLES && !names_have(dossier->samples, n, name)) {
+        size_t at = oldest_to_go(dossier, n);
+        free(dossier->samples[at]);
+        dossier->n_samples = --n;
+        memmove(
+            &dossier->samples[at], &dossier->samples[at + 1], (n - at) * sizeof *dossier->samples);
+    }
+    return names_add(dossier->samples, &dossier->n_samples, PK_FINDING_MAX_SAMPLES, name);
+}
+
+pk_err dossier_narrow(struct dossier *dossier, int64_t since_us)
+{
+    pk_err err = PK_OK;
+    size_t n = 0;
+    if (dossier_is_open(dossier)) {
+        return PK_OK;
+    }
+    names_done(dossier->samples, &dossier->n_samples);
+    memset(dossier->sites, 0, sizeof dossier->sites);
+    dossier->n_addresses = 0;
+    dossier->first_us = dossier->last_us;
+    for (size_t i = 0; i < dossier->n_evidence; i++) {
+        struct evidence evidence = dossier->evidence[i];
+        struct pk_name name;
+        if (evidence.time_us < since_us) {
+            free(evidence.name);
+            continue;
+        }
+        dossier->evidence[n++] = evidence;
+        dossier->sites[evidence.site / 64] |= UINT64_C(1) << evidence.site % 64;
+        dossier->first_us =
+            evidence.time_us < dossier->first_us ? evidence.time_us : dossier->first_us;
+        if (err == PK_OK &&
+            pk_name_from_wire(evidence.name + 1, evidence.name[0], &name) == PK_OK) {
+            err = names_add(dossier->samples, &dossier->n_samples, PK_FINDING_MAX_SAMPLES, &name);
+        }
+    }
+    dossier->n_evidence = (uint8_t)n;
+    return err;
 }
 
 pk_err dossier_note(
@@ -106,7 +160,7 @@ pk_err dossier_note(
     pk_err err =
         names_add(dossier->zones, &dossier->n_zones, PK_FINDING_MAX_ZONES, &seen->zone_name);
     if (err == PK_OK && as == NOTE_SAMPLE) {
-        err = names_add(dossier->samples, &dossier->n_samples, PK_FINDING_MAX_SAMPLES, &seen->name);
+        err = add_sample(dossier, &seen->name);
     } else if (err == PK_OK && as == NOTE_LEARNED) {
         err = names_add(dossier->learned, &dossier->n_learned, PK_FINDING_MAX_SAMPLES, &seen->name);
     }

@@ -53,7 +53,8 @@ static inline bool dossier_is_open(const struct dossier *dossier)
     return dossier && dossier->revision > 0;
 }
 
-/* Notes time, site, zone and evidence of a row: its name among what was learned, or among the samples, or nowhere. First half of the evidence stays, the rest is the newest. */
+/* Notes time, site, zone and evidence of a row: its name among what was learned, or among the samples, or nowhere. Of evidence and samples the newest are kept until the finding opens; then the first
+ * half stays, the rest is the newest. */
 enum dossier_name {
     NOTE_NOTHING,
     NOTE_SAMPLE,
@@ -64,6 +65,9 @@ pk_err dossier_note(struct dossier *dossier, const struct observation *seen, enu
 void dossier_add_site(struct dossier *dossier, const struct observation *seen);
 void dossier_add_address(struct dossier *dossier, const struct pk_addr *addr);
 unsigned dossier_sites(const struct dossier *dossier);
+/* Before the finding opens: forgets what was noted earlier than since_us; samples, sites and first time are those of the evidence that is left, addresses are none. Of an open one: nothing. For rules
+ * whose evidence is all samples. */
+pk_err dossier_narrow(struct dossier *dossier, int64_t since_us);
 
 /* The open finding of a ledger that has been silent until now_us for long enough, or, at the end of the input (INT64_MAX), at all: told by its rule, unless it was. */
 pk_err dossier_settle(

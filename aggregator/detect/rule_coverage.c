@@ -2,7 +2,8 @@
  *
  * Each source may stay below every threshold of its own; together they cover a list. So the statistic is kept for the zone, over its stream of questions: is a label one that
  * nobody missed here within seven days? Questions asked again count as its background, since the names that exist run out within the day. A list brings new words at every step, benign typing errors do not. It is the mixture CUSUM of guess.h with outcomes new word, new other
- * label, the rest, and smaller shares of the zone's traffic. One network brings four new labels to it a day at most, so that a single loud source cannot be a campaign.
+ * label, the rest, and smaller shares of the zone's traffic. One network brings four new labels to it a day at most, so that a single loud source cannot be a campaign. Some sum is
+ * seldom at zero in a busy zone; the finding is about the change where the winning list and share last left it (Hinkley 1970, Inference about the change-point from cumulative sum tests), and what was noted before is not its evidence.
  *
  * A campaign is one finding for its zone: sources that would raise alarms of their own while it is open join it (coverage_take). D5 is a campaign opened by a second
  * source that asks what another suspect asked before. Overlap is counted in the table of missed labels, which the zone has anyway; no sketches. */
@@ -27,8 +28,8 @@ enum {
     PER_NETWORK = 4,  /* new labels a network brings in a day */
     LESSONS = 40,     /* new labels of a network in a day that teach what is usual */
     MIN_NETWORKS = 3,
-    MIN_WORDS = 10,
-    MIN_LABELS = 13,
+    MIN_WORDS = 8,
+    MIN_LABELS = 11,
     MANY_HITS = 5,
     DAY_S = 86400,
     MIN_DAY_TRIALS = 200,
@@ -54,6 +55,7 @@ static const double budget_share = 0.2, pseudo_trials = 500;
 
 struct member {
     struct actor_key network;
+    uint16_t tag;            /* of its hash: every row looks for its network here */
     struct pk_addr addr;     /* one of its addresses; family 0 for a pseudonym */
     int64_t last_us, day_us; /* latest new label; when the count began */
     uint8_t n;               /* new labels since day_us, saturating above LESSONS */
@@ -77,11 +79,15 @@ struct coverage {
     struct alarm alarms[MAX_ALARMS]; /* that were not taken into a campaign; the oldest goes */
     uint8_t n_alarms;
     float wealth[LISTS][SHARES];
+    int64_t since_us
+        [LISTS]
+        [SHARES]; /* when it last left zero: where the change was, if it is this list and share (Hinkley 1970) */
     int64_t start_us, last_us;
     uint32_t words, others;      /* new labels since the wealth last left zero */
     uint32_t inside;             /* of these brought by clients of our own */
     uint64_t recent[MAX_RECENT]; /* keys of the latest; IS_OTHER, IS_AGAIN in the lowest bits */
     uint8_t n_recent, next_recent;
+    float told;         /* the score when it was reported last */
     int64_t crossed_us; /* above the threshold since, and waiting; 0: not */
     struct member members[MAX_MEMBERS];
     uint8_t n_members;
@@ -148,21 +154,35 @@ static void usual(
 
 /* --- members --- */
 
+static struct member *find_network(struct coverage *coverage, const struct actor_key *network)
+{
+    uint16_t tag = (uint16_t)actor_hash(network);
+    for (unsigned i = 0; i < coverage->n_members; i++) {
+        struct member *member = &coverage->members[i];
+        if (member->tag == tag && memcmp(&member->network, network, sizeof *network) == 0) {
+            return member;
+        }
+    }
+    return NULL;
+}
+
 static struct member *member_of(
     struct coverage *coverage, const struct actor_key *network, int64_t now_us)
 {
-    struct member *oldest = &coverage->members[0];
-    for (unsigned i = 0; i < coverage->n_members; i++) {
-        struct member *member = &coverage->members[i];
-        if (memcmp(&member->network, network, sizeof *network) == 0) {
-            return member;
-        }
-        oldest = member->last_us < oldest->last_us ? member : oldest;
+    struct member *member = find_network(coverage, network);
+    if (member) {
+        return member;
     }
-    struct member *member =
-        coverage->n_members < MAX_MEMBERS ? &coverage->members[coverage->n_members++] : oldest;
+    member = &coverage->members[0];
+    for (unsigned i = 1; i < coverage->n_members; i++) {
+        member = coverage->members[i].last_us < member->last_us ? &coverage->members[i] : member;
+    }
+    if (coverage->n_members < MAX_MEMBERS) {
+        member = &coverage->members[coverage->n_members++];
+    }
     memset(member, 0, sizeof *member);
     member->network = *network;
+    member->tag = (uint16_t)actor_hash(network);
     member->last_us = member->day_us = now_us;
     return member;
 }
@@ -186,6 +206,15 @@ static unsigned active_members(const struct coverage *coverage, int64_t now_us)
              now_us - coverage->members[i].last_us <= (int64_t)DAY_S * 1000000;
     }
     return n;
+}
+
+/* How many new labels this network would have brought today if this were one. */
+static uint8_t would_bring(struct coverage *coverage, const struct observation *seen)
+{
+    struct actor_key network = actor_network_key(seen->actor);
+    const struct member *member = find_network(coverage, &network);
+    bool is_today = member && seen->row->first_us - member->day_us <= (int64_t)DAY_S * 1000000;
+    return (uint8_t)(is_today ? member->n + (member->n <= LESSONS) : 1);
 }
 
 /* How many new labels this network brought today, with this one. */
@@ -224,14 +253,25 @@ static double best(const struct coverage *coverage, unsigned *out_list, unsigned
     return highest;
 }
 
-static void add_members(struct dossier *dossier, const struct coverage *coverage, int64_t now_us)
+/* Those that brought labels since the finding began, the latest last: of a full list these stay. */
+static void add_members(struct dossier *dossier, const struct coverage *coverage)
 {
+    const struct member *sorted[MAX_MEMBERS];
+    unsigned n = 0;
     for (unsigned i = 0; i < coverage->n_members; i++) {
         const struct member *member = &coverage->members[i];
-        if (member->n >= 2 && member->addr.family != 0 && /* one is a typing error's */
-            now_us - member->last_us <= (int64_t)DAY_S * 1000000) {
-            dossier_add_address(dossier, &member->addr);
+        if (member->n < 2 || member->addr.family == 0 || /* one is a typing error's */
+            member->last_us < dossier->first_us) {
+            continue;
         }
+        unsigned at = n++;
+        for (; at > 0 && sorted[at - 1]->last_us > member->last_us; at--) {
+            sorted[at] = sorted[at - 1];
+        }
+        sorted[at] = member;
+    }
+    for (unsigned i = n > PK_FINDING_MAX_ADDRESSES ? n - PK_FINDING_MAX_ADDRESSES : 0; i < n; i++) {
+        dossier_add_address(dossier, &sorted[i]->addr);
     }
 }
 
@@ -254,18 +294,23 @@ static void explain(
 }
 
 /* is_wider: a further zone, which is worth telling. The row may be of such a zone; the campaign is told of its own. */
-static void report(struct pk_engine *engine, const struct observation *seen,
-    struct coverage *coverage, struct dossier *dossier, const struct company *company,
-    bool is_wider)
+static void report(struct pk_engine *engine, struct coverage *coverage, struct dossier *dossier,
+    const struct company *company, bool is_wider)
 {
     struct subject subject = {.kind = "campaign"};
     uint8_t severity = dossier->n_learned >= MANY_HITS ? 4 : 3;
-    add_members(dossier, coverage, seen->row->first_us);
+    unsigned list, share;
+    double score = best(coverage, &list, &share);
+    add_members(dossier, coverage);
     uint32_t size = coverage->words + coverage->others;
     size = size > dossier->n_addresses ? size : dossier->n_addresses;
-    if (!dossier_is_due(dossier, size, severity) && !is_wider) {
+    /* Twice the evidence: of whom and what, the finding may not have said yet. */
+    bool is_again =
+        score > 2 * (double)coverage->told && score > (double)coverage->told + threshold(engine);
+    if (!dossier_is_due(dossier, size, severity) && !is_wider && !is_again) {
         return;
     }
+    coverage->told = (float)score;
     char zone[PK_NAME_TEXT_SIZE] = "";
     struct pk_name name;
     const uint8_t *raw = engine->zones.v[ledger_owner(coverage)].name;
@@ -338,7 +383,7 @@ static pk_err join(struct pk_engine *engine, const struct observation *seen,
             dossier_add_address(dossier, &coverage->alarms[i].addr);
         }
     }
-    report(engine, seen, coverage, dossier, company, dossier->n_zones > n_zones);
+    report(engine, coverage, dossier, company, dossier->n_zones > n_zones);
     return PK_OK;
 }
 
@@ -457,20 +502,25 @@ static void refresh(const struct pk_engine *engine, struct coverage *coverage)
     coverage->gains_of = wanted;
 }
 
-static void add(struct coverage *coverage, unsigned event, float leak)
+static void add(struct coverage *coverage, unsigned event, float leak, int64_t now_us)
 {
     float highest = 0;
     for (unsigned i = 0; i < LISTS; i++) {
         for (unsigned k = 0; k < SHARES; k++) {
             float left = coverage->wealth[i][k] - leak;
             highest = left > highest ? left : highest;
-            coverage->wealth[i][k] = (left > 0 ? left : 0) + coverage->gains[event][i][k];
+            if (left <= 0) {
+                left = 0;
+                coverage->since_us[i][k] = now_us;
+            }
+            coverage->wealth[i][k] = left + coverage->gains[event][i][k];
         }
     }
     if (highest <= 0) {
         coverage->words = coverage->others = coverage->inside = 0;
         coverage->n_recent = coverage->next_recent = 0;
         coverage->crossed_us = 0;
+        coverage->told = 0;
     }
 }
 
@@ -567,8 +617,13 @@ static pk_err decide(struct pk_engine *engine, const struct observation *seen,
         struct company company = {.score = (float)best(coverage, &i, &k), .is_zone = true};
         return join(engine, seen, seen->actor, zone_ledger_find(home, RULE_COVERAGE), &company);
     }
-    report(engine, seen, coverage, dossier, &(struct company){.score = 0}, false);
-    return PK_OK;
+    unsigned i, k;
+    (void)best(coverage, &i, &k);
+    pk_err err = dossier_narrow(dossier, coverage->since_us[i][k]);
+    if (err == PK_OK) {
+        report(engine, coverage, dossier, &(struct company){.score = 0}, false);
+    }
+    return err;
 }
 
 static pk_err note(
@@ -594,9 +649,10 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
         turn_day(coverage, day);
     }
     unsigned event = event_of(seen);
-    uint8_t n_brought = event == REST ? 0 : bring(coverage, seen);
+    /* Whose new labels count no more, of that nothing else counts either: otherwise what is usual of a network until then would be lost among its questions of the rest of the day. */
+    uint8_t n_brought = event == REST ? would_bring(coverage, seen) : bring(coverage, seen);
     unsigned bits = event == NEW_OTHER ? IS_OTHER : 0;
-    if (n_brought >= 2 && is_stranger(engine, seen->actor)) {
+    if (event != REST && n_brought >= 2 && is_stranger(engine, seen->actor)) {
         event = NEW_AGAIN;
         bits |= IS_AGAIN;
     }
@@ -607,7 +663,8 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
     double h = threshold(engine);
     int64_t dt_us = coverage->last_us ? now_us - coverage->last_us : 0;
     refresh(engine, coverage);
-    add(coverage, event, (float)(dt_us > 0 ? h * (double)dt_us / ((double)DAY_S * 1e6) : 0));
+    add(coverage, event, (float)(dt_us > 0 ? h * (double)dt_us / ((double)DAY_S * 1e6) : 0),
+        now_us);
     coverage->last_us = now_us > coverage->last_us ? now_us : coverage->last_us;
     if (event == REST) {
         return PK_OK;
@@ -651,7 +708,7 @@ static pk_err settle(struct pk_engine *engine, void *ledger)
     struct observation seen;
     if (dossier_last_row(engine, dossier, NULL, &row, &seen)) {
         struct company company = coverage->company;
-        report(engine, &seen, coverage, dossier, &company, false);
+        report(engine, coverage, dossier, &company, false);
     }
     return PK_OK;
 }
@@ -671,6 +728,7 @@ static void save(const void *ledger, struct pk_bytes *out)
     for (unsigned i = 0; i < LISTS; i++) {
         for (unsigned k = 0; k < SHARES; k++) {
             state_put_float(out, coverage->wealth[i][k]);
+            state_put_time(out, coverage->since_us[i][k]);
         }
     }
     state_put_time(out, coverage->start_us);
@@ -683,6 +741,7 @@ static void save(const void *ledger, struct pk_bytes *out)
     for (unsigned i = 0; i < coverage->n_recent; i++) {
         pk_bytes_put_be64(out, coverage->recent[i]);
     }
+    state_put_float(out, coverage->told);
     state_put_time(out, coverage->crossed_us);
     pk_bytes_put_u8(out, coverage->is_same_list);
     state_put_float(out, coverage->company.score);
@@ -722,6 +781,7 @@ static void load(void *ledger, struct pk_reader *in)
     for (unsigned i = 0; i < LISTS; i++) {
         for (unsigned k = 0; k < SHARES; k++) {
             coverage->wealth[i][k] = state_get_float(in);
+            coverage->since_us[i][k] = state_get_time(in);
         }
     }
     coverage->start_us = state_get_time(in);
@@ -734,6 +794,7 @@ static void load(void *ledger, struct pk_reader *in)
     for (unsigned i = 0; i < coverage->n_recent; i++) {
         coverage->recent[i] = pk_reader_be64(in);
     }
+    coverage->told = state_get_float(in);
     coverage->crossed_us = state_get_time(in);
     coverage->is_same_list = state_get_count(in, 1);
     coverage->company.score = state_get_float(in);
@@ -745,6 +806,7 @@ static void load(void *ledger, struct pk_reader *in)
         struct member *member = &coverage->members[i];
         member->network.kind = state_get_index(in, N_ACTOR_KINDS);
         state_get_addr(in, &member->network.addr);
+        member->tag = (uint16_t)actor_hash(&member->network);
         state_get_addr(in, &member->addr);
         member->last_us = state_get_time(in);
         member->day_us = state_get_time(in);
@@ -763,7 +825,7 @@ static void load(void *ledger, struct pk_reader *in)
 const struct rule rule_coverage = {
     .id = "D4",
     .family = "campaign",
-    .version = "4",
+    .version = "5",
     .budget_share = 0.25, /* D4 and D5 */
     .ledger_bytes = sizeof(struct coverage),
     .max_ledgers = 10000,
