@@ -41,6 +41,7 @@ enum rule_id {
     RULE_STALE,       /* how often retired names are asked here, for D11 */
     RULE_RARITY,      /* D17 */
     RULE_POPULAR,     /* how often new sources ask which names, for D17 */
+    RULE_CHAIN,       /* D7, several sources */
     N_RULES
 };
 
@@ -110,7 +111,7 @@ extern const uint8_t rule_order[N_RULES];
 extern const struct rule rule_transfer, rule_subdomains, rule_sweep, rule_flood, rule_coverage,
     rule_held, rule_hints, rule_fingerprint, rule_types, rule_profile, rule_walk, rule_retired,
     rule_harvest, rule_canary, rule_canary_name, rule_followup, rule_learned, rule_rarity,
-    rule_popular, rule_stale;
+    rule_popular, rule_stale, rule_chain;
 
 /* ln(trials a day / false alerts a day allowed to this rule): Lorden's bound for a Page test (docs/DETECTIONS.md, "Threshold"). */
 double rule_threshold(const struct pk_engine *engine, double budget_share, double trials_a_day);

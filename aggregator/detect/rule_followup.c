@@ -60,8 +60,8 @@ static struct learned_name *find(struct learned *learned, uint64_t hash)
 void followup_learn(struct pk_engine *engine, const struct pk_finding *finding)
 {
     uint8_t rule = engine->report_rule;
-    bool is_recon =
-        rule == RULE_SUBDOMAINS || rule == RULE_HELD || rule == RULE_COVERAGE || rule == RULE_WALK;
+    bool is_recon = rule == RULE_SUBDOMAINS || rule == RULE_HELD || rule == RULE_COVERAGE ||
+                    rule == RULE_WALK || rule == RULE_CHAIN;
     struct learned *learned =
         is_recon && finding->n_learned > 0 ? tenant_ledger(engine, RULE_LEARNED) : NULL;
     if (!learned) {

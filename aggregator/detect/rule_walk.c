@@ -58,6 +58,12 @@ static double threshold(const struct pk_engine *engine)
     return rule_threshold(engine, rule_walk.budget_share, trials_a_day);
 }
 
+unsigned walk_steps(const struct actor *actor)
+{
+    const struct walk *walk = actor_ledger_find(actor, RULE_WALK);
+    return walk ? walk->steps : 0;
+}
+
 static bool has_zero(const struct pk_name *name, unsigned left)
 {
     for (unsigned i = 0; i < left; i++) {
@@ -160,20 +166,27 @@ static bool is_number(const uint8_t *label, uint8_t len)
     return true;
 }
 
+double walk_plain_shape(const struct observation *seen)
+{
+    if (seen->reason != PK_SCOPE_ZONE || !seen->zone ||
+        seen->row->signature.qclass != PK_CLASS_IN) {
+        return 0;
+    }
+    uint16_t type = seen->row->signature.qtype;
+    unsigned left = (unsigned)(seen->name.n_labels - seen->zone_name.n_labels);
+    return type == PK_TYPE_NSEC || type == PK_TYPE_NSEC3 ? nats_type
+           : has_zero(&seen->name, left)                 ? nats_zero
+                                                         : 0;
+}
+
 /* What the row's shape says; 0: nothing. */
 static double shape_of(const struct pk_engine *engine, const struct observation *seen)
 {
     unsigned left = (unsigned)(seen->name.n_labels - seen->zone_name.n_labels);
-    uint16_t type = seen->row->signature.qtype;
     uint8_t len;
-    if (type == PK_TYPE_NSEC || type == PK_TYPE_NSEC3) {
-        return nats_type;
-    }
-    if (left == 0) {
-        return 0;
-    }
-    if (has_zero(&seen->name, left)) {
-        return nats_zero;
+    double plain = walk_plain_shape(seen);
+    if (plain > 0 || left == 0) {
+        return plain;
     }
     const uint8_t *label = pk_name_label(&seen->name, 0, &len);
     bool is_zero = len == 1 && label[0] == '0' && seen->row->signature.answer != PK_ANSWER_DATA;
@@ -299,7 +312,8 @@ static pk_err observe(struct pk_engine *engine, const struct observation *seen)
                       nats_random * walk->random > threshold(engine);
     if (err == PK_OK && (is_walk || is_probing)) {
         err = hint_leave(engine, seen->actor, HINT_WALK, 3, now_us);
-        return err == PK_OK ? report(engine, seen->actor, walk, dossier) : err;
+        bool is_taken = !dossier_is_open(dossier) && chain_takes(seen);
+        return err == PK_OK && !is_taken ? report(engine, seen->actor, walk, dossier) : err;
     }
     return err;
 }

@@ -24,12 +24,13 @@ const struct rule *const rules[N_RULES] = {
     [RULE_STALE] = &rule_stale,
     [RULE_RARITY] = &rule_rarity,
     [RULE_POPULAR] = &rule_popular,
+    [RULE_CHAIN] = &rule_chain,
 };
 
 /* A flood explains what it brings; a campaign takes its members' findings over: so these come before the single source. Those that
  * leave hints come before those that carry them. */
 const uint8_t rule_order[N_RULES] = {RULE_HINTS, RULE_FINGERPRINT, RULE_TYPES, RULE_PROFILE,
-    RULE_TRANSFER, RULE_FLOOD, RULE_WALK, RULE_RETIRED, RULE_CANARY, RULE_CANARY_NAME,
+    RULE_TRANSFER, RULE_FLOOD, RULE_CHAIN, RULE_WALK, RULE_RETIRED, RULE_CANARY, RULE_CANARY_NAME,
     RULE_COVERAGE, RULE_SUBDOMAINS, RULE_HELD, RULE_SWEEP, RULE_HARVEST, RULE_FOLLOWUP,
     RULE_LEARNED, RULE_STALE, RULE_RARITY, RULE_POPULAR};
 
