@@ -140,8 +140,13 @@ static bool is_enough(const struct guesses *guesses, const struct actor *actor)
     if (actor->key.kind == ACTOR_NETWORK && guesses->n_addresses < MIN_ADDRESSES) {
         return false; /* what one or two addresses do is told of them */
     }
-    if (2 * guesses->rand > misses || 2 * (unsigned)__builtin_popcountll(guesses->zones) > misses) {
-        return false; /* a generator of names; or errors here and there: a list stays with its zone */
+    if (2 * guesses->rand > misses) {
+        return false; /* a generator of names */
+    }
+    /* Errors here and there: a list stays with its zone. But whoever found less than it missed, and has no life of its own here, has no errors to make: it goes through the zones. */
+    bool has_life = miss_is_established(actor) || guesses->hits >= misses;
+    if (has_life && 2 * (unsigned)__builtin_popcountll(guesses->zones) > misses) {
+        return false;
     }
     return guesses->is_poisson
                ? misses >= MIN_EVENTS
