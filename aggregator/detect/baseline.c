@@ -93,7 +93,8 @@ enum pk_source_class baseline_class(const struct observation *seen)
 enum pk_source_class baseline_class_of(const struct actor *actor)
 {
     float n = actor->own[0] + actor->own[1] + actor->own[2] + actor->own[3];
-    if (actor_is_inside(actor)) {
+    bool is_many = actor->key.kind == ACTOR_SITE && n >= SHARED_TRIALS;
+    if (actor_is_inside(actor) && !is_many) {
         return PK_SOURCE_INSIDE;
     }
     return n >= SHARED_TRIALS ? PK_SOURCE_SHARED

@@ -158,10 +158,12 @@ double guesses_alarm(const struct pk_engine *engine, const struct guesses *guess
 {
     double fast = guesses_score(guesses, FAST), slow = guesses_score(guesses, SLOW);
     *out_is_slow = !(fast > guesses_threshold(engine, false));
-    return !is_enough(guesses, actor)                                       ? 0
-           : !*out_is_slow                                                  ? fast
-           : !guesses->is_poisson && slow > guesses_threshold(engine, true) ? slow
-                                                                            : 0;
+    /* Over days the slips of many add up to a list. */
+    bool has_patience = !guesses->is_poisson && actor->key.kind != ACTOR_SITE;
+    return !is_enough(guesses, actor)                               ? 0
+           : !*out_is_slow                                          ? fast
+           : has_patience && slow > guesses_threshold(engine, true) ? slow
+                                                                    : 0;
 }
 
 /* Takes back what labels brought that turned out to be common. p0 of the row in hand stands for that of the time: they differ by a day's learning at most. */

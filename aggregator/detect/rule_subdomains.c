@@ -27,6 +27,7 @@ enum {
     MANY_MISSES = 16, /* names that need no company */
     HELD_US = 30 * 1000000,
     MONITOR_US = 660 * 1000000, /* twice five minutes, and one */
+    SITE_US = 590 * 1000000,    /* not beyond a flush: a capture's end lets it out */
     MONITOR_HITS = 3,           /* names that exist for each that does not */
     MAX_HELD = 64,
     MAX_COUNTED = 64 /* trials a row of counts may stand for */
@@ -127,19 +128,21 @@ static bool hold(struct pk_engine *engine, const struct actor *actor)
     return true;
 }
 
-/* A monitor's first round, the dead hosts of its list last, looks like guessing; its second and third do not. So who found much more than it missed gets the time for them. */
+/* A monitor's first round, the dead hosts of its list last, looks like guessing; its second and third do not. So who found much more than it missed gets the time for them, and
+ * the clients of a site together, one of which may be a monitor, unless most of what they ask is missing. */
 static int64_t held_us(const struct guesses *guesses, const struct actor *actor)
 {
     float misses = (float)(guesses->dict + guesses->rand + guesses->other);
     bool may_be_monitor = !guesses->is_poisson && actor->own[OUTCOME_HIT] >= MONITOR_HITS * misses;
-    return may_be_monitor ? MONITOR_US : HELD_US;
+    bool may_have_one = actor->key.kind == ACTOR_SITE && actor->own[OUTCOME_HIT] >= misses;
+    return may_have_one ? SITE_US : may_be_monitor ? MONITOR_US : HELD_US;
 }
 
 /* It asked for nearly everything it knows again and again while its alarm waited. */
 static bool is_monitor(const struct guesses *guesses, const struct actor *actor)
 {
     float names = actor->own[OUTCOME_HIT] + (float)(guesses->dict + guesses->rand + guesses->other);
-    return held_us(guesses, actor) == MONITOR_US && (float)guesses->again >= monitor_rounds * names;
+    return held_us(guesses, actor) > HELD_US && (float)guesses->again >= monitor_rounds * names;
 }
 
 /* The alarm goes out, waits, or becomes somebody else's. */
@@ -159,7 +162,8 @@ static pk_err decide(struct pk_engine *engine, const struct observation *seen, s
         return PK_OK;
     }
     uint32_t misses = guesses->dict + guesses->other;
-    bool waits = misses < MANY_MISSES && miss_is_established(seen->actor);
+    bool waits = held_us(guesses, actor) == SITE_US ||
+                 (misses < MANY_MISSES && miss_is_established(seen->actor));
     if (waits && guesses->crossed_us == 0) {
         guesses->crossed_us = seen->now_us;
         guesses->again = 0;
