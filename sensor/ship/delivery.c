@@ -45,6 +45,7 @@ struct pk_delivery {
     int64_t next_heartbeat_ms;
     int64_t backoff_ms;
     bool was_refused, was_unreachable;  /* said once */
+    bool is_patient;                    /* nobody of the list did in the last round */
     bool uses_next_key, has_tried_both; /* both keys were refused in a row */
     int64_t next_rotate_ms;
     bool is_open; /* CONNECTING: the handshake is done, HELLO waits for the pipe */
@@ -162,6 +163,7 @@ static void try_next_endpoint(
     } else {
         d->endpoint = (d->endpoint + 1) % n_all(d);
     }
+    d->is_patient = d->is_patient || was_last;
     go_down(d, was_last ? next_backoff(d, at_least_ms) : next_ms, now_ms, why);
 }
 
@@ -191,7 +193,8 @@ static void begin_connect(struct pk_delivery *d, struct pk_delivery_time now)
     }
     d->state = PK_DELIVERY_CONNECTING;
     d->is_open = false;
-    d->until_ms = now_ms + PK_DELIVERY_CONNECT_MS;
+    d->until_ms = now_ms + (n_all(d) > 1 && !d->is_patient ? PK_DELIVERY_CONNECT_FIRST_MS
+                                                           : PK_DELIVERY_CONNECT_MS);
     if (!d->link.connect(d->link.arg, endpoint_of(d))) {
         give_up_endpoint(d, now_ms, 0, "connect");
     }
@@ -441,7 +444,7 @@ static void on_welcome(struct pk_delivery *d, const struct pk_frame *frame, cons
     d->flight_bytes = 0;
     d->state = PK_DELIVERY_READY;
     d->backoff_ms = 0;
-    d->was_refused = d->was_unreachable = false;
+    d->was_refused = d->was_unreachable = d->is_patient = false;
     d->has_tried_both = false;
     d->next_rotate_ms = now_ms;
     d->progress_ms = d->next_heartbeat_ms = now_ms;
@@ -461,17 +464,22 @@ static void on_welcome(struct pk_delivery *d, const struct pk_frame *frame, cons
     tell_scope_in_use(d);
 }
 
-/* Covers what was sent in this session, never more: what lies in the aggregator under the same number may be other content (a restored copy of the queue). */
-static void on_ack(struct pk_delivery *d, const struct pk_frame *frame, int64_t now_ms)
+/* What was sent in this session, never more: what lies in the aggregator under the same number may be other content (a restored copy of the queue). */
+static void ack_sent(struct pk_delivery *d, uint64_t epoch, uint64_t from, uint64_t to)
 {
-    uint64_t epoch = frame->u.ack.epoch, upto = frame->u.ack.upto;
-    if (epoch == d->sent.epoch && upto > d->sent.seq) {
-        upto = d->sent.seq;
-    }
-    size_t n = land(d, epoch, 0, upto);
+    to = epoch == d->sent.epoch && to > d->sent.seq ? d->sent.seq : to;
+    size_t n = land(d, epoch, from, to);
     d->counters.acked += n;
     if (n > 0) {
-        d->queue->ack(d->queue->self, epoch, upto);
+        d->queue->ack(d->queue->self, epoch, from, to);
+    }
+}
+
+static void on_ack(struct pk_delivery *d, const struct pk_frame *frame, int64_t now_ms)
+{
+    ack_sent(d, frame->u.ack.epoch, 0, frame->u.ack.upto);
+    for (uint32_t i = 0; i < frame->u.ack.n_ranges; i++) { /* of one that commits out of order */
+        ack_sent(d, frame->u.ack.epoch, frame->u.ack.ranges[i].from, frame->u.ack.ranges[i].to);
     }
     d->welcome.credit_batches = frame->u.ack.credit_batches;
     d->welcome.credit_bytes = frame->u.ack.credit_bytes;

@@ -8,7 +8,7 @@
  *   - A refused key, a silent server, a broken connection all lead to DOWN; the wait doubles up to a minute, jittered between its half and its whole, so that a fleet does not come
  *     back in step. A refused key waits longer; it is asked again for ever, since it may be added tomorrow.
  *   - An endpoint that cannot be reached is given up at once, and the next is tried after a second to two: so the sensors of an aggregator that died come to the next one spread over a second.
- *     When all of the list have failed the wait doubles as above.
+ *     When all of the list have failed the wait doubles as above. One that says nothing at all (its host is gone) is given up after five seconds, or fifteen once all have failed.
  *   - Endpoints are tried in order. A sensor that had to leave the first one goes back to it after PK_DELIVERY_RETURN_MS of quiet.
  *   - CONFIG tells of further endpoints: they are tried after those of the list. Or it brings a scope, which goes to whoever decides about it; the answer follows when he has.
  *   - A sensor with a next key asks for it with ROTATE; when the aggregator has it, the next session is under that key. While there are two, a refusal of one is followed by the
@@ -35,7 +35,10 @@ enum {
     PK_DELIVERY_BACKOFF_MAX_MS = 60000,
     PK_DELIVERY_BACKOFF_REFUSED_MS = 5000, /* after the first refusal; doubles up to the ceiling */
     PK_DELIVERY_NEXT_MS = 2000,            /* to the next of the list when one cannot be reached */
-    PK_DELIVERY_CONNECT_MS = 15000,        /* from connect to the end of the handshake */
+    PK_DELIVERY_CONNECT_FIRST_MS =
+        5000, /* from connect to the end of the handshake, while others are to be tried */
+    PK_DELIVERY_CONNECT_MS =
+        15000, /* the same after a round in which nobody answered, and of a single endpoint */
     PK_DELIVERY_HELLO_AGAIN_MS = 5000,
     PK_DELIVERY_HELLO_LIMIT_MS = 30000,
     PK_DELIVERY_ROTATE_AGAIN_MS = 5000,

@@ -19,9 +19,9 @@ struct pk_psp_queue {
     struct pk_segment_header header;
     struct pk_segment_record *records; /* sequence 1 first */
     size_t n_records, cap_records;
-    uint64_t acked_seq; /* up to here all are acknowledged or refused */
-    bool *is_refused;   /* by record */
-    uint64_t n_refused;
+    uint64_t done_seq; /* up to here all are acknowledged or refused */
+    bool *is_done;     /* by record */
+    uint64_t n_done, n_refused;
 };
 
 static pk_err read_file(
@@ -115,7 +115,7 @@ pk_err pk_psp_queue_open(
     if (err == PK_OK) {
         err = index_records(queue, path, out_error);
     }
-    if (err == PK_OK && !(queue->is_refused = calloc(queue->n_records + 1, sizeof(bool)))) {
+    if (err == PK_OK && !(queue->is_done = calloc(queue->n_records + 1, sizeof(bool)))) {
         snprintf(out_error, PK_PSP_QUEUE_ERROR_SIZE, "%s: out of memory", path);
         err = PK_ERR_NOMEM;
     }
@@ -132,7 +132,7 @@ void pk_psp_queue_close(struct pk_psp_queue *queue)
     if (queue) {
         pk_bytes_done(&queue->data);
         free(queue->records);
-        free(queue->is_refused);
+        free(queue->is_done);
         free(queue);
     }
 }
@@ -141,9 +141,9 @@ static void queue_info(void *self, struct pk_queue_info *out_info)
 {
     const struct pk_psp_queue *queue = self;
     *out_info = (struct pk_queue_info){.epoch = queue->header.epoch,
-        .oldest_seq = queue->acked_seq + 1,
+        .oldest_seq = queue->done_seq + 1,
         .newest_seq = queue->n_records,
-        .n_batches = queue->n_records - queue->acked_seq,
+        .n_batches = queue->n_records - queue->n_done,
         .bytes = queue->data.len};
 }
 
@@ -152,9 +152,12 @@ static bool queue_next(void *self, struct pk_queue_at after, struct pk_bytes *bu
 {
     const struct pk_psp_queue *queue = self;
     (void)buffer; /* the file is in memory already */
-    uint64_t seq = after.epoch == queue->header.epoch && after.seq > queue->acked_seq
+    uint64_t seq = after.epoch == queue->header.epoch && after.seq > queue->done_seq
                        ? after.seq + 1
-                       : queue->acked_seq + 1;
+                       : queue->done_seq + 1;
+    while (seq <= queue->n_records && queue->is_done[seq - 1]) {
+        seq++;
+    }
     if (seq > queue->n_records) {
         return false;
     }
@@ -163,20 +166,22 @@ static bool queue_next(void *self, struct pk_queue_at after, struct pk_bytes *bu
     return true;
 }
 
-/* What was refused stands in nobody's way. */
-static void pass_refused(struct pk_psp_queue *queue)
+static void set_done(struct pk_psp_queue *queue, uint64_t seq)
 {
-    while (queue->acked_seq < queue->n_records && queue->is_refused[queue->acked_seq]) {
-        queue->acked_seq++;
+    queue->n_done += !queue->is_done[seq - 1];
+    queue->is_done[seq - 1] = true;
+    while (queue->done_seq < queue->n_records && queue->is_done[queue->done_seq]) {
+        queue->done_seq++;
     }
 }
 
-static void queue_ack(void *self, uint64_t epoch, uint64_t upto)
+static void queue_ack(void *self, uint64_t epoch, uint64_t from, uint64_t to)
 {
     struct pk_psp_queue *queue = self;
-    if (epoch == queue->header.epoch && upto > queue->acked_seq && upto <= queue->n_records) {
-        queue->acked_seq = upto;
-        pass_refused(queue);
+    from = from > queue->done_seq ? from : queue->done_seq + 1;
+    for (uint64_t seq = from; epoch == queue->header.epoch && seq <= to && seq <= queue->n_records;
+         seq++) {
+        set_done(queue, seq);
     }
 }
 
@@ -184,10 +189,9 @@ static void queue_refused(void *self, struct pk_queue_at at, enum pk_queue_refus
 {
     struct pk_psp_queue *queue = self;
     (void)why; /* the file stays as it is, whoever keeps a copy */
-    if (at.seq >= 1 && at.seq <= queue->n_records && !queue->is_refused[at.seq - 1]) {
-        queue->is_refused[at.seq - 1] = true;
+    if (at.seq >= 1 && at.seq <= queue->n_records && !queue->is_done[at.seq - 1]) {
         queue->n_refused++;
-        pass_refused(queue);
+        set_done(queue, at.seq);
     }
 }
 

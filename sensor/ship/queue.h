@@ -35,8 +35,8 @@ struct pk_queue {
     /* The first unacknowledged batch after a place, its body copied into buffer (or borrowed until the next call). False when there is none. */
     bool (*next)(void *self, struct pk_queue_at after, struct pk_bytes *buffer,
         struct pk_queue_at *out_at, struct pk_segment_record *out_record);
-    /* Everything of the epoch up to seq is durable at the aggregator. */
-    void (*ack)(void *self, uint64_t epoch, uint64_t upto);
+    /* What the queue has of the epoch from one number to another, both included, is durable at the aggregator. */
+    void (*ack)(void *self, uint64_t epoch, uint64_t from, uint64_t to);
     /* This one will never be accepted under its number. */
     void (*refused)(void *self, struct pk_queue_at at, enum pk_queue_refusal why);
     int wake_fd; /* readable when something was added; -1: nothing ever is */

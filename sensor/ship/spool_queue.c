@@ -179,22 +179,23 @@ static bool queue_next(void *self, struct pk_queue_at after, struct pk_bytes *bu
     return is_found;
 }
 
-static void queue_ack(void *self, uint64_t epoch, uint64_t upto)
+static void queue_ack(void *self, uint64_t epoch, uint64_t from, uint64_t to)
 {
     struct pk_spool *spool = self;
     pthread_mutex_lock(&spool->mutex);
     for (size_t i = 0; i < spool->n_files && spool->files[i]->epoch <= epoch; i++) {
         struct spool_file *file = spool->files[i];
-        for (size_t k = 0; file->epoch == epoch && file->n_live > 0 && k < file->n &&
-                           file->entries[k].seq <= upto;
+        for (size_t k = 0;
+             file->epoch == epoch && file->n_live > 0 && k < file->n && file->entries[k].seq <= to;
              k++) {
-            if (!file->entries[k].is_gone) {
+            if (!file->entries[k].is_gone && file->entries[k].seq >= from) {
                 set_gone(spool, &(struct place){.file = file, .index = k});
             }
         }
     }
     for (size_t i = 0; i < spool->n_ring;) {
-        if (spool->ring[i].epoch == epoch && spool->ring[i].entry.seq <= upto) {
+        if (spool->ring[i].epoch == epoch && spool->ring[i].entry.seq >= from &&
+            spool->ring[i].entry.seq <= to) {
             spool_ring_remove(spool, i);
         } else {
             i++;

@@ -99,6 +99,8 @@ struct world {
     struct mark store[4 * MAX_BATCHES];
     size_t n_store;
     unsigned duplicates; /* came a second time, as the same */
+    bool is_unordered; /* commits in any order and acknowledges by ranges, as later versions may */
+    unsigned n_ranges; /* acknowledged so */
     uint32_t next_content;
 };
 
@@ -289,12 +291,13 @@ static bool q_next(void *self, struct pk_queue_at after, struct pk_bytes *buffer
     return false;
 }
 
-static void q_ack(void *self, uint64_t epoch, uint64_t upto)
+static void q_ack(void *self, uint64_t epoch, uint64_t from, uint64_t to)
 {
     struct queue_model *queue = &((struct world *)self)->queue;
     for (size_t i = 0; i < queue->n; i++) {
         struct batch *batch = &queue->batches[i];
-        batch->is_gone = batch->is_gone || (batch->at.epoch == epoch && batch->at.seq <= upto);
+        batch->is_gone = batch->is_gone ||
+                         (batch->at.epoch == epoch && batch->at.seq >= from && batch->at.seq <= to);
     }
 }
 
@@ -525,11 +528,17 @@ static const struct mark *find(const struct world *w, struct pk_queue_at at)
 
 static void a_commit(struct world *w)
 {
-    if (w->n_received == 0) {
-        return;
+    if (w->n_received == 0 || (w->is_unordered && w->n_received < 3 && roll(w, 4))) {
+        return; /* nothing, or it waits for more */
     }
-    struct mark mark = w->received[0];
-    memmove(w->received, w->received + 1, --w->n_received * sizeof *w->received);
+    size_t i = w->is_unordered ? roll(w, (uint32_t)w->n_received) : 0;
+    bool is_first = true; /* of what waits of its session and epoch */
+    struct mark mark = w->received[i];
+    for (size_t k = 0; k < i; k++) {
+        is_first = is_first && (w->received[k].session != mark.session ||
+                                   w->received[k].at.epoch != mark.at.epoch);
+    }
+    memmove(w->received + i, w->received + i + 1, (--w->n_received - i) * sizeof *w->received);
     const struct mark *known = find(w, mark.at);
     if (!known) {
         w->store[w->n_store++] = mark;
@@ -549,6 +558,12 @@ static void a_commit(struct world *w)
             .upto = mark.at.seq,
             .credit_batches = CREDIT_BATCHES,
             .credit_bytes = 1 << 20}};
+    if (!is_first) {
+        frame.u.ack.upto = 0;
+        frame.u.ack.n_ranges = 1;
+        frame.u.ack.ranges[0].from = frame.u.ack.ranges[0].to = mark.at.seq;
+        w->n_ranges++;
+    }
     if (known && known->content != mark.content) {
         frame = (struct pk_frame){.type = PK_FRAME_ERROR,
             .session = w->session,
@@ -703,7 +718,8 @@ static void new_world(struct world *w, uint64_t seed)
         .is_reachable = true,
         .knows_key = true,
         .knows_old = true,
-        .has_next = seed % 2 == 0};
+        .has_next = seed % 2 == 0,
+        .is_unordered = seed % 3 == 0};
     w->now = (struct pk_delivery_time){.mono_ms = 1000, .wall_us = INT64_C(1700000000000000)};
     w->queue.epoch = 7;
     w->queue.next_seq = 1;
@@ -735,7 +751,7 @@ static void every_batch_is_stored_once_in_any_order_of_faults(void **state)
 {
     (void)state;
     static struct world w;
-    unsigned duplicates = 0;
+    unsigned duplicates = 0, n_ranges = 0;
     for (uint64_t seed = 1; seed <= N_SEEDS; seed++) {
         new_world(&w, seed);
         for (unsigned i = 0; i < N_STEPS; i++) {
@@ -746,9 +762,11 @@ static void every_batch_is_stored_once_in_any_order_of_faults(void **state)
         }
         check_store(&w, seed);
         duplicates += w.duplicates > 0;
+        n_ranges += w.n_ranges > 0;
         end_world(&w);
     }
     assert_true(duplicates > N_SEEDS / 10); /* the faults are real: often something came twice */
+    assert_true(n_ranges > N_SEEDS / 20);
 }
 
 /* A virtual machine is set back: the queue is as it was, its numbers are given again to other content. */
@@ -798,7 +816,7 @@ static void a_silent_first_endpoint_gives_way_and_is_tried_again_after_an_hour(v
     new_world(&w, 5);
     advance(&w, 1000); /* connects to the first, which says nothing */
     assert_int_equal(w.endpoint, 0);
-    advance(&w, PK_DELIVERY_CONNECT_MS);
+    advance(&w, PK_DELIVERY_CONNECT_FIRST_MS);
     advance(&w, PK_DELIVERY_BACKOFF_FIRST_MS + 1);
     assert_int_equal(w.endpoint, 1);
     w.is_connecting = false;
@@ -812,6 +830,51 @@ static void a_silent_first_endpoint_gives_way_and_is_tried_again_after_an_hour(v
     advance(&w, PK_DELIVERY_RETURN_MS / 2 + 2000);
     advance(&w, PK_DELIVERY_BACKOFF_FIRST_MS + 1);
     assert_int_equal(w.endpoint, 0);
+    end_world(&w);
+}
+
+/* A host that is gone without a word costs five seconds; where none of the list answers a slow one gets its fifteen. */
+static void who_answers_nobody_is_given_more_time_in_the_second_round(void **state)
+{
+    (void)state;
+    static struct world w;
+    int64_t begun_ms[6], ended_ms[6];
+    new_world(&w, 5);
+    for (size_t i = 0; i < 6; i++) {
+        while (pk_delivery_state(w.delivery) != PK_DELIVERY_CONNECTING) {
+            advance(&w, 10);
+        }
+        assert_int_equal(w.endpoint, i % 2);
+        begun_ms[i] = w.now.mono_ms;
+        if (i == 3) { /* this one answers after ten seconds, then its host is gone, too */
+            advance(&w, 10000);
+            w.is_connecting = false;
+            w.is_connected = true;
+            pk_delivery_on_event(w.delivery, PK_DELIVERY_CONNECTED, w.now);
+            a_receive(&w);
+            s_receive(&w);
+            assert_int_equal(pk_delivery_state(w.delivery), PK_DELIVERY_READY);
+            cut(&w);
+            pk_delivery_on_event(w.delivery, PK_DELIVERY_BROKEN, w.now);
+            break;
+        }
+        while (pk_delivery_state(w.delivery) == PK_DELIVERY_CONNECTING) {
+            advance(&w, 10);
+        }
+        ended_ms[i] = w.now.mono_ms;
+    }
+    assert_in_range(ended_ms[0] - begun_ms[0], 5000, 5010);
+    assert_in_range(ended_ms[1] - begun_ms[1], 5000, 5010);
+    assert_in_range(begun_ms[1] - ended_ms[0], 0, PK_DELIVERY_BACKOFF_FIRST_MS + 10);
+    assert_in_range(ended_ms[2] - begun_ms[2], 15000, 15010);
+    while (pk_delivery_state(w.delivery) != PK_DELIVERY_CONNECTING) {
+        advance(&w, 10);
+    }
+    int64_t again_ms = w.now.mono_ms; /* it was there: the round is the first again */
+    while (pk_delivery_state(w.delivery) == PK_DELIVERY_CONNECTING) {
+        advance(&w, 10);
+    }
+    assert_in_range(w.now.mono_ms - again_ms, 5000, 5010);
     end_world(&w);
 }
 
@@ -908,6 +971,40 @@ static void no_aggregator_can_make_it_forget_what_was_not_sent(void **state)
     end_world(&w);
 }
 
+static void ranges_acknowledge_what_was_sent_and_leave_the_rest(void **state)
+{
+    (void)state;
+    static struct world w;
+    new_world(&w, 11);
+    for (int i = 0; i < 7; i++) {
+        append(&w.queue, ++w.next_content);
+    }
+    advance(&w, 1000);
+    handshake(&w);
+    a_receive(&w);
+    s_receive(&w);
+    advance(&w, 1); /* five leave: the credit */
+    struct pk_queue_info info;
+    w.handle.info(w.handle.self, &info);
+    uint64_t first = info.oldest_seq;
+    assert_int_equal(info.n_batches, 7);
+    struct pk_frame ack = {.type = PK_FRAME_ACK,
+        .session = w.session,
+        .u.ack = {.epoch = info.epoch,
+            .upto = first,
+            .n_ranges = 2,
+            .ranges = {{first + 2, first + 2}, {first + 3, first + 99}}}};
+    put(&w.down, &ack, NULL, 0);
+    s_receive(&w);
+    assert_int_equal(pk_delivery_counters(w.delivery)->acked, 4);
+    w.handle.info(w.handle.self, &info);
+    assert_int_equal(info.oldest_seq, first + 1);
+    assert_int_equal(info.n_batches, 3); /* the last two were not sent, so no range is about them */
+    assert_true(settle(&w));
+    check_store(&w, 11);
+    end_world(&w);
+}
+
 static void clock_offset_is_the_sample_with_the_least_round_trip(void **state)
 {
     (void)state;
@@ -940,7 +1037,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_batch_is_stored_once_in_any_order_of_faults),
         cmocka_unit_test(a_restored_copy_of_the_queue_loses_nothing),
+        cmocka_unit_test(ranges_acknowledge_what_was_sent_and_leave_the_rest),
         cmocka_unit_test(a_silent_first_endpoint_gives_way_and_is_tried_again_after_an_hour),
+        cmocka_unit_test(who_answers_nobody_is_given_more_time_in_the_second_round),
         cmocka_unit_test(an_endpoint_that_refuses_gives_way_within_two_seconds_and_spread),
         cmocka_unit_test(endpoints_that_all_refuse_are_asked_ever_less_often_and_for_ever),
         cmocka_unit_test(bye_with_another_endpoint_is_followed_once),

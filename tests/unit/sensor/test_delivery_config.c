@@ -55,9 +55,10 @@ static bool q_next(void *self, struct pk_queue_at after, struct pk_bytes *buffer
     return true;
 }
 
-static void q_ack(void *self, uint64_t epoch, uint64_t upto)
+static void q_ack(void *self, uint64_t epoch, uint64_t from, uint64_t to)
 {
-    ((struct world *)self)->acked = (struct pk_queue_at){.epoch = epoch, .seq = upto};
+    (void)from;
+    ((struct world *)self)->acked = (struct pk_queue_at){.epoch = epoch, .seq = to};
 }
 
 static void q_refused(void *self, struct pk_queue_at at, enum pk_queue_refusal why)

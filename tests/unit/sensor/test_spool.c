@@ -231,7 +231,7 @@ static void ack_first(struct pk_spool *spool, size_t n)
     struct pk_queue queue = pk_spool_queue(spool);
     read_more(spool, &seen, n);
     for (size_t i = 0; i < seen.n; i++) {
-        queue.ack(queue.self, seen.at[i].epoch, seen.at[i].seq);
+        queue.ack(queue.self, seen.at[i].epoch, 0, seen.at[i].seq);
     }
 }
 
