@@ -1,7 +1,7 @@
 """Tests of docs/TRANSPORT_TESTS.md that have two sizes: a quick one in every run, the full one in tests/run --long transport, which keeps what was measured."""
+import fcntl
 import json
 import os
-import pathlib
 
 RESULTS = os.environ.get("PICKET_TRANSPORT")
 
@@ -15,8 +15,10 @@ def keep(number, **measured):
     row = {"number": number, "commit": os.environ.get("PICKET_TRANSPORT_COMMIT", "?"), "date": os.environ.get("PICKET_TRANSPORT_DATE", "?"), **measured}
     print(json.dumps(row))
     if RESULTS:
-        path = pathlib.Path(RESULTS)
-        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        rows = [other for other in rows if (other["number"], other["test"]) != (number, measured["test"])] + [row]
-        rows.sort(key=lambda r: (r["number"], r["test"]))
-        path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+        with open(RESULTS, "a+", encoding="utf-8") as out:
+            fcntl.flock(out, fcntl.LOCK_EX)
+            out.seek(0)
+            rows = [other for other in map(json.loads, out) if (other["number"], other["test"]) != (number, measured["test"])] + [row]
+            rows.sort(key=lambda r: (r["number"], r["test"]))
+            out.truncate(0)
+            out.write("".join(json.dumps(r) + "\n" for r in rows))

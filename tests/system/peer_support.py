@@ -20,10 +20,10 @@ def read_key(path):
     return ({w[1]: w[2].encode() for w in words}["public"], {w[1]: w[2].encode() for w in words}["secret"])
 
 
-def records(sensor, folder, site="hq", scope=CAPTURES / "scope.yaml"):
+def records(sensor, folder, site="hq", scope=CAPTURES / "scope.yaml", capture=None):
     """The batches a sensor would ship for a recorded capture: (kind, codec, rows, first, last, body, raw length)."""
     psp = folder / f"{site}.psp"
-    subprocess.run([sensor, "--read", str(CAPTURES / f"{site}.pcap"), "--site", f"acme/{site}", "--scope", str(scope), "--write", str(psp)], check=True, capture_output=True)
+    subprocess.run([sensor, "--read", str(capture or CAPTURES / f"{site}.pcap"), "--site", f"acme/{site}", "--scope", str(scope), "--write", str(psp)], check=True, capture_output=True)
     data, at, found = psp.read_bytes(), 64, []
     while at < len(data):
         length, _crc, seq, kind, codec, rows, first, last = struct.unpack_from(">IIQBBxxIqq", data, at)

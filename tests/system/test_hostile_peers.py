@@ -5,12 +5,15 @@ import pathlib
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
 
 import msgpack
 import pytest
 
+from conftest import ROOT
+from gate_support import RESULTS, keep, size
 from peer_support import ACK, BYE, CREDIT, ERROR, HEARTBEAT, WELCOME, Peer, read_key, records
 from pg_support import CAPTURES, wait_until
 
@@ -164,7 +167,7 @@ def test_a_message_without_an_end_is_cut_and_the_others_go_on(mesh, batches):
         assert neighbour.hello()[0] == WELCOME
         assert peer.hello()[0] == WELCOME
         before = peak_mib(child)
-        frame, n = b"x" * 1000, 250000
+        frame, n = b"x" * 1000, size(250_000, 600_000)
         for _ in range(n):
             peer.socket.send(frame, flags=2)  # SNDMORE
         peer.socket.send(frame)  # only now does it leave
@@ -174,7 +177,8 @@ def test_a_message_without_an_end_is_cut_and_the_others_go_on(mesh, batches):
         started = time.monotonic()
         neighbour.batch(batches[0], 1)
         assert neighbour.await_type(ACK)
-        print(f"frames sent {n}, child grew by {peak_mib(child) - before:.0f} MiB, neighbour's ACK after {time.monotonic() - started:.3f} s")
+        keep(6, test="frames", frames=n, frame_bytes=len(frame), sender_peak_mib=round(peak_mib(os.getpid())), child_grew_mib=round(peak_mib(child) - before),
+             neighbours_ack_s=round(time.monotonic() - started, 3))
     assert "a message that does not end" in one.log("aggregator")
 
 
@@ -218,8 +222,40 @@ def test_the_others_resume_after_the_child_is_dead(mesh, batches, how):
     assert one.table("select count(*) from ingest_mark") == one.table("select count(distinct (sensor_id, epoch, seq)) from ingest_mark") != [(0,)]
 
 
+class Flood(threading.Thread):
+    """Connects again and again and says nothing: as many connections as the other end takes, and a new one for each that it ends."""
+
+    def __init__(self, port):
+        super().__init__(daemon=True)
+        self.port, self.n_begun, self.is_over = port, 0, threading.Event()
+        self.start()
+
+    def run(self):
+        idle = []
+        while not self.is_over.is_set():
+            s = socket.socket()
+            s.setblocking(False)
+            s.connect_ex(("127.0.0.1", self.port))
+            idle.append(s)
+            self.n_begun += 1
+            if len(idle) >= 400:
+                idle.pop(0).close()
+                self.is_over.wait(0.002)  # five hundred a second
+        for s in idle:
+            s.close()
+
+    def end(self):
+        self.is_over.set()
+        self.join()
+
+
+def cpu_s(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def test_handshake_flood_at_a_low_descriptor_limit(mesh, batches):
-    """Connections that say nothing take all descriptors: who is in stays in, and who is not comes in when they time out."""
+    """Without an end, while it is looked at: connections that say nothing take all descriptors. Who is in stays in and is served, and who is not comes in when it is over."""
     one = mesh()
     (key,) = keys_of(one, "good")
     late = read_key(one.folder / "good.key")
@@ -228,18 +264,25 @@ def test_handshake_flood_at_a_low_descriptor_limit(mesh, batches):
     subprocess.run(["prlimit", "--nofile=64:64", "--pid", str(child)], check=True)
     with Peer(one, key) as peer:
         assert peer.hello()[0] == WELCOME
-        idle = []
-        for _ in range(200):
-            s = socket.socket()
-            s.setblocking(False)
-            s.connect_ex(("127.0.0.1", one.port))
-            idle.append(s)
-        peer.batch(batches[0], 1)
-        assert peer.await_type(ACK), "who is connected is not disturbed"
-        for s in idle:
-            s.close()
+        before, spent, started = peak_mib(child), cpu_s(child), time.monotonic()
+        flood = Flood(one.port)
+        slowest, seq = 0, 0
+        try:
+            wait_until(lambda: len(os.listdir(f"/proc/{child}/fd")) >= 63, 60, "the last descriptor")
+            while time.monotonic() - started < size(3, 300) or seq < 20:
+                seq, asked = seq + 1, time.monotonic()
+                peer.batch(batches[0], seq)
+                assert peer.await_type(ACK), "who is connected is not disturbed"
+                slowest = max(slowest, time.monotonic() - asked)
+        finally:
+            flood.end()
+        lasted, spent, grew = time.monotonic() - started, cpu_s(child) - spent, peak_mib(child) - before
+        assert grew < 32
+    ended = time.monotonic()
     with Peer(one, late) as peer:
         assert peer.hello(timeout=30)[0] == WELCOME
+    keep(6, test="flood", seconds=round(lasted), connections=flood.n_begun, descriptors=64, acks=seq, slowest_ack_s=round(slowest, 3), child_cpu_share=round(spent / lasted, 2),
+         child_grew_mib=round(grew), back_in_s=round(time.monotonic() - ended, 1))
     assert children(one.processes["aggregator"].pid) == [child]
 
 
@@ -250,17 +293,36 @@ def backends_of(mesh, postgres):
     return pids
 
 
+AWAY_S = size(0, 600)
+
+
+@pytest.fixture(scope="module")
+def large_batch(sensor, batches, tmp_path_factory):
+    """At full size a quarter of a MiB: what is held at the same time is some part of the budget then."""
+    if not RESULTS:
+        return max(batches, key=lambda r: r[6])
+    folder = tmp_path_factory.mktemp("large")
+    subprocess.run(["/usr/bin/python3", ROOT / "tests/bench/make_capture.py", folder / "large.pcap", "30000"], check=True)
+    (folder / "scope.yaml").write_text(json.dumps({"tenants": [{"name": "acme", "sites": ["hq"], "zones": ["com", "net", "org"]}]}))
+    return max(records(sensor, folder, scope=folder / "scope.yaml", capture=folder / "large.pcap"), key=lambda r: r[6])
+
+
 @pytest.mark.parametrize("how", ["stopped", "gone"])
-def test_a_database_that_is_away_pauses_the_sensors_and_fills_no_memory(mesh, postgres, batches, how):
+def test_a_database_that_is_away_pauses_the_sensors_and_fills_no_memory(mesh, postgres, large_batch, how):
     """Peers send all their credit allows, for ever. The sum of what is held stays below the budget, a CREDIT of zero says why, and all goes on afterwards."""
     one = mesh()
-    keys = keys_of(one, *[f"s{i}" for i in range(6)])
-    one.wait_for_keys(6)
-    record = max(batches, key=lambda r: r[6])
+    keys = keys_of(one, *[f"s{i}" for i in range(6)], "late")[:6]
+    one.wait_for_keys(7)
+    record = large_batch
     aggregator = one.processes["aggregator"].pid
     (child,) = children(aggregator)
     peers = [Peer(one, key) for key in keys]
     sent, acked, paused = [0] * 6, [0] * 6, [False] * 6
+
+    def begin_anew(i):
+        """As a sensor does when a home lost its lease meanwhile."""
+        sent[i] = acked[i]
+        wait_until(lambda: (peers[i].hello(timeout=5) or [None])[0] == WELCOME, 60, "a session")
 
     def turn(i):
         peer = peers[i]
@@ -272,9 +334,8 @@ def test_a_database_that_is_away_pauses_the_sensors_and_fills_no_memory(mesh, po
                 peer.credit = got[1][0]
                 paused[i] = peer.credit == 0
                 assert peer.credit or got[1][2] == 1, "the reason is the store"
-            elif got[0] in (ERROR, BYE):  # a home that lost its lease meanwhile begins anew, and so does the sensor
-                sent[i] = acked[i]
-                assert peer.hello()[0] == WELCOME
+            elif got[0] in (ERROR, BYE):
+                begin_anew(i)
         while sent[i] - acked[i] < peer.credit:
             sent[i] += 1
             peer.batch(record, sent[i])
@@ -283,6 +344,17 @@ def test_a_database_that_is_away_pauses_the_sensors_and_fills_no_memory(mesh, po
         for i in range(6):
             turn(i)
         time.sleep(0.01)
+        return True
+
+    def listen(again, ended):
+        """Says nothing meanwhile, as whoever has no credit."""
+        for i, peer in enumerate(peers):
+            while (got := peer.receive(0.01)) is not None:
+                assert got[0] != CREDIT or got[1][0] == 0, "nobody is told to go on while it is away"
+                again[i] += got[0] == CREDIT
+                acked[i] = got[1][1] if got[0] == ACK else acked[i]
+                if got[0] in (ERROR, BYE):
+                    ended.add(i)
         return True
     for peer in peers:
         assert peer.hello()[0] == WELCOME
@@ -298,16 +370,14 @@ def test_a_database_that_is_away_pauses_the_sensors_and_fills_no_memory(mesh, po
         wait_until(lambda: turns() and all(paused), 60, "the pause")
         held = sum(sent) - sum(acked)
         assert held <= 6 * 8
+        # A real sensor comes meanwhile, and keeps what it has.
+        late = one.start("late", "picket-sensor", "--config", one.sensor_config("late", "hq", [CAPTURES / "hq.pcap"]))
         # Paused for longer than any of them would wait in silence: still there, and told again.
-        again = [False] * 6
-        deadline = time.monotonic() + 60
-        while how == "stopped" and not all(again) and time.monotonic() < deadline:
-            for i, peer in enumerate(peers):
-                while (got := peer.receive(0.01)) is not None:
-                    again[i] = again[i] or (got[0] == CREDIT and got[1][0] == 0)
-        assert how == "gone" or all(again)
+        again, ended = [0] * 6, set()
+        since = time.monotonic()
+        wait_until(lambda: listen(again, ended) and (how == "gone" or all(again)) and time.monotonic() - since >= AWAY_S, AWAY_S + 60, "the end of the pause")
         grew = peak_mib(aggregator) - before[0], peak_mib(child) - before[1]
-        print(f"{how}: held {held} batches of {record[6]} bytes, the core grew by {grew[0]:.0f} MiB, the child by {grew[1]:.0f} MiB")
+        away = time.monotonic() - since
         assert sum(grew) < 64
     finally:
         if how == "stopped":
@@ -315,11 +385,23 @@ def test_a_database_that_is_away_pauses_the_sensors_and_fills_no_memory(mesh, po
                 os.kill(backend, signal.SIGCONT)
         else:
             postgres.restart_after_kill()
+    back = time.monotonic()
     for i in range(6):
         paused[i] = False
+        if i in ended:
+            begin_anew(i)
     target = [s + 5 for s in sent]
     wait_until(lambda: turns() and all(a >= t for a, t in zip(acked, target)), 90, "the rest")
+    drained = time.monotonic() - back
     for peer in peers:
         peer.close()
-    marks = one.table("select count(*), count(distinct (sensor_id, seq)) from ingest_mark")
+    assert late.wait(120) == 0, one.log("late")[-2000:]
+    marks = one.table("select count(*), count(distinct (sensor_id, seq)) from ingest_mark where sensor_id <= 6")
     assert marks[0][0] == marks[0][1] >= sum(acked)
+    # In order of age: each sensor's batches as it numbered them, its windows as they passed.
+    for table, age in (("ingest_mark", "epoch, seq"), ("health", "window_start_us")):
+        rows = one.table(f"select sensor_id, ingest_seq, {age} from {table} where ingest_seq > 0")
+        assert len(rows) > 3 and [row[:1] + row[2:] for row in sorted(rows)] == sorted(row[:1] + row[2:] for row in rows), table
+    keep(2, test=f"database {how}", away_s=round(away), batches_held=held, of_bytes=record[6], told_to_wait=min(again), core_grew_mib=round(grew[0]), child_grew_mib=round(grew[1]), core_peak_mib=round(before[0] + grew[0]),
+         child_peak_mib=round(before[1] + grew[1]),
+         sessions_ended=len(ended), going_on_s=round(drained, 1), batches=marks[0][0])
