@@ -254,8 +254,9 @@ static pk_err load_enrolment(struct pk_store *store, struct pk_store_registry *r
 {
     PGresult *result;
     pk_err err = pg_query(store, "look for open tokens",
-        "select coalesce(max(greatest(case when uses_left > 0 or is_fleet then until_us else 0 end, case when used_us > 0 then least(used_us + 300000000, until_us) else 0 end)), 0)"
-        " from enrol_token",
+        "select coalesce(max(case when " PG_TOKEN_IS_OPEN
+        " then k.until_us else least(k.used_us + " PG_ANSWER_US
+        ", k.until_us) end), 0) from enrol_token k",
         NULL, true, &result);
     if (err == PK_OK) {
         registry->enrol_until_us = get_int(result, 0, 0);

@@ -119,7 +119,7 @@ pk_err pk_store_list_tokens(struct pk_store *store,
     pk_err err = pg_query(store, "list tokens",
         "select k.token_id, t.name, s.name, k.uses_left, k.failures, k.until_us, k.needs_approval::int, k.is_fleet::int, k.stale_after_s"
         " from enrol_token k join tenant t using (tenant_id) join site s on s.tenant_id = k.tenant_id and s.site_id = k.site_id"
-        " where k.until_us > $1::bigint and (k.uses_left > 0 or k.is_fleet) order by k.added_us desc",
+        " where k.until_us > $1::bigint and " PG_TOKEN_IS_OPEN " order by k.added_us desc",
         &params, true, &result);
     for (int i = 0; err == PK_OK && i < PQntuples(result); i++) {
         struct pk_store_token_row token = {.uses_left = (uint32_t)get_int(result, i, 3),
@@ -243,7 +243,7 @@ static pk_err revive(struct pk_store *store, const struct token_row *token,
 }
 
 /* The same key once more: the answer may have been lost on its way, or a container of a fleet starts again. *out_known: the key is somebody's; the result stands when it came by this token, lately unless
- * it is a fleet's. */
+ * it is a fleet's, or when the token is another one for the place where it stands: the first is used up, and who has the key has the sensor. */
 static pk_err find_same_key(struct pk_store *store, const struct token_row *token,
     const struct pk_enrol_request *request, const uint8_t *pubkey, bool *out_known,
     struct pk_store_enrolled *out)
@@ -253,8 +253,12 @@ static pk_err find_same_key(struct pk_store *store, const struct token_row *toke
     param_bytes(&params, pubkey, PK_KEY_BYTES);
     param_bytes(&params, request->id, sizeof request->id);
     param_int(&params, token->is_fleet ? 0 : now_us() - 3600 * PK_US_PER_S);
+    param_int(&params, token->tenant);
+    param_int(&params, token->site);
     pk_err err = pg_query(store, "find key",
-        "select s.sensor_id, s.name, s.is_pending::int, (coalesce(k.token_id = $2, false) and k.added_us > $3::bigint and k.is_active and (s.is_active or s.stale_us is not null))::int,"
+        "select s.sensor_id, s.name, s.is_pending::int, (k.is_active and ((coalesce(k.token_id = $2, false) and k.added_us > $3::bigint and (s.is_active or s.stale_us is not null))"
+        " or (s.is_active and s.tenant_id = $4::int and exists (select from site_assignment a where a.tenant_id = s.tenant_id and a.sensor_id = s.sensor_id and a.site_id = $5::int"
+        " and a.to_us = 9223372036854775807))))::int,"
         " (s.stale_us is not null)::int from sensor_key k join sensor s on s.tenant_id = k.tenant_id and s.sensor_id = k.sensor_id where k.pubkey = $1",
         &params, true, &result);
     if (err == PK_OK && PQntuples(result) == 1) {

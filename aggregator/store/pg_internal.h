@@ -64,6 +64,12 @@ pk_err pg_fail(struct pk_store *store, pk_err err, const char *text);
 /* An aggregator takes nobody for silent that may only not have found it yet, after its start or an outage. */
 #define PG_STALE_GRACE_S "600"
 
+/* Somebody may come by a token k: a newcomer while a use is left, and those of a fleet, who need none, as long as there is one of them. */
+#define PG_TOKEN_IS_OPEN \
+    "(k.uses_left > 0 or (k.is_fleet and exists (select from sensor fs where fs.tenant_id = k.tenant_id and fs.fleet_token = k.token_id and fs.is_active)))"
+/* How long after a token's last use the port stays: for the answer to get out, and for who asks again at once. */
+#define PG_ANSWER_US "5000000"
+
 /* pg_control.c: for whoever changes what the aggregator must hear of; within a transaction. */
 pk_err pg_raise_version(struct pk_store *store);
 pk_err pg_find_site(struct pk_store *store, const char *tenant, const char *site,

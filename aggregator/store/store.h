@@ -202,7 +202,7 @@ struct pk_store_gate {
     void *arg;
 };
 /* One transaction: checks the token, adds the sensor with its key (under the wished name, or that and a number), takes one use. The same key again within an hour (of a fleet: at any time) gets the same
- * answer and takes none. A stale identity of the fleet, found by its node's name or its key, is the same sensor again and takes one. */
+ * answer and takes none; so it does by another open token of the place where its sensor stands. A stale identity of the fleet, found by its node's name or its key, is the same sensor again and takes one. */
 pk_err pk_store_enrol(struct pk_store *store, const struct pk_enrol_request *request,
     const uint8_t pubkey[PK_KEY_BYTES], const struct pk_addr *from,
     const struct pk_store_gate *gate, struct pk_store_enrolled *out_enrolled);

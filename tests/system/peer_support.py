@@ -100,6 +100,15 @@ class Peer:
         self.close()
 
 
+def is_let_in(mesh, key):
+    """A refused key hears nothing, and nothing can be sent by it."""
+    with Peer(mesh, key) as peer:
+        try:
+            return (peer.hello(timeout=2) or [None])[0] == WELCOME
+        except zmq.Again:
+            return False
+
+
 class FakeAggregator:
     """An aggregator by hand, for one sensor that trusts its key."""
 

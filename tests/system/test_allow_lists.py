@@ -3,7 +3,7 @@ import json
 
 import msgpack
 import zmq
-from peer_support import BYE, ERROR, WELCOME, Peer, read_key
+from peer_support import BYE, ERROR, WELCOME, Peer, is_let_in, read_key
 from pg_support import wait_until
 from test_enrolment import enroll, token
 
@@ -16,14 +16,6 @@ def apply(mesh, sensors_from):
     mesh.ctl("apply", "-f", str(path))
     version = mesh.table("select version from control_version")[0][0]
     wait_until(lambda: f"control_version={version}" in mesh.log("aggregator"), 30, "the scope")
-
-
-def is_let_in(mesh, key):
-    with Peer(mesh, key) as peer:
-        try:
-            return peer.hello(timeout=2)[0] == WELCOME
-        except zmq.Again:
-            return False
 
 
 def test_a_tenant_says_where_its_sensors_come_from(mesh, tmp_path):

@@ -4,8 +4,7 @@ import json
 import subprocess
 import time
 
-import zmq
-from peer_support import HEARTBEAT, WELCOME, Peer, read_key
+from peer_support import HEARTBEAT, WELCOME, Peer, is_let_in, read_key
 from pg_support import wait_until
 from test_enrolment import enroll, token
 
@@ -17,14 +16,6 @@ def state(mesh, name):
 
 def uses_left(mesh):
     return mesh.table("select uses_left from enrol_token where is_fleet")[0][0]
-
-
-def is_let_in(mesh, key):
-    with Peer(mesh, key) as peer:
-        try:
-            return peer.hello(timeout=2)[0] == WELCOME
-        except zmq.Again:
-            return False
 
 
 def await_refused(mesh, path):

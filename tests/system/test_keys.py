@@ -10,7 +10,7 @@ import pytest
 import zmq
 import zmq.utils.z85
 from pg_support import CAPTURES, free_port, wait_until
-from peer_support import ERROR, WELCOME, Peer, read_key
+from peer_support import ERROR, WELCOME, Peer, is_let_in, read_key
 from test_delivery import TABLES
 
 HEARTBEAT, CONFIG, CONFIG_ACK, ROTATE, UNSUPPORTED = 6, 7, 8, 11, 3
@@ -39,14 +39,6 @@ def ready(mesh):
     one.add_sensor("hq")
     one.wait_for_keys(1)
     return one
-
-
-def is_let_in(mesh, key):
-    with Peer(mesh, key) as peer:
-        try:
-            return peer.hello(timeout=2)[0] == WELCOME
-        except zmq.Again:
-            return False
 
 
 def test_a_sensor_changes_its_key_while_it_ships(mesh):
