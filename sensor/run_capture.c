@@ -107,6 +107,7 @@ static pk_err open_merge(struct run *run, const struct pk_merge_sink *sink)
         .tenant = run->tenant,
         .site = run->site,
         .client_key = run->has_client_key ? run->client_key : NULL,
+        .is_own = true,
         .vantage = run->options->vantage,
         .window_ms = run->options->window_ms,
         .window_rows = run->options->window_rows >= 0 ? (uint32_t)run->options->window_rows

@@ -47,6 +47,7 @@ static struct pk_merge_options merge_options(
         .tenant = settings->tenant,
         .site = settings->site,
         .client_key = settings->config.floor.hides_inside ? NULL : worker->client_key,
+        .is_own = settings->pushed_version == 0,
         .vantage = settings->config.vantage,
         .window_ms = settings->config.window_ms,
         .window_rows = settings->config.window_rows,

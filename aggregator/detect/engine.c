@@ -172,9 +172,8 @@ pk_err pk_engine_flush(struct pk_engine *engine)
     return err;
 }
 
-/* Whose row it is. A site that tells nothing of its clients (no client key) is a source of its own, beside its resolver: its inside clients together. */
-static bool key_of(const struct pk_client *client, const char *site, enum pk_vantage vantage,
-    struct actor_key *key)
+/* Whose row it is. A site that tells nothing of its clients (no client key) is a source of its own: its inside clients together. */
+static bool key_of(const struct pk_client *client, const char *site, struct actor_key *key)
 {
     memset(key, 0, sizeof *key); /* it is compared and hashed whole */
     switch (client->kind) {
@@ -191,9 +190,6 @@ static bool key_of(const struct pk_client *client, const char *site, enum pk_van
         memcpy(key->addr.bytes, client->pseudonym, sizeof client->pseudonym);
         return true;
     case PK_CLIENT_NONE:
-        if (vantage != PK_VANTAGE_RESOLVER) {
-            break; /* a server's log that does not say who asked */
-        }
         *key = actor_site_key(site);
         return true;
     }
@@ -222,7 +218,7 @@ static bool key_of_row(
     const struct pk_engine_origin *origin, const struct pk_activity *row, struct actor_key *key)
 {
     if (!is_for_subnet(row)) {
-        return key_of(&row->client, origin->site, row->signature.vantage, key);
+        return key_of(&row->client, origin->site, key);
     }
     memset(key, 0, sizeof *key);
     key->kind = ACTOR_SUBNET;
@@ -358,9 +354,7 @@ static pk_err observe_overflow(struct pk_engine *engine, const struct pk_engine_
     }
     seen.name_hash = pk_hash_fixed(seen.name.wire, seen.name.len);
     stands.signature.vantage = vantage_of(engine, seen.site);
-    seen.actor = key_of(&row->client, origin->site, stands.signature.vantage, &key)
-                     ? actor_find(engine, &key)
-                     : NULL;
+    seen.actor = key_of(&row->client, origin->site, &key) ? actor_find(engine, &key) : NULL;
     seen.trial.no = NO_TRIAL_KIND;
     if (seen.actor) {
         seen.source_hash = actor_identity(seen.actor);
@@ -384,8 +378,7 @@ pk_err pk_engine_observe_client(struct pk_engine *engine, const struct pk_engine
     pk_err err = move_on(engine, row->first_us);
     engine->stats.client_rows++;
     if (err == PK_OK && row->reason == PK_CLIENT_ALIAS &&
-        key_of(&row->client, origin->site, PK_VANTAGE_UNKNOWN, &key) &&
-        key_of(&row->former, origin->site, PK_VANTAGE_UNKNOWN, &former) &&
+        key_of(&row->client, origin->site, &key) && key_of(&row->former, origin->site, &former) &&
         key.kind == ACTOR_PSEUDONYM && former.kind == ACTOR_PSEUDONYM) {
         actor_succeed(engine, &former, &key);
     } else if (err == PK_OK && row->reason == PK_CLIENT_OVERFLOW) {

@@ -131,6 +131,7 @@ static pk_err take_batch(struct reread *r, const struct pk_batch *batch)
     const struct pk_scope_tenant *tenant = r->settings->tenant;
     struct pk_batch_info info = *pk_batch_info(batch);
     pk_client_rules_set(&r->rules, tenant, r->settings->site, r->client_key, info.window_start_us);
+    r->rules.declared = r->settings->pushed_version == 0 ? tenant : NULL;
     info.privacy = r->client_key ? PK_PRIVACY_PSEUDONYMS : PK_PRIVACY_NO_CLIENTS;
     info.key_period = r->rules.period;
     pk_batch_builder_begin(r->builder, &info);

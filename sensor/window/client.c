@@ -45,6 +45,14 @@ void pk_client_rules_set(struct pk_client_rules *rules, const struct pk_scope_te
     }
 }
 
+/* A scanner or a secondary is a machine that the tenant has written down, nobody's desk. */
+static bool is_declared(const struct pk_client_rules *rules, const struct pk_addr *addr)
+{
+    const struct pk_scope_tenant *tenant = rules->declared;
+    return tenant && (pk_scope_is_in(tenant->scanners, tenant->n_scanners, addr) ||
+                         pk_scope_is_in(tenant->transfer_peers, tenant->n_transfer_peers, addr));
+}
+
 static struct pk_client hidden(
     const struct pk_client_rules *rules, const struct pk_prefix *prefix, const struct pk_addr *addr)
 {
@@ -71,7 +79,8 @@ struct pk_client pk_client_of(const struct pk_client_rules *rules, const struct 
     }
     for (size_t i = 0; i < site->n_clients; i++) {
         if (pk_prefix_contains(&site->clients[i], addr)) {
-            return hidden(rules, &site->clients[i], addr);
+            client.kind = PK_CLIENT_INSIDE;
+            return is_declared(rules, addr) ? client : hidden(rules, &site->clients[i], addr);
         }
     }
     return client;

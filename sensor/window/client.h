@@ -9,7 +9,9 @@
 /* Keys of one period. Those of the period before are there for its first day, in which both pseudonyms are told. */
 struct pk_client_rules {
     const struct pk_scope_site
-        *site;       /* whose clients are inside; NULL: no scope, every source in clear; borrowed */
+        *site; /* whose clients are inside; NULL: no scope, every source in clear; borrowed */
+    const struct pk_scope_tenant *
+        declared; /* whose scanners and transfer peers stay in clear wherever they are: the site's own file says so; NULL: none; borrowed */
     uint32_t period; /* pk_pseudonym_period; 0: no client key, inside clients are left out */
     bool has_former;
     uint8_t key[PK_PSEUDONYM_KEY_BYTES], former_key[PK_PSEUDONYM_KEY_BYTES];

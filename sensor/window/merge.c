@@ -123,6 +123,7 @@ static void open_window(struct pk_merge *merge, int64_t now_us)
     pk_client_rules_set(&merge->rules, merge->options.tenant,
         merge->options.tenant ? merge->options.site : NULL, merge->options.client_key,
         merge->window_start_us);
+    merge->rules.declared = merge->options.is_own ? merge->options.tenant : NULL;
 }
 
 /* In the first day of a period: which pseudonym each client had before, once an hour, so that who compares can follow it over the change. Two clients of one bit: the second

@@ -35,6 +35,8 @@ struct pk_merge_options {
     const struct pk_scope_site *site;     /* with tenant */
     const uint8_t
         *client_key; /* the master, 32 bytes, or NULL: inside clients are left out; borrowed */
+    bool
+        is_own; /* tenant is from the site's own file and nobody sent it: the scanners and peers it declares stay in clear */
     enum pk_vantage vantage; /* UNKNOWN: the site's, else inferred for each server */
     uint32_t window_ms;
     uint32_t window_rows; /* most rows of a kind in a window, all its parts together; 0: no limit */

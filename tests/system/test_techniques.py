@@ -83,3 +83,25 @@ def test_retired_names_need_the_history(sensor, aggregator, folder, tmp_path):
     subprocess.run([sensor, "--read", str(folder / "retired.pcap"), "--site", "acme/hq", "--write", str(psp)], check=True, capture_output=True)
     done = subprocess.run([aggregator, "replay", "--scope", str(folder / "scope.yaml"), str(psp)], check=True, capture_output=True, text=True)
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("keyed", [True, False], ids=["keyed", "keyless"])
+@pytest.mark.parametrize("is_declared", [True, False], ids=["declared", "unknown"])
+def test_declared_machines_of_the_inside_are_known_whatever_hides_their_neighbours(sensor, aggregator, client_key, tmp_path, keyed, is_declared):
+    """A scanner and a secondary with private addresses: the site's scope names them, so they are no secret; who is not named stays one."""
+    packets, number = [], 0
+    for name, rdtype, client in [(word, "A", "10.9.0.99") for word in WORDS] + [("example.com", "AXFR", "10.9.0.77")]:
+        number += 1
+        qname = name if rdtype == "AXFR" else name + ".example.com"
+        both = exchange(number, client, SERVER, qname, rdtype, rcode=dns.rcode.REFUSED if rdtype == "AXFR" else dns.rcode.NXDOMAIN)
+        packets += [(1795000000000000 + number * 500000 + 1000 * n, data) for n, data in enumerate(both)]
+    write_pcap(tmp_path / "hq.pcap", packets)
+    scope, psp = tmp_path / "scope.yaml", tmp_path / "hq.psp"
+    declared = {"scanners": ["10.9.0.99"], "transfer_peers": ["10.9.0.77"]} if is_declared else {}
+    scope.write_text(json.dumps({"tenants": [{"name": "acme", "sites": ["hq"], "zones": ["example.com"], **declared}]}))
+    extra = ["--client-key", client_key] if keyed else []
+    subprocess.run([sensor, "--read", tmp_path / "hq.pcap", "--site", "acme/hq", "--scope", scope, *extra, "--write", psp], check=True, capture_output=True)
+    done = subprocess.run([aggregator, "replay", "--scope", scope, psp], check=True, capture_output=True, text=True)
+    loud = [finding for finding in map(json.loads, done.stdout.splitlines()) if finding["severity"] >= 2]
+    assert {finding["detector"] for finding in loud} == (set() if is_declared else {"D1", "D2"})
+    assert all(finding["actor"]["kind"] == ("client" if keyed else "site") and "10.9.0" not in json.dumps(finding) for finding in loud)
