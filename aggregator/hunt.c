@@ -291,9 +291,10 @@ static int open_store(struct hunt *hunt)
 static int find_scope(struct hunt *hunt)
 {
     char error[PK_CONF_ERROR_SIZE];
-    if (hunt->options->scope &&
-        pk_scope_load(hunt->options->scope, &hunt->own_scope, error) != PK_OK) {
-        return fail(EX_CONFIG, error);
+    pk_err err =
+        hunt->options->scope ? pk_scope_load(hunt->options->scope, &hunt->own_scope, error) : PK_OK;
+    if (err != PK_OK) {
+        return fail(err == PK_ERR_IO ? EX_NOINPUT : EX_CONFIG, error);
     }
     const struct pk_scope *scope = hunt->own_scope ? hunt->own_scope : hunt->registry.scope;
     for (size_t i = 0; scope && i < scope->n_tenants; i++) {

@@ -432,8 +432,9 @@ int pk_replay_main(int argc, char **argv)
     if (status >= 0) {
         return status;
     }
-    if (pk_scope_load(options.scope, &replay.scope, error) != PK_OK) {
-        return fail(EX_CONFIG, error);
+    pk_err scope_err = pk_scope_load(options.scope, &replay.scope, error);
+    if (scope_err != PK_OK) {
+        return fail(scope_err == PK_ERR_IO ? EX_NOINPUT : EX_CONFIG, error);
     }
     char history_error[PK_COF_ERROR_SIZE], baseline_error[PK_BASELINE_ERROR_SIZE];
     replay.priors = pk_priors_shipped;

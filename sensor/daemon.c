@@ -9,6 +9,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include <sodium.h>
+
 #include "picket/log.h"
 
 #include "privileges.h"
@@ -52,6 +54,26 @@ int daemon_fail(int status, const char *text)
     return status;
 }
 
+/* And with it the scope that was kept: a reload cannot read the key again once the user has changed. */
+static int load_spool_key(struct daemon *d)
+{
+    char key_error[PK_KEY_ERROR_SIZE];
+    const struct pk_sensor_config *config = &d->settings->config;
+    if (config->spool_key_file) {
+        pk_err err = pk_spool_key_load(config->spool_key_file, d->spool_key, key_error);
+        if (err != PK_OK) {
+            return daemon_fail(pk_key_status(err), key_error);
+        }
+        d->uplink.spool_key = d->spool_key;
+    }
+    if (d->settings->pushed_version) {
+        d->keeps_scope_in_clear = pk_pushed_load(config->spool_folder, d->uplink.spool_key,
+                                      &d->pushed) == PK_PUSHED_IN_CLEAR &&
+                                  d->uplink.spool_key;
+    }
+    return EX_OK;
+}
+
 int daemon_load(struct daemon *d, const char *path)
 {
     char error[PK_CONF_ERROR_SIZE], key_error[PK_KEY_ERROR_SIZE];
@@ -63,13 +85,19 @@ int daemon_load(struct daemon *d, const char *path)
     const struct pk_sensor_config *config = &d->settings->config;
     pk_log_set_level(d->settings->log_level);
     if (config->client_key) {
-        if (pk_client_key_load(config->client_key, d->client_key, key_error) != PK_OK) {
-            return daemon_fail(EX_NOPERM, key_error);
+        pk_err err = pk_client_key_load(config->client_key, d->client_key, key_error);
+        if (err != PK_OK) {
+            return daemon_fail(pk_key_status(err), key_error);
         }
         d->has_client_key = true;
     }
-    if (pk_keypair_load(config->key_file, &d->uplink.keys, key_error) != PK_OK) {
-        return daemon_fail(EX_NOPERM, key_error);
+    pk_err err = pk_keypair_load(config->key_file, &d->uplink.keys, key_error);
+    if (err != PK_OK) {
+        return daemon_fail(pk_key_status(err), key_error);
+    }
+    int status = load_spool_key(d);
+    if (status != EX_OK) {
+        return status;
     }
     snprintf(d->key_file, sizeof d->key_file, "%s", config->key_file);
     d->uplink.key_file = d->key_file;
@@ -142,6 +170,7 @@ void daemon_close(struct daemon *d)
     pk_pushed_done(&d->pushed);
     pk_keypair_wipe(&d->uplink.keys);
     pk_keypair_wipe(&d->uplink.next_keys);
+    sodium_memzero(d->spool_key, sizeof d->spool_key);
     if (d->stop_fd > 0) {
         close(d->stop_fd);
     }

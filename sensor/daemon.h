@@ -21,6 +21,8 @@ struct daemon {
     struct pk_settings *retired;  /* while a worker may still use them; NULL else */
     uint8_t client_key[PK_KEY_BYTES];
     bool has_client_key;
+    uint8_t spool_key[PK_SPOOL_KEY_BYTES];            /* with uplink.spool_key */
+    bool keeps_scope_in_clear;                        /* from before there was a key */
     struct pk_worker *workers[PK_CONFIG_MAX_THREADS]; /* the first runs in the main thread */
     pthread_t threads[PK_CONFIG_MAX_THREADS];
     unsigned n_workers, n_threads; /* threads started beside the main one */

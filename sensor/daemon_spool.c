@@ -20,8 +20,7 @@
 
 static int open_spool(struct daemon *d)
 {
-    char error[PK_SPOOL_ERROR_SIZE], key_error[PK_KEY_ERROR_SIZE];
-    uint8_t key[PK_SPOOL_KEY_BYTES];
+    char error[PK_SPOOL_ERROR_SIZE];
     struct pk_spool_found found;
     const struct pk_sensor_config *config = &d->settings->config;
     struct pk_spool_options options = {.folder = config->spool_folder,
@@ -29,17 +28,16 @@ static int open_spool(struct daemon *d)
         .max_age_ms = config->spool_max_age_ms,
         .min_free_percent = config->spool_min_free_percent,
         .memory_bytes = config->spool_memory_bytes,
-        .durability = (enum pk_spool_durability)config->spool_durability};
-    if (config->spool_key_file) {
-        if (pk_spool_key_load(config->spool_key_file, key, key_error) != PK_OK) {
-            return daemon_fail(EX_NOPERM, key_error);
-        }
-        options.key = key;
-    }
+        .durability = (enum pk_spool_durability)config->spool_durability,
+        .key = d->uplink.spool_key};
     pk_err err = pk_spool_open(&options, &d->spool, &found, error);
-    sodium_memzero(key, sizeof key);
     if (err != PK_OK) {
         return daemon_fail(err == PK_ERR_AUTH ? EX_NOPERM : EX_CANTCREAT, error);
+    }
+    if (d->keeps_scope_in_clear &&
+        pk_pushed_save(config->spool_folder, d->uplink.spool_key, &d->pushed) != PK_OK) {
+        pk_warn(
+            "spool", "the scope that was sent stays in the folder in clear: it cannot be written");
     }
     d->uplink.delivery.is_durable = config->spool_folder != NULL;
     d->spool_status.is_on_disk = true;

@@ -72,8 +72,9 @@ static int load_scope(struct run *run)
     if (!run->options->scope) {
         return EX_OK;
     }
-    if (pk_scope_load(run->options->scope, &run->scope, error) != PK_OK) {
-        return fail(EX_CONFIG, error);
+    pk_err err = pk_scope_load(run->options->scope, &run->scope, error);
+    if (err != PK_OK) {
+        return fail(err == PK_ERR_IO ? EX_NOINPUT : EX_CONFIG, error);
     }
     if (!run->options->site) {
         return fail(EX_USAGE, "--scope needs --site");
@@ -84,8 +85,9 @@ static int load_scope(struct run *run)
     }
     if (run->options->client_key) {
         char key_error[PK_KEY_ERROR_SIZE];
-        if (pk_client_key_load(run->options->client_key, run->client_key, key_error) != PK_OK) {
-            return fail(EX_NOPERM, key_error);
+        err = pk_client_key_load(run->options->client_key, run->client_key, key_error);
+        if (err != PK_OK) {
+            return fail(pk_key_status(err), key_error);
         }
         run->has_client_key = true;
     }

@@ -52,6 +52,7 @@ int pk_run_reread(const char *config_path, int64_t since_us)
     struct pk_settings *settings = NULL;
     uint64_t n_rows = 0;
     int status = EX_OK;
+    pk_err err = PK_OK;
     if (pk_settings_load(config_path, NULL, &settings, error) != PK_OK) {
         return daemon_fail(EX_CONFIG, error);
     }
@@ -60,8 +61,8 @@ int pk_run_reread(const char *config_path, int64_t since_us)
         status = daemon_fail(
             EX_CONFIG, "there is no ring to read again: the configuration has no ring.folder");
     } else if (config->client_key &&
-               pk_client_key_load(config->client_key, client_key, key_error) != PK_OK) {
-        status = daemon_fail(EX_NOPERM, key_error);
+               (err = pk_client_key_load(config->client_key, client_key, key_error)) != PK_OK) {
+        status = daemon_fail(pk_key_status(err), key_error);
     } else if (pk_reread_make(settings,
                    config->client_key && !config->floor.hides_inside ? client_key : NULL, since_us,
                    path, &n_rows, reread_error) != PK_OK) {

@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sodium.h>
+
+#include "picket/key.h"
 #include "picket/limits.h"
 
 enum {
@@ -145,6 +148,21 @@ static pk_err choose_scope(struct pk_settings *settings, const struct pk_pushed 
     return err;
 }
 
+/* A key that cannot be had is no error here: who opens the spool says so. */
+static void load_kept(struct pk_settings *settings, struct pk_pushed *out_kept)
+{
+    char error[PK_KEY_ERROR_SIZE];
+    uint8_t key[PK_KEY_BYTES];
+    const char *key_file = settings->config.spool_key_file;
+    bool has_key = key_file && pk_spool_key_load(key_file, key, error) == PK_OK;
+    if (pk_pushed_load(settings->config.spool_folder, has_key ? key : NULL, out_kept) ==
+        PK_PUSHED_OF_ANOTHER_KEY) {
+        snprintf(settings->pushed_error, PK_CONF_ERROR_SIZE,
+            "it is sealed, and spool.key_file is not there or another");
+    }
+    sodium_memzero(key, sizeof key);
+}
+
 /* From the texts in it. */
 static pk_err make(struct pk_settings *settings, const char *path, const struct pk_pushed *pushed,
     bool is_offer, char out_error[PK_CONF_ERROR_SIZE])
@@ -166,7 +184,7 @@ static pk_err make(struct pk_settings *settings, const char *path, const struct 
         err = pk_conf_read_file(config->scope, &settings->file_text, out_error);
     }
     if (err == PK_OK && !pushed && config->takes_scope && config->spool_folder) {
-        pk_pushed_load(config->spool_folder, &kept);
+        load_kept(settings, &kept);
         pushed = &kept;
     }
     if (err == PK_OK) {

@@ -343,8 +343,9 @@ static int prepare(struct search *search, const struct arguments *arguments)
     if (!is_bounded(search)) {
         return EX_USAGE;
     }
-    if (pk_client_key_load(arguments->client_key, search->master, error) != PK_OK) {
-        return ctl_fail(EX_NOPERM, error);
+    pk_err err = pk_client_key_load(arguments->client_key, search->master, error);
+    if (err != PK_OK) {
+        return ctl_fail(pk_key_status(err), error);
     }
     return read_periods(search, arguments, scope_days);
 }

@@ -37,8 +37,9 @@ static int load_client_key(const struct arguments *arguments, struct pk_token *t
     if (!arguments->client_key) {
         return EX_OK;
     }
-    if (pk_client_key_load(arguments->client_key, token->client_key, error) != PK_OK) {
-        return ctl_fail(EX_NOPERM, error);
+    pk_err err = pk_client_key_load(arguments->client_key, token->client_key, error);
+    if (err != PK_OK) {
+        return ctl_fail(pk_key_status(err), error);
     }
     token->has_client_key = true;
     return EX_OK;

@@ -32,7 +32,9 @@ bool pk_key_parse(const char *text, uint8_t out_key[PK_KEY_BYTES]);
 const char *pk_key_fingerprint(
     const uint8_t pubkey[PK_KEY_BYTES], char out_text[PK_FINGERPRINT_SIZE]);
 
-/* out_error: one sentence that names the file and what to do. PK_ERR_IO, PK_ERR_AUTH (owner, mode), PK_ERR_MALFORMED. */
+/* What a program ends with when it could not load a key (sysexits.h): 66 there is none, 77 owner or mode, 65 it is damaged. */
+int pk_key_status(pk_err err);
+/* out_error: one sentence that names the file and what to do. PK_ERR_IO, PK_ERR_AUTH (owner, mode, not ours to read), PK_ERR_MALFORMED. */
 pk_err pk_keypair_load(
     const char *path, struct pk_keypair *out_pair, char out_error[PK_KEY_ERROR_SIZE]);
 /* Refuses to replace an existing file unless replace. */

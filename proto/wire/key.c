@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include <sodium.h>
@@ -90,18 +91,24 @@ const char *pk_key_fingerprint(
 }
 
 /* Reads a secret file whole after checking that nobody else can. */
+int pk_key_status(pk_err err)
+{
+    return err == PK_ERR_AUTH ? EX_NOPERM : err == PK_ERR_MALFORMED ? EX_DATAERR : EX_NOINPUT;
+}
+
 static pk_err read_secret(
     const char *path, char out_text[MAX_FILE], char out_error[PK_KEY_ERROR_SIZE])
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     struct stat info;
     if (fd < 0 || fstat(fd, &info) != 0) {
+        bool is_forbidden = errno == EACCES || errno == EPERM || errno == ELOOP;
         snprintf(out_error, PK_KEY_ERROR_SIZE, "%s: cannot be opened: %s", path,
             errno == ELOOP ? "it is a symbolic link" : strerror(errno));
         if (fd >= 0) {
             close(fd);
         }
-        return PK_ERR_IO;
+        return is_forbidden ? PK_ERR_AUTH : PK_ERR_IO;
     }
     pk_err err = PK_OK;
     if (info.st_uid != geteuid() && info.st_uid != 0) {

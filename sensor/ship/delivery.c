@@ -333,6 +333,25 @@ static bool suit_codec(struct pk_delivery *d, struct pk_segment_record *record)
     return true;
 }
 
+/* It is never sent. */
+static void give_up_batch(struct pk_delivery *d, struct pk_queue_at at,
+    const struct pk_segment_record *record, bool is_readable)
+{
+    if (is_readable) {
+        tell(d, PK_LOG_ERROR,
+            "seq=%" PRIu64 " bytes=%u beyond the aggregator's limit of %u: given up", at.seq,
+            record->body_len, d->welcome.max_body_bytes);
+    } else {
+        tell(d, PK_LOG_ERROR,
+            "seq=%" PRIu64 " bytes=%u codec=%u its body cannot be unpacked: given up as damaged",
+            at.seq, record->body_len, record->codec);
+    }
+    d->queue->refused(
+        d->queue->self, at, is_readable ? PK_QUEUE_REFUSED_LOST : PK_QUEUE_REFUSED_DAMAGED);
+    d->counters.refused++;
+    d->sent = at;
+}
+
 static bool send_next(struct pk_delivery *d, int64_t now_ms)
 {
     struct pk_queue_at at;
@@ -344,12 +363,7 @@ static bool send_next(struct pk_delivery *d, int64_t now_ms)
     bool is_readable = suit_codec(d, &record) && pk_unpacked_len(record.codec, record.body,
                                                      record.body_len, &raw_len) == PK_OK;
     if (!is_readable || record.body_len > d->welcome.max_body_bytes) {
-        tell(d, PK_LOG_ERROR,
-            "seq=%" PRIu64 " bytes=%u beyond the aggregator's limit of %u: given up", at.seq,
-            record.body_len, d->welcome.max_body_bytes);
-        d->queue->refused(d->queue->self, at, PK_QUEUE_REFUSED_LOST);
-        d->counters.refused++;
-        d->sent = at;
+        give_up_batch(d, at, &record, is_readable);
         return true;
     }
     if (d->n_flight > 0 && d->flight_bytes + raw_len > d->welcome.credit_bytes) {

@@ -1,18 +1,29 @@
 /* Written by temporary file, fsync and rename. */
 #include "ship/pushed.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
+
+#include <sodium.h>
 
 #include "picket/limits.h"
 #include "picket/segment.h"
 
+#include "ship/spool_file.h"
+
 enum {
     CRC_BYTES = 4,
+    MAGIC_BYTES = 8,
+    NONCE_BYTES = crypto_secretbox_NONCEBYTES,
+    SEAL_BYTES = MAGIC_BYTES + NONCE_BYTES + crypto_secretbox_MACBYTES,
     MAX_BODY = PK_MAX_SCOPE_BYTES + 4096, /* unknown keys beside it */
 };
+
+static const char magic[] = "PKSCOPE1"; /* no body of CONFIG begins so: it is a map */
 
 pk_err pk_pushed_init(struct pk_pushed *out_pushed, const uint8_t *body, size_t len)
 {
@@ -50,7 +61,9 @@ static bool read_whole(const char *folder, struct pk_bytes *out)
     ssize_t n = fd >= 0 ? 1 : -1;
     while (n > 0) {
         uint8_t chunk[16384];
-        n = read(fd, chunk, sizeof chunk);
+        do {
+            n = read(fd, chunk, sizeof chunk);
+        } while (n < 0 && errno == EINTR);
         pk_bytes_put(out, chunk, n > 0 ? (size_t)n : 0);
     }
     if (fd >= 0) {
@@ -62,27 +75,99 @@ static bool read_whole(const char *folder, struct pk_bytes *out)
     return n == 0 && out->err == PK_OK;
 }
 
-void pk_pushed_load(const char *folder, struct pk_pushed *out_pushed)
+/* --- sealed or in clear --- */
+
+/* The spool's key is a key of streams; this one is of nothing but the scope. */
+static void derive(const uint8_t *spool_key, uint8_t out_key[crypto_secretbox_KEYBYTES])
 {
-    struct pk_bytes raw;
+    _Static_assert((int)crypto_kdf_KEYBYTES == (int)PK_SPOOL_KEY_BYTES, "a master of 32 bytes");
+    (void)crypto_kdf_derive_from_key(out_key, crypto_secretbox_KEYBYTES, 1, "pk-scope", spool_key);
+}
+
+static bool is_sealed(const struct pk_bytes *raw)
+{
+    return raw->len >= MAGIC_BYTES && memcmp(raw->data, magic, MAGIC_BYTES) == 0;
+}
+
+static bool open_sealed(const struct pk_bytes *raw, const uint8_t *spool_key, struct pk_bytes *out)
+{
+    uint8_t key[crypto_secretbox_KEYBYTES];
+    if (!spool_key || raw->len < SEAL_BYTES) {
+        return false;
+    }
+    derive(spool_key, key);
+    uint8_t *plain = pk_bytes_extend(out, raw->len - SEAL_BYTES);
+    bool is_good =
+        plain && crypto_secretbox_open_easy(plain, raw->data + MAGIC_BYTES + NONCE_BYTES,
+                     raw->len - MAGIC_BYTES - NONCE_BYTES, raw->data + MAGIC_BYTES, key) == 0;
+    sodium_memzero(key, sizeof key);
+    return is_good;
+}
+
+static pk_err seal(const struct pk_bytes *body, const uint8_t *spool_key, struct pk_bytes *out)
+{
+    uint8_t key[crypto_secretbox_KEYBYTES], nonce[NONCE_BYTES];
+    randombytes_buf(nonce, sizeof nonce);
+    pk_bytes_put(out, magic, MAGIC_BYTES);
+    pk_bytes_put(out, nonce, sizeof nonce);
+    uint8_t *box = pk_bytes_extend(out, body->len + crypto_secretbox_MACBYTES);
+    derive(spool_key, key);
+    if (box) {
+        (void)crypto_secretbox_easy(box, body->data, body->len, nonce, key);
+    }
+    sodium_memzero(key, sizeof key);
+    return out->err;
+}
+
+static pk_err check_sum(const struct pk_bytes *body, struct pk_bytes *out)
+{
+    pk_bytes_put(out, body->data, body->len);
+    pk_bytes_put_be32(out, pk_crc32c(body->data, body->len));
+    return out->err;
+}
+
+static bool is_whole(const struct pk_bytes *raw)
+{
+    if (raw->len <= CRC_BYTES) {
+        return false;
+    }
+    const uint8_t *crc = raw->data + raw->len - CRC_BYTES;
+    uint32_t wanted =
+        (uint32_t)crc[0] << 24 | (uint32_t)crc[1] << 16 | (uint32_t)crc[2] << 8 | crc[3];
+    return pk_crc32c(raw->data, raw->len - CRC_BYTES) == wanted;
+}
+
+enum pk_pushed_found pk_pushed_load(
+    const char *folder, const uint8_t *spool_key, struct pk_pushed *out_pushed)
+{
+    struct pk_bytes raw, plain;
+    enum pk_pushed_found found = PK_PUSHED_NONE;
     *out_pushed = (struct pk_pushed){.version = 0};
-    pk_bytes_init(&raw, MAX_BODY + CRC_BYTES);
-    if (read_whole(folder, &raw) && raw.len > CRC_BYTES) {
-        size_t len = raw.len - CRC_BYTES;
-        const uint8_t *crc = raw.data + len;
-        uint32_t wanted =
-            (uint32_t)crc[0] << 24 | (uint32_t)crc[1] << 16 | (uint32_t)crc[2] << 8 | crc[3];
-        if (pk_crc32c(raw.data, len) == wanted) {
-            (void)pk_pushed_init(out_pushed, raw.data, len); /* stays empty when it fails */
-        }
+    pk_bytes_init(&raw, MAX_BODY + SEAL_BYTES);
+    pk_bytes_init(&plain, MAX_BODY);
+    if (read_whole(folder, &raw) && is_sealed(&raw)) {
+        found = open_sealed(&raw, spool_key, &plain) &&
+                        pk_pushed_init(out_pushed, plain.data, plain.len) == PK_OK
+                    ? PK_PUSHED_SEALED
+                    : PK_PUSHED_OF_ANOTHER_KEY;
+    } else if (is_whole(&raw) &&
+               pk_pushed_init(out_pushed, raw.data, raw.len - CRC_BYTES) == PK_OK) {
+        found = PK_PUSHED_IN_CLEAR;
     }
     pk_bytes_done(&raw);
+    pk_bytes_done(&plain);
+    return found;
 }
+
+/* --- writing --- */
 
 static bool write_whole(int fd, const uint8_t *data, size_t len)
 {
     while (len > 0) {
         ssize_t n = write(fd, data, len);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
         if (n <= 0) {
             return false;
         }
@@ -92,17 +177,16 @@ static bool write_whole(int fd, const uint8_t *data, size_t len)
     return true;
 }
 
-pk_err pk_pushed_save(const char *folder, const struct pk_pushed *pushed)
+pk_err pk_pushed_save(const char *folder, const uint8_t *spool_key, const struct pk_pushed *pushed)
 {
-    uint32_t crc = pk_crc32c(pushed->body.data, pushed->body.len);
-    const uint8_t tail[CRC_BYTES] = {
-        (uint8_t)(crc >> 24), (uint8_t)(crc >> 16), (uint8_t)(crc >> 8), (uint8_t)crc};
-    int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct pk_bytes raw;
+    pk_bytes_init(&raw, MAX_BODY + SEAL_BYTES);
+    pk_err err = spool_key ? seal(&pushed->body, spool_key, &raw) : check_sum(&pushed->body, &raw);
+    int dir = err == PK_OK ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     int fd = dir >= 0 ? openat(dir, "scope.new",
                             O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600)
                       : -1;
-    bool is_good = fd >= 0 && write_whole(fd, pushed->body.data, pushed->body.len) &&
-                   write_whole(fd, tail, sizeof tail) && fsync(fd) == 0;
+    bool is_good = fd >= 0 && write_whole(fd, raw.data, raw.len) && fsync(fd) == 0;
     if (fd >= 0) {
         is_good = close(fd) == 0 && is_good;
     }
@@ -110,5 +194,6 @@ pk_err pk_pushed_save(const char *folder, const struct pk_pushed *pushed)
     if (dir >= 0) {
         close(dir);
     }
-    return is_good ? PK_OK : PK_ERR_IO;
+    pk_bytes_done(&raw);
+    return err != PK_OK ? err : is_good ? PK_OK : PK_ERR_IO;
 }

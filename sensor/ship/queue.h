@@ -24,8 +24,9 @@ struct pk_queue_info {
 };
 
 enum pk_queue_refusal {
-    PK_QUEUE_REFUSED_KEPT, /* the aggregator keeps the bytes in quarantine and counts the loss */
-    PK_QUEUE_REFUSED_LOST, /* nobody has it: the queue's owner counts it */
+    PK_QUEUE_REFUSED_KEPT,    /* the aggregator keeps the bytes in quarantine and counts the loss */
+    PK_QUEUE_REFUSED_LOST,    /* nobody has it: the queue's owner counts it */
+    PK_QUEUE_REFUSED_DAMAGED, /* the same, because its body cannot be unpacked */
     PK_QUEUE_REFUSED_CONFLICT, /* its number is taken by other content: a restored copy of this queue. Needs a number of a new epoch */
 };
 

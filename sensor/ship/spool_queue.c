@@ -243,8 +243,10 @@ static void queue_refused(void *self, struct pk_queue_at at, enum pk_queue_refus
         if (why == PK_QUEUE_REFUSED_CONFLICT) {
             renumber(spool, &place);
         } else {
-            if (why == PK_QUEUE_REFUSED_LOST) {
-                spool_lose_entry(spool, PK_LOSS_REFUSED, at.epoch, entry_of(spool, &place));
+            if (why == PK_QUEUE_REFUSED_LOST || why == PK_QUEUE_REFUSED_DAMAGED) {
+                spool_lose_entry(spool,
+                    why == PK_QUEUE_REFUSED_LOST ? PK_LOSS_REFUSED : PK_LOSS_DAMAGED, at.epoch,
+                    entry_of(spool, &place));
             }
             set_gone(spool, &place);
         }

@@ -186,8 +186,8 @@ static void mind_scope(struct uplink *up)
         return;
     }
     if (judged.version) {
-        bool is_kept = up->options->learned_folder &&
-                       pk_pushed_save(up->options->learned_folder, &judged) == PK_OK;
+        bool is_kept = up->options->learned_folder && pk_pushed_save(up->options->learned_folder,
+                                                          up->options->spool_key, &judged) == PK_OK;
         verdict.status = is_kept ? PK_CONFIG_KEPT : PK_CONFIG_NOT_DURABLE;
         pk_scope_box_set_in_use(up->options->scopes, &verdict);
         if (!is_kept) {

@@ -15,6 +15,7 @@ struct pk_uplink_options {
     struct pk_keypair next_keys; /* with delivery.has_next_key */
     const char
         *learned_folder; /* where learned endpoints and scopes are kept; NULL: nowhere; borrowed */
+    const uint8_t *spool_key; /* what is kept there is sealed with it; NULL: in clear; borrowed */
     struct pk_scope_box
         *scopes;          /* where scopes that come are judged; NULL: none are taken; borrowed */
     const char *key_file; /* where the pair lives, the next beside it; borrowed */

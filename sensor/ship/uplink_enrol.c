@@ -258,8 +258,9 @@ int pk_run_enroll(const char *token_text, const char *folder_word)
     pk_err err = read_token(token_text, &token);
     if (err != PK_OK) {
         return fail(EX_DATAERR, "%s",
-            err == PK_ERR_VERSION ? "this token is of a newer kind, update picket-sensor"
-                                  : "this is not a whole token, copy it again");
+            err == PK_ERR_VERSION
+                ? "this token does not begin with picket1.: copy it again; when it is right, it is of a newer kind, and this picket-sensor too old for it"
+                : "this is not a whole token, copy it again");
     }
     /* The files name each other whole: the daemon may start in another folder. */
     if ((mkdir(folder_word, 0700) != 0 && errno != EEXIST) || !realpath(folder_word, folder)) {
@@ -272,7 +273,7 @@ int pk_run_enroll(const char *token_text, const char *folder_word)
         err = pk_keypair_save(path, &keys, false, error);
     }
     if (err != PK_OK) {
-        return fail(EX_NOPERM, "%s", error);
+        return fail(pk_key_status(err), "%s", error);
     }
     const char *wish = getenv("PICKET_SENSOR");
     if (wish) {

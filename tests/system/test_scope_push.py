@@ -116,6 +116,53 @@ def ready(mesh, **options):
     return one
 
 
+def test_beside_an_encrypted_spool_it_is_sealed(mesh):
+    """What was kept in clear before there was a key is sealed at the start; a reload needs the key no more."""
+    one, traffic = ready(mesh), Traffic()
+    sensor = Live(one, traffic.port)
+    serial = apply(one, SCOPE % ", fresh.example")
+    await_standing(one, serial, "kept")
+    kept = one.folder / "spool-hq-1/scope"
+    assert b"fresh.example" in kept.read_bytes()
+    sensor.stop()
+    key, clear = one.folder / "spool.key", kept.read_bytes()
+    key.write_text("picket-spool-key-1 " + os.urandom(32).hex() + "\n")
+    key.chmod(0o600)
+    sensor.config["spool"]["key_file"] = str(key)
+    sensor.path = one.write("hq-1.yaml", sensor.config)
+    one.processes["aggregator"].terminate()
+    one.processes["aggregator"].wait(30)
+    in_use = f"in use from=aggregator serial={serial}"
+    before = one.log("hq-1").count(in_use)
+    sensor.start()
+    assert one.log("hq-1").count(in_use) == before + 1
+    sealed = kept.read_bytes()
+    assert sealed.startswith(b"PKSCOPE1") and b"example" not in sealed and not (kept.parent / "scope.new").exists()
+    key.rename(one.folder / "elsewhere.key")
+    reloads = one.log("hq-1").count("module=reload done")
+    sensor.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: one.log("hq-1").count("module=reload done") > reloads, 30, "the reload")
+    assert one.log("hq-1").count(in_use) == before + 2
+    # The next one that comes is sealed, too.
+    one.start_aggregator()
+    serial = apply(one, SCOPE % ", fresher.example")
+    await_standing(one, serial, "kept")
+    assert kept.read_bytes().startswith(b"PKSCOPE1") and kept.read_bytes() != sealed and b"example" not in kept.read_bytes()
+    sensor.stop()
+    (one.folder / "elsewhere.key").rename(key)
+    sensor.start()
+    assert f"in use from=aggregator serial={serial}" in one.log("hq-1").split("module=reload done")[-1]
+    # Under another key it is none: what the file says holds, and why is said.
+    sensor.stop()
+    key.write_text("picket-spool-key-1 " + os.urandom(32).hex() + "\n")
+    for segment in kept.parent.glob("seg-*"):
+        segment.unlink()  # these a sensor refuses to leave behind
+    sensor.start()
+    assert 'reason="it is sealed, and spool.key_file is not there or another"' in one.log("hq-1")
+    assert len(clear) < len(sealed)
+    sensor.stop()
+
+
 def test_a_scope_reaches_a_running_sensor_and_outlives_it(mesh):
     one, traffic = ready(mesh), Traffic()
     sensor = Live(one, traffic.port)

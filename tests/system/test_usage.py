@@ -7,7 +7,7 @@ import pytest
 
 from pg_support import CAPTURES
 
-USAGE, NOT_ALLOWED = 64, 77
+USAGE, DATA_ERROR, NO_INPUT, NOT_ALLOWED = 64, 65, 66, 77
 
 
 def run(*command, **options):
@@ -19,6 +19,33 @@ def test_a_site_that_is_none_is_refused(sensor, tmp_path, site):
     done = run(sensor, "--read", CAPTURES / "hq.pcap", "--site", site, "--write", tmp_path / "out.psp")
     assert done.returncode == USAGE and "TENANT/SITE" in done.stderr
     assert not (tmp_path / "out.psp").exists()
+
+
+def test_a_key_file_that_is_missing_open_to_others_or_damaged_ends_with_its_own_status(sensor, ctl, tmp_path):
+    good, text = tmp_path / "client.key", "picket-client-key-1 " + "ab" * 32 + "\n"
+    damaged = tmp_path / "damaged.key"
+    good.write_text(text)
+    damaged.write_text(text[:40])
+    damaged.chmod(0o600)
+    good.chmod(0o644)
+    for key, status in ((tmp_path / "none.key", NO_INPUT), (good, NOT_ALLOWED), (damaged, DATA_ERROR)):
+        done = run(sensor, "--read", CAPTURES / "hq.pcap", "--site", "acme/hq", "--scope", CAPTURES / "scope.yaml", "--client-key", key, "--write", tmp_path / "out.psp")
+        assert done.returncode == status and str(key) in done.stderr, done
+        done = run(ctl, "resolve", "0123456789abcdef", "--client-key", key)
+        assert done.returncode == status and str(key) in done.stderr, done
+        config = tmp_path / "sensor.yaml"
+        config.write_text(f"{{sensor: hq-1, site: acme/hq, key_file: {key}, scope: {CAPTURES / 'scope.yaml'}, capture: {{read: [{CAPTURES / 'hq.pcap'}]}}, spool: {{memory: true}},"
+                          " aggregator: {endpoints: ['tcp://127.0.0.1:9'], server_key: 'rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7'}}")
+        done = run(sensor, "--config", config)
+        assert done.returncode == status and str(key) in done.stderr, done
+    done = run(sensor, "--read", CAPTURES / "hq.pcap", "--site", "acme/hq", "--scope", tmp_path / "none.yaml", "--write", tmp_path / "out.psp")
+    assert done.returncode == NO_INPUT, done
+
+
+def test_a_token_of_another_beginning_says_what_to_check(sensor, tmp_path):
+    done = run(sensor, "enroll", "picket2.AAAA", "--config", tmp_path / "made")
+    assert done.returncode == DATA_ERROR and "copy it again" in done.stderr and "newer kind" in done.stderr
+    assert not (tmp_path / "made").exists()
 
 
 def test_a_tenants_key_does_not_answer_for_another_tenant(mesh, ctl):

@@ -32,6 +32,8 @@ struct world {
     pk_err offer_result;
     size_t n_offers;
     uint32_t offered; /* version */
+    enum pk_queue_refusal refused;
+    char told[256];
     struct pk_scope_verdict in_use;
 };
 
@@ -64,7 +66,7 @@ static void q_ack(void *self, uint64_t epoch, uint64_t from, uint64_t to)
 static void q_refused(void *self, struct pk_queue_at at, enum pk_queue_refusal why)
 {
     (void)at;
-    (void)why;
+    ((struct world *)self)->refused = why;
     ((struct world *)self)->record.body = NULL;
 }
 
@@ -96,6 +98,12 @@ static bool l_send(void *arg, const struct pk_frame *frame, const uint8_t *body,
         w->n_sent++;
     }
     return true;
+}
+
+static void l_tell(void *arg, int level, const char *text)
+{
+    (void)level;
+    snprintf(((struct world *)arg)->told, sizeof((struct world *)arg)->told, "%s", text);
 }
 
 static uint32_t l_random(void *arg, uint32_t below)
@@ -162,6 +170,7 @@ static void begin(struct world *w, bool takes_scope)
         .disconnect = l_disconnect,
         .send = l_send,
         .random = l_random,
+        .tell = l_tell,
         .offer_scope = takes_scope ? l_offer : NULL,
         .scope_in_use = l_in_use};
     *w = (struct world){.offer_result = PK_OK};
@@ -342,6 +351,39 @@ static void a_packed_batch_goes_packed_only_where_it_is_understood(void **state)
     pk_packer_free(packer);
 }
 
+static void what_cannot_be_sent_is_given_up_and_said_why(void **state)
+{
+    (void)state;
+    static uint8_t body[PK_MAX_BODY_BYTES + 1] = {0x81, 1, 1};
+    static const struct {
+        uint8_t codec;
+        uint32_t len;
+        enum pk_queue_refusal why;
+        const char *told;
+    } cases[] = {
+        {PK_CODEC_PLAIN, sizeof body, PK_QUEUE_REFUSED_LOST, "beyond the aggregator's limit"},
+        {PK_CODEC_ZSTD, 3, PK_QUEUE_REFUSED_DAMAGED, "cannot be unpacked"},
+    };
+    for (size_t i = 0; i < 2; i++) {
+        for (int knows = 0; knows < 2; knows++) {
+            struct world w;
+            begin(&w, false);
+            w.record = (struct pk_segment_record){.seq = 1,
+                .kind = PK_BATCH_ACTIVITY,
+                .codec = cases[i].codec,
+                .rows = 1,
+                .body = body,
+                .body_len = cases[i].len};
+            welcome(&w, knows ? PK_CAP_ZSTD : PK_CAP_ROTATE, 0);
+            pk_delivery_tick(w.delivery, at(30));
+            assert_null(w.record.body);
+            assert_int_equal(w.refused, cases[i].why);
+            assert_non_null(strstr(w.told, cases[i].told));
+            pk_delivery_free(w.delivery);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -349,6 +391,7 @@ int main(void)
         cmocka_unit_test(the_one_in_use_is_told_after_welcome),
         cmocka_unit_test(what_cannot_be_a_scope_is_refused_at_once),
         cmocka_unit_test(who_takes_no_scope_does_not_say_so),
+        cmocka_unit_test(what_cannot_be_sent_is_given_up_and_said_why),
         cmocka_unit_test(a_packed_batch_goes_packed_only_where_it_is_understood),
     };
     return pk_hash_start() == PK_OK ? cmocka_run_group_tests(tests, NULL, NULL) : 2;

@@ -15,6 +15,7 @@
 #include "picket/limits.h"
 
 #include "sensor/settings.h"
+#include "sensor/ship/spool_file.h"
 
 static char folder[64];
 
@@ -185,10 +186,10 @@ static void what_is_kept_is_whole_or_nothing(void **state)
     struct pk_pushed pushed = sent(SENT_SCOPE, 9), found;
     uint8_t raw[1024];
     (void)state;
-    pk_pushed_load(folder, &found);
+    assert_int_equal(pk_pushed_load(folder, NULL, &found), PK_PUSHED_NONE);
     assert_int_equal(found.version, 0);
-    assert_int_equal(pk_pushed_save(folder, &pushed), PK_OK);
-    pk_pushed_load(folder, &found);
+    assert_int_equal(pk_pushed_save(folder, NULL, &pushed), PK_OK);
+    assert_int_equal(pk_pushed_load(folder, NULL, &found), PK_PUSHED_IN_CLEAR);
     assert_int_equal(found.version, pushed.version);
     assert_int_equal(found.serial, 9);
     assert_memory_equal(found.text.data, SENT_SCOPE, strlen(SENT_SCOPE));
@@ -198,15 +199,52 @@ static void what_is_kept_is_whole_or_nothing(void **state)
     assert_int_equal(fclose(in), 0);
     for (size_t cut = 0; cut < len; cut++) {
         write_file("scope", raw, cut);
-        pk_pushed_load(folder, &found);
+        (void)pk_pushed_load(folder, NULL, &found);
         assert_int_equal(found.version, 0);
         raw[cut] ^= 0x10;
         write_file("scope", raw, len);
-        pk_pushed_load(folder, &found);
+        (void)pk_pushed_load(folder, NULL, &found);
         assert_int_equal(found.version, 0);
         raw[cut] ^= 0x10;
     }
-    assert_int_equal(pk_pushed_save("/nowhere/at/all", &pushed), PK_ERR_IO);
+    assert_int_equal(pk_pushed_save("/nowhere/at/all", NULL, &pushed), PK_ERR_IO);
+    (void)unlink(path_of("scope"));
+    pk_pushed_done(&pushed);
+}
+
+/* Names of the tenant's zones and networks must not stand beside an encrypted spool. */
+static void with_a_spool_key_it_is_sealed(void **state)
+{
+    struct pk_pushed pushed = sent(SENT_SCOPE, 9), found;
+    const uint8_t key[PK_SPOOL_KEY_BYTES] = {1, 2, 3}, other[PK_SPOOL_KEY_BYTES] = {1, 2, 4};
+    uint8_t raw[1024];
+    (void)state;
+    assert_int_equal(pk_pushed_save(folder, NULL, &pushed), PK_OK);
+    assert_int_equal(pk_pushed_load(folder, key, &found), PK_PUSHED_IN_CLEAR); /* of before */
+    assert_int_equal(found.serial, 9);
+    pk_pushed_done(&found);
+    assert_int_equal(pk_pushed_save(folder, key, &pushed), PK_OK);
+    FILE *in = fopen(path_of("scope"), "re");
+    size_t len = fread(raw, 1, sizeof raw, in);
+    assert_int_equal(fclose(in), 0);
+    assert_null(memmem(raw, len, "example", 7));
+    assert_int_equal(pk_pushed_load(folder, NULL, &found), PK_PUSHED_OF_ANOTHER_KEY);
+    assert_int_equal(pk_pushed_load(folder, other, &found), PK_PUSHED_OF_ANOTHER_KEY);
+    assert_int_equal(found.version, 0);
+    assert_int_equal(pk_pushed_load(folder, key, &found), PK_PUSHED_SEALED);
+    assert_int_equal(found.version, pushed.version);
+    assert_memory_equal(found.text.data, SENT_SCOPE, strlen(SENT_SCOPE));
+    pk_pushed_done(&found);
+    for (size_t cut = 0; cut < len; cut++) {
+        write_file("scope", raw, cut);
+        assert_int_not_equal(pk_pushed_load(folder, key, &found), PK_PUSHED_SEALED);
+        assert_int_equal(found.version, 0);
+        raw[cut] ^= 0x10;
+        write_file("scope", raw, len);
+        assert_int_not_equal(pk_pushed_load(folder, key, &found), PK_PUSHED_SEALED);
+        assert_int_equal(found.version, 0);
+        raw[cut] ^= 0x10;
+    }
     (void)unlink(path_of("scope"));
     pk_pushed_done(&pushed);
 }
@@ -233,6 +271,7 @@ int main(void)
         cmocka_unit_test(who_is_inside_by_the_file_stays_inside),
         cmocka_unit_test(an_offer_is_judged_by_what_is_in_memory),
         cmocka_unit_test(what_is_kept_is_whole_or_nothing),
+        cmocka_unit_test(with_a_spool_key_it_is_sealed),
     };
     return pk_hash_start() == PK_OK ? cmocka_run_group_tests(tests, make_folder, remove_folder) : 2;
 }
