@@ -201,6 +201,9 @@ struct pk_remembered *pk_repeats_keep(struct pk_repeats *repeats, const struct p
     memcpy(row_of_records(known), made->row_of, repeats->n_records);
     memcpy(key_of(known), repeats->key, repeats->key_len);
     repeats->len += record_len(known);
+    for (size_t i = 0; i < 4; i++) { /* for the next, as table_make_room */
+        __builtin_prefetch(repeats->records + repeats->len + i * LINE, 1);
+    }
     repeats->n++;
     if (2 * repeats->n > repeats->mask + 1 && repeats->mask + 1 < MAX_SLOTS) {
         use_slots(repeats, 2 * (repeats->mask + 1));

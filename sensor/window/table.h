@@ -61,6 +61,16 @@ static inline uint32_t table_find(
     }
 }
 
+/* Asks for the place of rows to come: a new row is written where nothing was for a long while, and stores wait for memory in their order. Some seventy of them can; then the
+ * processor stands still, at whatever it stores next. */
+static inline void table_make_room(const struct table *table)
+{
+    enum {
+        AHEAD_BYTES = 256
+    };
+    __builtin_prefetch(table->rows + table->n * table->row_bytes + AHEAD_BYTES, 1);
+}
+
 /* The row with this key; a new one, which is the n of before, has its key set and the rest to be set by the caller. PK_ERR_LIMIT: full, nothing was added. */
 static inline pk_err table_put(
     struct table *table, const void *key, size_t key_bytes, uint32_t hash, uint32_t *out_row)
@@ -71,6 +81,7 @@ static inline pk_err table_put(
             return PK_ERR_LIMIT;
         }
         *out_row = table->n++;
+        table_make_room(table);
         memcpy(table_at(table, *out_row), key, key_bytes);
         table_index(table, hash, key_bytes);
     }
