@@ -119,20 +119,16 @@ static void pair(struct pk_pipeline *pipeline, struct pk_message *message)
     pipeline->stats->copies += !is_claimed;
 }
 
-/* The name is hashed once for the closed query and the window, where it is asked for here: it comes while the message is paired. */
-static uint64_t hash_name(const struct pk_pipeline *pipeline, const struct pk_name *name)
-{
-    return pipeline->options.merge ? pk_merge_ahead(pipeline->options.merge, name)
-                                   : pk_name_hash(name);
-}
-
 /* What the window and history keep is far away: asked for here. */
 static void look_ahead(struct pk_pipeline *pipeline, struct pk_message *message)
 {
-    message->name_hash = message->dns.is_response && message->dns.has_question
-                             ? hash_name(pipeline, &message->dns.question.name)
-                             : 0;
+    message->name_hash = 0;
+    if (message->dns.is_response && message->dns.has_question) {
+        pk_name_lower_copy(&message->lower, &message->dns.question.name);
+        message->name_hash = pk_hash_quick(message->lower.wire, message->lower.len);
+    }
     if (pipeline->options.merge) {
+        pk_merge_ahead(pipeline->options.merge, message);
         pk_history_ahead(pipeline->history, message);
     }
 }

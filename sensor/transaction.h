@@ -41,9 +41,10 @@ struct pk_message {
     struct pk_name
         zone;        /* the zone the asking resolver took the server to serve; len 0: not known */
     uint64_t digest; /* pk_hash_quick of the bytes of dns */
-    uint64_t name_hash; /* pk_name_hash of a response's question; 0: none, or not reckoned */
-    bool is_cut;        /* its end is not there */
-    bool is_multicast;  /* mDNS or LLMNR: shown, never paired */
+    uint64_t name_hash;   /* pk_name_hash of a response's question; 0: none, or not reckoned */
+    struct pk_name lower; /* with name_hash: that name in lower case */
+    bool is_cut;          /* its end is not there */
+    bool is_multicast;    /* mDNS or LLMNR: shown, never paired */
     struct pk_dnsmsg dns;
 };
 
@@ -101,5 +102,25 @@ struct pk_transaction {
     uint16_t transfer_soas;
     uint32_t transfer_messages;
 };
+
+/* The question's name in lower case; the root without a question. It is the response's, where that was made ready (name_hash): its question is the query's, or the two had not met. Else
+ * it is written to room. */
+static inline const struct pk_name *pk_transaction_name(
+    const struct pk_transaction *transaction, struct pk_name *room)
+{
+    const struct pk_message *response = transaction->response;
+    if (response && response->name_hash != 0 && response->dns.has_question &&
+        transaction->query.has_question) {
+        return &response->lower;
+    }
+    if (transaction->query.has_question) {
+        pk_name_lower_copy(room, &transaction->query.question.name);
+    } else {
+        room->len = 1;
+        room->n_labels = 0;
+        room->wire[0] = 0;
+    }
+    return room;
+}
 
 #endif

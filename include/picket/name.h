@@ -51,6 +51,7 @@ static inline void pk_name_copy(struct pk_name *to, const struct pk_name *from)
 }
 
 void pk_name_lower(struct pk_name *name);
+void pk_name_lower_copy(struct pk_name *to, const struct pk_name *from);
 bool pk_name_equal(const struct pk_name *a, const struct pk_name *b);
 uint64_t pk_name_hash(const struct pk_name *name); /* keyed, case ignored */
 /* Letters of both cases in one name: the 0x20 trick, or somebody's shift key. Length bytes are no letters. */

@@ -259,6 +259,13 @@ void pk_name_lower(struct pk_name *name)
     fold_bytes(name->wire, name->wire, name->len);
 }
 
+void pk_name_lower_copy(struct pk_name *to, const struct pk_name *from)
+{
+    to->len = from->len;
+    to->n_labels = from->n_labels;
+    fold_bytes(to->wire, from->wire, from->len);
+}
+
 static bool equal_folded8(const uint8_t *a, const uint8_t *b)
 {
     uint64_t x, y;

@@ -516,20 +516,20 @@ static struct pk_answer take_apart(
 {
     struct pk_answer answer = {.kind = pk_history_answer_kind(transaction), .memo = NULL};
     const struct pk_message *response = transaction->response;
-    PK_UNSET struct pk_name qname;
+    PK_UNSET struct pk_name room;
+    const struct pk_name *qname = NULL;
     size_t n = 0;
     fits = fits && has_rrsets(&response->dns, answer.kind);
     if (fits) {
-        copy_name(&qname, &transaction->query.question.name);
-        pk_name_lower(&qname);
-        n = collect(history, &response->dns, &qname);
+        qname = pk_transaction_name(transaction, &room);
+        n = collect(history, &response->dns, qname);
     }
     if (answer.kind == PK_ANSWER_DATA && !digest_collected(history, &response->dns, n, &answer)) {
         answer.digest = pk_history_answer_digest(history, response, &answer.min_ttl_s);
-        n = n > 0 ? collect(history, &response->dns, &qname) : 0; /* their bytes are gone */
+        n = n > 0 ? collect(history, &response->dns, qname) : 0; /* their bytes are gone */
     }
     if (fits) {
-        report_all(history, transaction, answer.kind, n, &qname);
+        report_all(history, transaction, answer.kind, n, qname);
     }
     return answer;
 }

@@ -558,33 +558,16 @@ static pk_err intern_signature(struct pk_merge *merge, const struct pk_transacti
                         : err;
 }
 
-/* Of the question's name in lower case. Reckoned already when the response has the question too: then it is the same, or the two had not met. */
+/* Of the question's name in lower case; reckoned already when it is the response's. */
 static uint64_t name_hash(const struct pk_transaction *transaction, const struct pk_name *name)
 {
-    const struct pk_message *response = transaction->response;
-    bool is_told = response && response->name_hash != 0 && response->dns.has_question &&
-                   transaction->query.has_question;
-    return is_told ? response->name_hash : pk_hash_quick(name->wire, name->len);
+    bool is_told = transaction->response && name == &transaction->response->lower;
+    return is_told ? transaction->response->name_hash : pk_hash_quick(name->wire, name->len);
 }
 
-/* The question's name in lower case; the root without a question. */
-static void lower_question(const struct pk_transaction *transaction, struct pk_name *out_name)
-{
-    out_name->len = 1;
-    out_name->n_labels = 0;
-    out_name->wire[0] = 0;
-    if (transaction->query.has_question) {
-        const struct pk_name *name = &transaction->query.question.name;
-        out_name->len = name->len;
-        out_name->n_labels = name->n_labels;
-        memcpy(out_name->wire, name->wire, name->len);
-        pk_name_lower(out_name);
-    }
-}
-
-/* The same answer to the same question within a part: what it was the last time. The name may not have been looked at then (len 0). */
+/* The same answer to the same question within a part: what it was the last time. */
 static pk_err name_and_answer(struct pk_merge *merge, const struct pk_transaction *transaction,
-    struct pk_name *name, const struct pk_answer *answer, struct activity_key *key)
+    const struct pk_name *name, const struct pk_answer *answer, struct activity_key *key)
 {
     struct window *window = &merge->window;
     struct pk_answer_memo *memo = answer->memo;
@@ -592,9 +575,6 @@ static pk_err name_and_answer(struct pk_merge *merge, const struct pk_transactio
         key->name = memo->name;
         key->answer = memo->answer;
         return PK_OK;
-    }
-    if (name->len == 0) {
-        lower_question(transaction, name);
     }
     pk_err err = pk_dictionary_intern_hashed(
         &window->names, name->wire, name->len, name_hash(transaction, name), &key->name);
@@ -610,7 +590,7 @@ static pk_err name_and_answer(struct pk_merge *merge, const struct pk_transactio
 }
 
 static pk_err merge_activity(struct pk_merge *merge, const struct pk_transaction *transaction,
-    struct pk_name *name, const struct pk_answer *answer)
+    const struct pk_name *name, const struct pk_answer *answer)
 {
     struct window *window = &merge->window;
     const struct pk_query *query = &transaction->query;
@@ -701,16 +681,16 @@ static void cut_reverse(struct pk_name *name)
     }
 }
 
-uint64_t pk_merge_ahead(const struct pk_merge *merge, const struct pk_name *name)
+void pk_merge_ahead(const struct pk_merge *merge, const struct pk_message *message)
 {
-    uint64_t hash = pk_name_hash(name);
-    pk_dictionary_prefetch(&merge->window.names, hash);
-    return hash;
+    if (message->name_hash != 0) {
+        pk_dictionary_prefetch(&merge->window.names, message->name_hash);
+    }
 }
 
 /* Two tries: a table that is full is given out and is empty then. */
 static pk_err merge_in_scope(struct pk_merge *merge, const struct pk_transaction *transaction,
-    struct pk_name *name, const struct pk_answer *answer, bool has_data)
+    const struct pk_name *name, const struct pk_answer *answer, bool has_data)
 {
     if (merge->given.activity + merge->window.activity.n + merge->n_waiting >= merge->watch_from) {
         settle_all(merge); /* from here on it matters how many there are */
@@ -740,7 +720,7 @@ static pk_err merge_in_scope(struct pk_merge *merge, const struct pk_transaction
 }
 
 static pk_err merge_out_of_scope(struct pk_merge *merge, const struct pk_transaction *transaction,
-    struct pk_name *name, bool has_data)
+    const struct pk_name *name, bool has_data)
 {
     static const struct pk_name root = {.len = 1};
     pk_err err = merge_count(merge, transaction, name, &root, PK_CLIENT_OUT_OF_SCOPE, has_data);
@@ -752,11 +732,13 @@ static pk_err merge_out_of_scope(struct pk_merge *merge, const struct pk_transac
         merge->stats->positive += err == PK_OK;
         return err;
     }
-    cut_reverse(name);
-    err = merge_negative(merge, transaction, name);
+    PK_UNSET struct pk_name cut;
+    pk_name_copy(&cut, name);
+    cut_reverse(&cut);
+    err = merge_negative(merge, transaction, &cut);
     if (err == PK_ERR_LIMIT) {
         give_part(merge, false);
-        err = merge_negative(merge, transaction, name);
+        err = merge_negative(merge, transaction, &cut);
     }
     return err;
 }
@@ -767,22 +749,17 @@ void pk_merge_transaction(struct pk_merge *merge, const struct pk_transaction *t
     if (pk_outcome_is_stray(transaction->outcome)) {
         return; /* counted; evidence rows come with the forgery detectors */
     }
-    PK_UNSET struct pk_name name;
-    bool is_free = !merge->options.tenant && merge->watch_from == UINT64_MAX;
-    name.len = 0;
-    if (!is_free) { /* else who wants it looks at it */
-        lower_question(transaction, &name);
-    }
+    PK_UNSET struct pk_name room;
+    const struct pk_name *name = pk_transaction_name(transaction, &room);
     /* The moment it ended: that is monotone, the time of the query is not. */
     (void)pk_merge_enter(merge, transaction->ended_us);
-    bool is_in_scope =
-        !merge->options.tenant ||
-        pk_scope_match(merge->options.tenant, &name, transaction->query.question.type,
-            transaction->query.question.class, NULL) != PK_SCOPE_NOT;
+    bool is_in_scope = !merge->options.tenant ||
+                       pk_scope_match(merge->options.tenant, name, transaction->query.question.type,
+                           transaction->query.question.class, NULL) != PK_SCOPE_NOT;
     bool has_data = answer->kind == PK_ANSWER_DATA || answer->kind == PK_ANSWER_REFERRAL ||
                     answer->kind == PK_ANSWER_TRANSFER;
-    pk_err err = is_in_scope ? merge_in_scope(merge, transaction, &name, answer, has_data)
-                             : merge_out_of_scope(merge, transaction, &name, has_data);
+    pk_err err = is_in_scope ? merge_in_scope(merge, transaction, name, answer, has_data)
+                             : merge_out_of_scope(merge, transaction, name, has_data);
     merge->stats->merge_shed += err != PK_OK;
 }
 

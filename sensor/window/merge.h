@@ -68,9 +68,8 @@ void pk_merge_change(struct pk_merge *merge, const struct pk_merge_options *opti
 /* Enters the window that holds this moment, giving out the one before when it is over, and says which part of the RRsets it is: numbers of their rows are good until
  * that changes. */
 uint32_t pk_merge_enter(struct pk_merge *merge, int64_t ts_us);
-/* Asks for the memory that a transaction about this name will want, so that other work can be done while it answers. The name's hash (pk_name_hash), which
- * may be told with the response. */
-uint64_t pk_merge_ahead(const struct pk_merge *merge, const struct pk_name *name);
+/* Asks for the memory that a transaction with this message will want, so that other work can be done while it answers; its name_hash is reckoned. */
+void pk_merge_ahead(const struct pk_merge *merge, const struct pk_message *message);
 void pk_merge_transaction(struct pk_merge *merge, const struct pk_transaction *transaction,
     const struct pk_answer *answer);
 /* The number of its row, or PK_MERGE_NO_ROW when it was shed (counted). */
