@@ -686,6 +686,9 @@ void pk_merge_ahead(const struct pk_merge *merge, const struct pk_message *messa
     if (message->name_hash != 0) {
         pk_dictionary_prefetch(&merge->window.names, message->name_hash);
     }
+    if (message->dns.is_response) {
+        window_client_ahead(&merge->window, &message->dst);
+    }
 }
 
 /* Two tries: a table that is full is given out and is empty then. */

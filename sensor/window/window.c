@@ -190,6 +190,12 @@ static struct address_key address_key_of(const struct pk_addr *addr)
     return key;
 }
 
+void window_client_ahead(const struct window *window, const struct pk_addr *addr)
+{
+    struct address_key key = address_key_of(addr);
+    table_prefetch(&window->addresses, table_hash(&key, sizeof key));
+}
+
 bool window_find_client(
     const struct window *window, const struct pk_addr *addr, uint32_t *out_client)
 {

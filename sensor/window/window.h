@@ -87,6 +87,8 @@ size_t window_bound_bytes(void);
 /* The number of the client that stands behind an address. PK_ERR_LIMIT, PK_ERR_NOMEM. */
 pk_err window_client(struct window *window, const struct pk_client_rules *rules,
     const struct pk_addr *addr, uint32_t *out_client);
+/* Asks for where window_client looks first. */
+void window_client_ahead(const struct window *window, const struct pk_addr *addr);
 /* Whether the address is known; its client. */
 bool window_find_client(
     const struct window *window, const struct pk_addr *addr, uint32_t *out_client);
