@@ -12,6 +12,7 @@ enum {
     LINE = 64,
     FIRST_SLOTS = 1024,
     MAX_SLOTS = 2 * PK_REPEATS_MAX,
+    PLACE_MASK = (1 << 21) - 1, /* of a slot */
     MAX_KEY = PK_REPEAT_MAX_MESSAGE + 16,
     MAX_RECORD = sizeof(struct pk_remembered) + 12 * PK_REPEAT_MAX_ROWS + PK_REPEAT_MAX_RECORDS +
                  MAX_KEY + ALIGNMENT,
@@ -23,14 +24,16 @@ struct row {
 };
 
 _Static_assert(
+    (int)PK_REPEATS_MAX_BYTES / (int)ALIGNMENT < (int)PLACE_MASK, "places that a slot can hold");
+_Static_assert(
     sizeof(struct pk_remembered) % ALIGNMENT == 0 && sizeof(struct row) == 12, "side by side");
 
 struct pk_repeats {
     struct pk_history_sink sink;
     uint8_t *records; /* owned, PK_REPEATS_MAX_BYTES */
     size_t len;
-    uint64_t *
-        slots; /* owned: hash, place of the record / ALIGNMENT + 1; 0: empty. mask + 1 are in use */
+    uint32_t *
+        slots; /* owned: place of the record / ALIGNMENT + 1 below, the top of its hash above; 0: empty. mask + 1 are in use */
     uint32_t mask, n;
     const uint8_t *ahead; /* bytes of the response whose key is made; NULL: none is */
     bool is_asked;        /* find did not know it */
@@ -76,7 +79,7 @@ void pk_repeats_free(struct pk_repeats *repeats)
 
 size_t pk_repeats_bound_bytes(void)
 {
-    return sizeof(struct pk_repeats) + PK_REPEATS_MAX_BYTES + MAX_SLOTS * sizeof(uint64_t);
+    return sizeof(struct pk_repeats) + PK_REPEATS_MAX_BYTES + MAX_SLOTS * sizeof(uint32_t);
 }
 
 /* --- what is made of a response --- */
@@ -173,7 +176,7 @@ static void put_slot(struct pk_repeats *repeats, size_t at)
     while (repeats->slots[i] != 0) {
         i = (i + 1) & repeats->mask;
     }
-    repeats->slots[i] = (uint64_t)hash << 32 | (at / ALIGNMENT + 1);
+    repeats->slots[i] = (hash & ~(uint32_t)PLACE_MASK) | (uint32_t)(at / ALIGNMENT + 1);
 }
 
 struct pk_remembered *pk_repeats_keep(struct pk_repeats *repeats, const struct pk_repeat *made)
@@ -273,9 +276,9 @@ void pk_repeats_ahead(struct pk_repeats *repeats, const struct pk_dnsmsg *msg)
 /* The record that the slot's hash makes likely. */
 void pk_repeats_nearer(const struct pk_repeats *repeats)
 {
-    uint64_t slot = repeats->ahead ? repeats->slots[repeats->key_hash & repeats->mask] : 0;
+    uint32_t slot = repeats->ahead ? repeats->slots[repeats->key_hash & repeats->mask] : 0;
     if (slot != 0) {
-        const uint8_t *p = repeats->records + ((uint32_t)slot - 1) * (size_t)ALIGNMENT;
+        const uint8_t *p = repeats->records + ((slot & PLACE_MASK) - 1) * (size_t)ALIGNMENT;
         __builtin_prefetch(p, 1);
         __builtin_prefetch(p + LINE);
         __builtin_prefetch(p + 2 * LINE);
@@ -291,13 +294,13 @@ struct pk_remembered *pk_repeats_find(struct pk_repeats *repeats, const struct p
     repeats->is_asked = repeats->key_len > 0;
     for (uint32_t i = repeats->key_hash & repeats->mask; repeats->is_asked;
          i = (i + 1) & repeats->mask) {
-        uint64_t slot = repeats->slots[i];
+        uint32_t slot = repeats->slots[i];
         if (slot == 0) {
             return NULL;
         }
-        if (slot >> 32 == repeats->key_hash) {
+        if (((slot ^ repeats->key_hash) & ~(uint32_t)PLACE_MASK) == 0) {
             struct pk_remembered *known =
-                record_at(repeats, ((uint32_t)slot - 1) * (size_t)ALIGNMENT);
+                record_at(repeats, ((slot & PLACE_MASK) - 1) * (size_t)ALIGNMENT);
             if (known->key_len == repeats->key_len &&
                 memcmp(key_of(known), repeats->key, repeats->key_len) == 0) {
                 return known;

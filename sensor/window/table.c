@@ -24,7 +24,10 @@ static void use_slots(struct table *table, uint32_t n_slots)
 
 pk_err table_init(struct table *table, uint32_t max, size_t row_bytes)
 {
-    *table = (struct table){.max = max, .row_bytes = row_bytes, .max_slots = slots_for(max)};
+    *table = (struct table){.max = max,
+        .row_bytes = row_bytes,
+        .max_slots = slots_for(max),
+        .row_mask = UINT32_MAX >> __builtin_clz(max)};
     table->rows = aligned_alloc(64, (max * row_bytes + 63) / 64 * 64);
     table->slots = malloc(table->max_slots * sizeof *table->slots);
     if (!table->rows || !table->slots) {
@@ -53,7 +56,7 @@ void table_clear(struct table *table)
 
 size_t table_bound_bytes(uint32_t max, size_t row_bytes)
 {
-    return max * row_bytes + 63 + slots_for(max) * sizeof(uint64_t);
+    return max * row_bytes + 63 + slots_for(max) * sizeof(uint32_t);
 }
 
 static void put_slot(struct table *table, uint32_t row, uint32_t hash)
@@ -62,7 +65,7 @@ static void put_slot(struct table *table, uint32_t row, uint32_t hash)
     while (table->slots[i] != 0) {
         i = (i + 1) & table->mask;
     }
-    table->slots[i] = (uint64_t)hash << 32 | (row + 1);
+    table->slots[i] = (hash & ~table->row_mask) | (row + 1);
 }
 
 void table_index(struct table *table, uint32_t hash, size_t key_bytes)

@@ -14,9 +14,10 @@ struct table {
     uint8_t *rows; /* owned; max of row_bytes each, the key first */
     uint32_t n, max;
     size_t row_bytes;
-    uint64_t *
-        slots; /* tag and number of row + 1; 0: empty. mask + 1 of max_slots are in use, never more than half full */
+    uint32_t *
+        slots; /* the row's number + 1 below, the top of its hash above; 0: empty. mask + 1 of max_slots are in use, never more than half full */
     uint32_t mask, max_slots;
+    uint32_t row_mask; /* the bits of a slot that are a number */
 };
 
 #define TABLE_NONE UINT32_MAX
@@ -50,12 +51,12 @@ static inline uint32_t table_find(
     const struct table *table, const void *key, size_t key_bytes, uint32_t hash)
 {
     for (uint32_t i = hash & table->mask;; i = (i + 1) & table->mask) {
-        uint64_t slot = table->slots[i];
-        uint32_t row = (uint32_t)slot - 1;
+        uint32_t slot = table->slots[i], row = (slot & table->row_mask) - 1;
         if (slot == 0) {
             return TABLE_NONE;
         }
-        if (slot >> 32 == hash && memcmp(table_at(table, row), key, key_bytes) == 0) {
+        if (((slot ^ hash) & ~table->row_mask) == 0 &&
+            memcmp(table_at(table, row), key, key_bytes) == 0) {
             return row;
         }
     }
