@@ -2,6 +2,7 @@
  * says, so nobody outside chooses what is in it, and a lookup ends at the first empty slot of a table that is half empty. */
 #include "window/suffixes.h"
 
+#include <endian.h>
 #include <idn2.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,9 @@ enum {
     ROOT = 0,
     NONE = UINT32_MAX,
     FIRST_SLOTS = 1024,
-    LINE_SIZE = 512
+    LINE_SIZE = 512,
+
+    NUMBER_MASK = 2 * PK_SUFFIXES_MAX_NODES - 1, /* of a slot */
 };
 
 struct node {
@@ -30,15 +33,26 @@ struct node {
 struct pk_suffixes {
     struct node *nodes;
     uint32_t n_nodes, max_nodes;
-    uint32_t *slots; /* node numbers */
+    uint32_t *slots; /* a node's number below, the top of its hash above; NONE: empty */
     uint32_t mask;
     struct pk_bytes labels;
 };
 
+/* Read by two pieces that meet or overlap: a copy of any length is a call, and its pieces were waited for where they are read as one. */
 static uint64_t first_bytes(const uint8_t *label, uint8_t len)
 {
     uint64_t first = 0;
-    memcpy(&first, label, len < sizeof first ? len : sizeof first);
+    uint32_t low, high;
+    if (len >= sizeof first) {
+        memcpy(&first, label, sizeof first);
+    } else if (len >= sizeof low) {
+        memcpy(&low, label, sizeof low);
+        memcpy(&high, label + len - sizeof high, sizeof high);
+        first = le32toh(low) | (uint64_t)le32toh(high) << 8 * (len - sizeof high);
+    } else if (len > 0) {
+        first = label[0] | (uint64_t)label[len / 2] << 8 * (len / 2) |
+                (uint64_t)label[len - 1] << 8 * (len - 1);
+    }
     return first;
 }
 
@@ -54,11 +68,14 @@ static uint32_t find(
     const struct pk_suffixes *suffixes, uint32_t parent, const uint8_t *label, uint8_t len)
 {
     uint64_t first = first_bytes(label, len);
-    for (uint32_t i = hash_of(parent, first, label, len) & suffixes->mask;;
-         i = (i + 1) & suffixes->mask) {
-        uint32_t number = suffixes->slots[i];
-        if (number == NONE) {
+    uint32_t hash = hash_of(parent, first, label, len);
+    for (uint32_t i = hash & suffixes->mask;; i = (i + 1) & suffixes->mask) {
+        uint32_t slot = suffixes->slots[i], number = slot & NUMBER_MASK;
+        if (slot == NONE) {
             return NONE;
+        }
+        if (((slot ^ hash) & ~(uint32_t)NUMBER_MASK) != 0) {
+            continue;
         }
         const struct node *node = &suffixes->nodes[number];
         if (node->parent == parent && node->first == first && node->len == len &&
@@ -73,13 +90,13 @@ static uint32_t find(
 static void put_slot(struct pk_suffixes *suffixes, uint32_t number)
 {
     const struct node *node = &suffixes->nodes[number];
-    uint32_t i =
-        hash_of(node->parent, node->first, suffixes->labels.data + node->label, node->len) &
-        suffixes->mask;
+    uint32_t hash =
+        hash_of(node->parent, node->first, suffixes->labels.data + node->label, node->len);
+    uint32_t i = hash & suffixes->mask;
     while (suffixes->slots[i] != NONE) {
         i = (i + 1) & suffixes->mask;
     }
-    suffixes->slots[i] = number;
+    suffixes->slots[i] = (hash & ~(uint32_t)NUMBER_MASK) | number;
 }
 
 static pk_err widen(struct pk_suffixes *suffixes)
