@@ -6,6 +6,8 @@
 #include "picket/hash.h"
 #include "picket/limits.h"
 
+#include "heap_cap.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static pk_err copy_row(struct pk_batch_builder *builder, const struct pk_batch *batch, size_t i)
@@ -52,6 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         (pk_hash_start() != PK_OK || pk_batch_builder_new(PK_MAX_BATCH_ROWS, &builder) != PK_OK)) {
         return 0;
     }
+    heap_cap_begin();
     if (pk_batch_decode(data, size, &batch, &fault) != PK_OK) {
         if (!fault.what) {
             abort();

@@ -4,6 +4,8 @@
 #include "picket/codec.h"
 #include "picket/limits.h"
 
+#include "heap_cap.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -11,6 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct pk_bytes buffer;
     size_t said, len;
     const uint8_t *body;
+    heap_cap_begin();
     pk_bytes_init(&buffer, PK_MAX_BODY_BYTES);
     for (unsigned codec = 0; codec < 3; codec++) {
         pk_err said_err = pk_unpacked_len((uint8_t)codec, data, size, &said);

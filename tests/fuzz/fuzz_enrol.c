@@ -4,6 +4,8 @@
 
 #include "picket/enrol.h"
 
+#include "heap_cap.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void token(const uint8_t *data, size_t size)
@@ -27,6 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct pk_enrol_request request, same;
     struct pk_enrol_answer answer, told;
     struct pk_bytes out;
+    heap_cap_begin();
     token(data, size);
     pk_bytes_init(&out, PK_MAX_BODY_BYTES + 4096);
     if (pk_enrol_request_decode(data, size, &request) == PK_OK &&

@@ -5,6 +5,8 @@
 #include "picket/envelope.h"
 #include "picket/limits.h"
 
+#include "heap_cap.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void scope(const uint8_t *data, size_t size)
@@ -37,6 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct pk_config_body config;
     struct pk_bytes out;
     uint8_t pubkey[PK_KEY_BYTES];
+    heap_cap_begin();
     (void)pk_hello_body_decode(data, size, &hello);
     (void)pk_welcome_body_decode(data, size, &welcome);
     (void)pk_rotate_body_decode(data, size, pubkey);

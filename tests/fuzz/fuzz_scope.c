@@ -5,6 +5,8 @@
 #include "picket/hash.h"
 #include "picket/scope_floor.h"
 
+#include "heap_cap.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void render(const struct pk_scope_tenant *tenant)
@@ -47,6 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct pk_scope *scope;
     char error[PK_CONF_ERROR_SIZE] = "";
+    heap_cap_begin();
     if (pk_scope_parse("fuzz", (const char *)data, size, &scope, error) == PK_OK) {
         if (scope->n_tenants > 0) {
             render(&scope->tenants[0]);

@@ -3,6 +3,8 @@
 
 #include "picket/segment.h"
 
+#include "heap_cap.h"
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -10,6 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct pk_segment_header header;
     struct pk_segment_record record;
     size_t pos = PK_SEGMENT_HEADER_BYTES;
+    heap_cap_begin();
     (void)pk_segment_header_decode(data, size, &header);
     while (pos < size) {
         size_t before = pos;

@@ -38,12 +38,14 @@ def records(sensor, folder, site="hq", scope=CAPTURES / "scope.yaml", capture=No
 class Peer:
     context = None
 
-    def __init__(self, mesh, key, server_key=None, port=None, boot=None):
+    def __init__(self, mesh, key, server_key=None, port=None, boot=None, routing=None):
         self.mesh, self.boot = mesh, boot or os.urandom(16)
         Peer.context = Peer.context or zmq.Context()
         self.socket = Peer.context.socket(zmq.DEALER)
         self.socket.linger = 0
         self.socket.immediate = 1
+        if routing:
+            self.socket.routing_id = routing
         self.socket.curve_publickey, self.socket.curve_secretkey = key
         self.socket.curve_serverkey = (server_key or mesh.server_key).encode()
         self.socket.connect(f"tcp://127.0.0.1:{port or mesh.port}")

@@ -11,6 +11,7 @@ import urllib.request
 
 import msgpack
 import pytest
+import zmq
 
 from conftest import ROOT
 from gate_support import RESULTS, keep, size
@@ -115,6 +116,33 @@ def test_a_sequence_with_other_content_is_refused_and_changes_nothing(mesh, batc
         peer.batch(batches[0], 1)  # the same again is a duplicate
         assert peer.await_type(ACK)[1][:2] == [1, 1]
         assert one.table("select epoch, seq, digest from ingest_mark") == before
+
+
+def test_a_stolen_routing_id_and_anothers_session_get_nothing(mesh, batches):
+    """Whoever has a key of his own and names himself as another, to libzmq or in a header: the other is served, and he is not."""
+    one = mesh()
+    victim, thief = keys_of(one, "victim", "thief")
+    one.wait_for_keys(2)
+
+    def hears_nothing(routing):
+        with Peer(one, thief, routing=routing) as peer:
+            try:
+                heard = peer.hello(timeout=2)
+            except zmq.Again:
+                heard = None
+            robbed.batch(batches[seq - 1], seq)
+            assert robbed.await_type(ACK)[1][:2] == [1, seq], "the answer is his whose it is"
+            return heard is None and peer.receive(0.5) is None
+    name = b"\0hq-1"  # as a ROUTER names those who do not name themselves: five bytes, the first of them zero
+    with Peer(one, victim, routing=name) as robbed:
+        assert robbed.hello()[0] == WELCOME
+        for seq, routing in enumerate((name, b"victim", b"\0", bytes(255)), 1):
+            assert hears_nothing(routing), routing
+        with Peer(one, thief) as peer:
+            assert peer.hello()[0] == WELCOME
+            peer.batch(batches[1], 100, session=robbed.session)
+            assert peer.await_type(ERROR)[1][0] == NO_SESSION
+    assert one.table("select s.name, count(*), max(m.seq) from ingest_mark m join sensor s using (tenant_id, sensor_id) group by 1") == [("victim", 4, 4)]
 
 
 def test_ten_strikes_shut_the_door_on_one_key_only(mesh, batches):
