@@ -374,9 +374,12 @@ def test_a_database_that_is_away_pauses_the_sensors_and_fills_no_memory(mesh, po
         time.sleep(0.01)
         return True
 
-    def listen(again, ended):
-        """Says nothing meanwhile, as whoever has no credit."""
+    def listen(again, ended, spoken):
+        """Says that it is there, and sends nothing, as whoever has no credit."""
         for i, peer in enumerate(peers):
+            if time.monotonic() - spoken[i] > 5:
+                spoken[i] = time.monotonic()
+                peer.send(peer.header(HEARTBEAT, time.monotonic_ns(), int(time.time() * 1e6), 0, 1))
             while (got := peer.receive(0.01)) is not None:
                 assert got[0] != CREDIT or got[1][0] == 0, "nobody is told to go on while it is away"
                 again[i] += got[0] == CREDIT
@@ -401,9 +404,9 @@ def test_a_database_that_is_away_pauses_the_sensors_and_fills_no_memory(mesh, po
         # A real sensor comes meanwhile, and keeps what it has.
         late = one.start("late", "picket-sensor", "--config", one.sensor_config("late", "hq", [CAPTURES / "hq.pcap"]))
         # Paused for longer than any of them would wait in silence: still there, and told again.
-        again, ended = [0] * 6, set()
+        again, ended, spoken = [0] * 6, set(), [time.monotonic()] * 6
         since = time.monotonic()
-        wait_until(lambda: listen(again, ended) and (how == "gone" or all(again)) and time.monotonic() - since >= AWAY_S, AWAY_S + 60, "the end of the pause")
+        wait_until(lambda: listen(again, ended, spoken) and (how == "gone" or all(again)) and time.monotonic() - since >= AWAY_S, AWAY_S + 60, "the end of the pause")
         grew = peak_mib(aggregator) - before[0], peak_mib(child) - before[1]
         away = time.monotonic() - since
         assert sum(grew) < 64
