@@ -26,6 +26,8 @@ enum {
     RETRY_FIRST_MS = 200,
     RETRY_MAX_MS = 10000,
     START_WAIT_MS = 15000,
+    PRUNE_MS = 60000,
+    PRUNE_AGAIN_MS = 1000, /* while a pass finds something */
     ALARM_MS = 10000,
     REPORT_MS = 2000,
 };
@@ -263,6 +265,20 @@ static void check_alarms(struct pk_pipeline *pipeline, int64_t now_ms)
         } else {
             pipeline_expire_stale(pipeline, now_ms);
         }
+    }
+}
+
+static void prune(struct pk_pipeline *pipeline, int64_t now_ms)
+{
+    bool has_more = false;
+    uint64_t homes = atomic_load(&pipeline->counters.homes);
+    bool is_due = now_ms >= pipeline->next_prune_ms || homes != pipeline->pruned_homes;
+    if (is_due && pipeline_store_ready(pipeline)) {
+        pipeline->pruned_homes = homes;
+        if (pk_tenancy_prune(&pipeline->tenancy, &has_more) != PK_OK) {
+            pipeline_store_failed(pipeline, "give up what is old");
+        }
+        pipeline->next_prune_ms = now_ms + (has_more ? PRUNE_AGAIN_MS : PRUNE_MS);
     }
 }
 
@@ -649,6 +665,7 @@ pk_err pk_pipeline_run(struct pk_pipeline *pipeline, int stop_fd)
         save_state(pipeline, now_ms);
         write_reports(pipeline, now_ms);
         check_alarms(pipeline, now_ms);
+        prune(pipeline, now_ms);
     }
 }
 

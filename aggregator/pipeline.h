@@ -26,6 +26,7 @@ struct pk_pipeline_counters {
     atomic_uint_fast64_t configured, offences, struck, overgrown, overloaded, parked_sessions,
         outstanding_bytes, is_paused;
     atomic_uint_fast64_t scoped, scope_refusals, stale;
+    atomic_uint_fast64_t retention_rows, retention_days, ledger_folded;
     atomic_uint_fast64_t homes, homes_lost, turned_away, alarms_opened, alarms_closed;
     atomic_bool is_ready; /* database connected, child listening */
 };

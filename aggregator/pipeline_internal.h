@@ -39,9 +39,10 @@ struct pk_pipeline {
     struct pk_fair queue; /* of struct pending */
     int64_t retry_at_ms;  /* nothing touches the store before */
     int64_t retry_ms;
-    int64_t next_alarm_ms, next_report_ms, next_control_ms, next_state_ms, next_child_ms;
+    int64_t next_alarm_ms, next_prune_ms, next_report_ms, next_control_ms, next_state_ms,
+        next_child_ms;
     int64_t calm_since_ms; /* the store has answered and no home was opened since */
-    uint64_t calm_homes;
+    uint64_t calm_homes, pruned_homes;
     struct pk_scope_push scopes;
     struct pk_store_config_note config_notes[PK_STORE_MAX_NOTES]; /* to be written, one a sensor */
     size_t n_config_notes;

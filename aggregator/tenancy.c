@@ -2,6 +2,7 @@
 #include "tenancy.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "picket/clock.h"
@@ -155,6 +156,57 @@ pk_err pk_tenancy_write_reports(struct pk_tenancy *tenancy)
         }
         err = go_on(tenancy, tenant, "write reports", err);
     }
+    return err;
+}
+
+static struct pk_store_retention retention_of(
+    const struct pk_registry *registry, struct pk_tenant_id tenant)
+{
+    const struct pk_scope_tenant *scope = pk_registry_scope(registry, tenant);
+    return (struct pk_store_retention){.tenant = tenant,
+        .activity_days = scope ? scope->activity_days : PK_SCOPE_ACTIVITY_DAYS,
+        .history_days = scope ? scope->history_days : PK_SCOPE_HISTORY_DAYS,
+        .health_days = scope ? scope->health_days : PK_SCOPE_HEALTH_DAYS};
+}
+
+static void on_pruned(
+    struct pk_tenancy *tenancy, struct pk_tenant_id tenant, const struct pk_store_pruned *pruned)
+{
+    uint64_t rows = pruned->activity + pruned->health + pruned->quarantine;
+    atomic_fetch_add(&tenancy->counters->retention_rows, rows);
+    atomic_fetch_add(&tenancy->counters->retention_days, pruned->days);
+    atomic_fetch_add(&tenancy->counters->ledger_folded, pruned->folded);
+    if (rows > 0 || pruned->days > 0) {
+        const char *name = pk_registry_tenant_name(tenancy->registry, tenant);
+        pk_info("retention",
+            "tenant=%s activity_rows=%" PRIu64 " health_rows=%" PRIu64 " quarantined=%" PRIu64
+            " days=%" PRIu64,
+            name ? name : "retired", pruned->activity, pruned->health, pruned->quarantine,
+            pruned->days);
+    }
+}
+
+pk_err pk_tenancy_prune(struct pk_tenancy *tenancy, bool *out_has_more)
+{
+    const struct pk_store_registry *rows = &tenancy->registry->rows;
+    struct pk_store_retention *all = calloc(rows->n_tenants + 1, sizeof *all);
+    pk_err err = all ? PK_OK : PK_ERR_NOMEM;
+    bool has_more = false;
+    for (size_t i = 0; err == PK_OK && i < rows->n_tenants; i++) {
+        all[i] = retention_of(tenancy->registry, rows->tenants[i].tenant);
+    }
+    for (size_t i = 0; err == PK_OK && i < rows->n_tenants; i++) {
+        uint64_t generation = pk_homes_generation(tenancy->homes, all[i].tenant);
+        struct pk_store_pruned pruned = {0};
+        if (generation != 0) {
+            err = pk_store_prune(tenancy->store, all, rows->n_tenants, i, generation, &pruned);
+            on_pruned(tenancy, all[i].tenant, &pruned);
+            has_more = has_more || pruned.has_more;
+        }
+        err = go_on(tenancy, all[i].tenant, "give up what is old", err);
+    }
+    free(all);
+    *out_has_more = has_more;
     return err;
 }
 

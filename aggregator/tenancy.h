@@ -47,6 +47,8 @@ void pk_tenancy_unpark(
     struct pk_tenancy *tenancy, void (*answer)(void *arg, const struct pk_link_hello *hello));
 /* Writes what sensors of the tenants here said of themselves. */
 pk_err pk_tenancy_write_reports(struct pk_tenancy *tenancy);
+/* One bounded pass of retention for each tenant here. *out_has_more: another would find something. */
+pk_err pk_tenancy_prune(struct pk_tenancy *tenancy, bool *out_has_more);
 /* Looks for alarms of the tenants here; each opening and closing is a line in the log. */
 pk_err pk_tenancy_check_alarms(struct pk_tenancy *tenancy);
 /* Ends identities of fleets that are silent too long; calm_us: for how long sensors had the chance to be heard here. */

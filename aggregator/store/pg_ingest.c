@@ -34,11 +34,11 @@ static int32_t day_of(int64_t us)
     return (int32_t)(us % PK_US_PER_DAY < 0 ? days - 1 : days);
 }
 
-/* Makes the day's partitions unless this connection knows them. A day far off is the batch's fault, not the clock's: the sensor is skewed. */
+/* Makes the day's partitions unless this connection knows them: of days that may be given up meanwhile (pg_retention.c) none does. A day far off is the batch's fault, not the clock's: the sensor is skewed. */
 static pk_err ensure_day(struct pk_store *store, int32_t day, int64_t received_us)
 {
     int32_t today = day_of(received_us);
-    for (size_t i = 0; i < store->n_days; i++) {
+    for (size_t i = 0; day >= today - 1 && i < store->n_days; i++) {
         if (store->days[i] == day) {
             return PK_OK;
         }

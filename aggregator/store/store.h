@@ -264,6 +264,28 @@ pk_err pk_store_quarantine(struct pk_store *store, struct pk_tenant_id tenant, u
 pk_err pk_store_newest_seq(struct pk_store *store, struct pk_tenant_id tenant,
     struct pk_sensor_id sensor, uint64_t epoch, uint64_t *out_seq);
 
+/* --- retention (pg_retention.c) --- */
+enum {
+    PK_STORE_LEDGER_HOURS_DAYS = 14 /* the ledger's hours before are put together to days */
+};
+/* For how many days after it came what a tenant sent is kept. */
+struct pk_store_retention {
+    struct pk_tenant_id tenant;
+    uint32_t activity_days; /* activity and client rows */
+    uint32_t history_days;  /* negatives; RRsets stay */
+    uint32_t health_days;   /* health, of interfaces too, and the quarantine */
+};
+struct pk_store_pruned {
+    uint64_t activity, health, quarantine; /* rows */
+    uint64_t days;                         /* whole partitions, of all tenants */
+    uint64_t folded;                       /* days of a sensor's ledger */
+    bool has_more;                         /* another pass would find something */
+};
+/* One bounded pass for the tenant all[which]: at most some thousand rows of a table. `all` has every tenant, because a day goes whole when none of them keeps it. PK_ERR_CONFLICT as of pk_store_commit;
+ * *out_pruned is what was done, also on failure. */
+pk_err pk_store_prune(struct pk_store *store, const struct pk_store_retention *all, size_t n,
+    size_t which, uint64_t generation, struct pk_store_pruned *out_pruned);
+
 /* --- detection: what the engine reads and leaves (pg_detect.c) --- */
 /* Activity rows, and client rows that say something to the engine, with ingest_seq > after, in (ingest_seq, row) order; `row` returns false to stop. Fixed memory (cursor). */
 struct pk_store_activity {

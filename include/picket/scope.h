@@ -26,7 +26,10 @@ struct pk_scope_site {
 };
 
 enum {
-    PK_SCOPE_MAX_FROM = 16
+    PK_SCOPE_MAX_FROM = 16,
+    PK_SCOPE_ACTIVITY_DAYS = 30, /* kept where the file does not say */
+    PK_SCOPE_HISTORY_DAYS = 3650,
+    PK_SCOPE_HEALTH_DAYS = 90,
 };
 
 /* A name that stands in one place alone: who asks for it has read that place. */
@@ -63,6 +66,7 @@ struct pk_scope_tenant {
     uint32_t window_s;            /* 1 to 60: of sensors that do not say themselves; 0: not said */
     uint32_t activity_days;       /* default 30 */
     uint32_t history_days;        /* default 3650 */
+    uint32_t health_days;         /* default 90 */
     bool share_actors;            /* takes part in D13; default no */
     double budget;                /* false alerts a day over all detectors; default 1 */
     struct pk_scope_index *index; /* zones, reverse zones and watched names by hash; private */

@@ -215,14 +215,17 @@ static void read_site(struct pk_conf *conf, const struct pk_conf_node *node, voi
 static void read_retention(
     struct pk_conf *conf, const struct pk_conf_node *node, struct pk_scope_tenant *tenant)
 {
-    int64_t activity_days = 30, history_days = 3650;
+    int64_t activity_days = PK_SCOPE_ACTIVITY_DAYS, history_days = PK_SCOPE_HISTORY_DAYS,
+            health_days = PK_SCOPE_HEALTH_DAYS;
     if (node) {
         pk_conf_int(conf, pk_conf_get(conf, node, "activity_days"), 1, 3650, &activity_days);
         pk_conf_int(conf, pk_conf_get(conf, node, "history_days"), 1, 36500, &history_days);
+        pk_conf_int(conf, pk_conf_get(conf, node, "health_days"), 8, 3650, &health_days);
         pk_conf_finish_map(conf, node);
     }
     tenant->activity_days = (uint32_t)activity_days;
     tenant->history_days = (uint32_t)history_days;
+    tenant->health_days = (uint32_t)health_days;
 }
 
 static void derive_reverse_zones(struct pk_scope_tenant *tenant)
