@@ -171,6 +171,9 @@ void body_write(const struct body *body, struct pk_bytes *out)
 static uint32_t shared_bytes(struct pk_slice a, struct pk_slice b)
 {
     uint32_t most = a.len < b.len ? a.len : b.len, n = 0;
+    if (most == 0) {
+        return 0; /* the first name has none before it, nor a place to count from */
+    }
     const uint8_t *x = a.data + a.len, *y = b.data + b.len;
     for (; n + 8 <= most; n += 8) {
         uint64_t v, w;
