@@ -1,9 +1,9 @@
 /* Thousands of simulated sensors against one aggregator, in one process: each with its own key, socket and session, all sending the batches of a .psp file again and again.
  *
- *   ingest_load ENDPOINT SERVER_KEY KEYS FILE.psp SECONDS
+ *   ingest_load ENDPOINT SERVER_KEY KEYS FILE.psp SECONDS [scopes]
  *
  * KEYS has a line a sensor: public and secret key in Z85, and L or Q. A loud sensor (L) always has more to send; a quiet one (Q) sends a batch a second, and how long its
- * acknowledgement takes is the measure of fair shares. Prints one JSON object. By hand, or by tests/bench/ingest; no test. */
+ * acknowledgement takes is the measure of fair shares. With "scopes" nothing is sent: each takes the scope that comes, and says so; whoever changes it knows when. Prints one JSON object. By hand, or by tests/bench/ingest; no test. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +25,7 @@ enum {
     MAX_LATENCIES = 1 << 20,
     HELLO_AGAIN_MS = 5000,
     CONNECT_LIMIT_MS = 300000,
+    SCOPES_LIMIT_MS = 300000,
 };
 
 struct sensor {
@@ -33,13 +34,15 @@ struct sensor {
     uint64_t session, seq, acked;
     uint32_t window, window_bytes;
     uint64_t flight_bytes;
-    int64_t hello_ms, sent_ms, next_ms;
+    int64_t hello_ms, sent_ms, next_ms, scope_ms; /* when it had a scope; 0: not yet */
 };
 
 struct load {
     struct sensor sensors[MAX_SENSORS];
     zmq_pollitem_t items[MAX_SENSORS];
-    size_t n, n_welcome;
+    size_t n, n_welcome, n_scopes;
+    uint64_t scope_bytes;
+    bool takes_scopes;
     struct pk_segment_record records[MAX_RECORDS];
     uint8_t digests[MAX_RECORDS][PK_DIGEST_BYTES];
     uint32_t raw_len[MAX_RECORDS];
@@ -65,7 +68,9 @@ static bool send_frame(
 static void say_hello(struct load *load, struct sensor *sensor, int64_t now_ms)
 {
     struct pk_frame frame = {.type = PK_FRAME_HELLO, .u.hello = {.mono_ns = 1}};
-    struct pk_hello_body hello = {.spool_epoch = 1, .spool_bytes = sensor->is_quiet ? 0 : 1};
+    struct pk_hello_body hello = {.spool_epoch = 1,
+        .spool_bytes = sensor->is_quiet ? 0 : 1,
+        .capabilities = load->takes_scopes ? PK_CAP_CONFIG | PK_CAP_SCOPE : 0};
     struct pk_bytes body;
     uint64_t number = (uint64_t)(sensor - load->sensors);
     memcpy(frame.u.hello.boot_id, &number, sizeof number);
@@ -125,6 +130,19 @@ static void on_ack(struct load *load, struct sensor *sensor, uint64_t upto, int6
     }
 }
 
+static void on_scope(
+    struct load *load, struct sensor *sensor, uint32_t version, size_t len, int64_t now_ms)
+{
+    struct pk_frame frame = {.type = PK_FRAME_CONFIG_ACK,
+        .session = sensor->session,
+        .u.config_ack = {.version = version, .status = PK_CONFIG_KEPT}};
+    if (send_frame(sensor, &frame, NULL, 0)) {
+        load->n_scopes += sensor->scope_ms == 0;
+        load->scope_bytes += len;
+        sensor->scope_ms = now_ms;
+    }
+}
+
 static void on_message(struct load *load, struct sensor *sensor, int64_t now_ms)
 {
     uint8_t header[PK_MAX_HEADER_BYTES], body[4096];
@@ -155,6 +173,8 @@ static void on_message(struct load *load, struct sensor *sensor, int64_t now_ms)
     } else if (frame.type == PK_FRAME_CREDIT) {
         load->credits_closed += frame.u.credit.credit_batches == 0;
         sensor->window = frame.u.credit.credit_batches;
+    } else if (frame.type == PK_FRAME_CONFIG) {
+        on_scope(load, sensor, frame.u.config.version, (size_t)n_body, now_ms);
     } else if (frame.type == PK_FRAME_ERROR || frame.type == PK_FRAME_BYE) {
         load->errors++;
         sensor->session = sensor->session ? 1 : 0;
@@ -253,15 +273,38 @@ static int64_t quantile(const struct load *load, double q)
                              : -1;
 }
 
+/* Until each has its scope. */
+static void await_scopes(struct load *load)
+{
+    int64_t from_ms = pk_clock_mono_ms(), *at = calloc(load->n, sizeof *at);
+    while (load->n_scopes < load->n && pk_clock_mono_ms() - from_ms < SCOPES_LIMIT_MS) {
+        turn(load, false);
+    }
+    for (size_t i = 0; at && i < load->n; i++) {
+        at[i] = load->sensors[i].scope_ms;
+    }
+    if (at) {
+        qsort(at, load->n, sizeof *at, compare);
+        printf("{\"sensors\": %zu, \"scopes\": %zu, \"bytes\": %" PRIu64
+               ", \"at_ms\": {\"first\": %" PRId64 ", \"p50\": %" PRId64 ", \"last\": %" PRId64
+               "}, \"errors\": %" PRIu64 "}\n",
+            load->n, load->n_scopes, load->scope_bytes, at[0], at[load->n / 2], at[load->n - 1],
+            load->errors);
+    }
+    free(at);
+}
+
 int main(int argc, char **argv)
 {
     struct load *load = calloc(1, sizeof *load);
     struct pk_bytes file;
     void *context = zmq_ctx_new();
-    if (argc != 6 || !load || !context || pk_hash_start() != PK_OK) {
-        fputs("ingest_load ENDPOINT SERVER_KEY KEYS FILE.psp SECONDS\n", stderr);
+    bool takes_scopes = argc == 7 && strcmp(argv[6], "scopes") == 0;
+    if ((argc != 6 && !takes_scopes) || !load || !context || pk_hash_start() != PK_OK) {
+        fputs("ingest_load ENDPOINT SERVER_KEY KEYS FILE.psp SECONDS [scopes]\n", stderr);
         return 64;
     }
+    load->takes_scopes = takes_scopes;
     load->latencies_ms = calloc(MAX_LATENCIES, sizeof *load->latencies_ms);
     (void)zmq_ctx_set(context, ZMQ_MAX_SOCKETS, MAX_SENSORS + 16);
     pk_bytes_init(&file, 64 << 20);
@@ -280,6 +323,11 @@ int main(int argc, char **argv)
     int64_t welcome_ms = pk_clock_mono_ms() - start_ms;
     fprintf(
         stderr, "welcome %zu of %zu after %" PRId64 " ms\n", load->n_welcome, load->n, welcome_ms);
+    if (takes_scopes) {
+        await_scopes(load);
+        fflush(stdout);
+        _exit(0);
+    }
     int64_t seconds = strtol(argv[5], NULL, 10), from_ms = pk_clock_mono_ms();
     while (pk_clock_mono_ms() - from_ms < seconds * 1000) {
         turn(load, true);

@@ -210,6 +210,28 @@ def test_a_message_without_an_end_is_cut_and_the_others_go_on(mesh, batches):
     assert "a message that does not end" in one.log("aggregator")
 
 
+def test_a_frame_above_the_limit_ends_its_connection_and_no_other(mesh, batches):
+    """libzmq cuts whoever sends one; the frame is gone, and the sender may come again."""
+    one = mesh()
+    bad, good = keys_of(one, "bad", "good")
+    one.wait_for_keys(2)
+    (child,) = children(one.processes["aggregator"].pid)
+    with Peer(one, good) as neighbour, Peer(one, bad) as peer:
+        assert neighbour.hello()[0] == WELCOME and peer.hello()[0] == WELCOME
+        peer.batch(batches[0], 1)
+        assert peer.await_type(ACK)
+        monitor = peer.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        peer.batch(batches[0], 2, body=bytes((1 << 20) + 4096), raw_len=1 << 20)
+        assert monitor.poll(20000), "cut"
+        peer.socket.disable_monitor()
+        neighbour.batch(batches[0], 1)
+        assert neighbour.await_type(ACK)
+        assert peer.hello()[0] == WELCOME
+        peer.batch(batches[1], 2)
+        assert peer.await_type(ACK)[1][:2] == [1, 2]
+    assert children(one.processes["aggregator"].pid) == [child] and one.table("select count(*) from ingest_mark") == [(3,)]
+
+
 RESUME_S = 5  # the promise
 
 
