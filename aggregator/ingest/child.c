@@ -268,7 +268,7 @@ static void drop_revoked(struct child *child)
     for (size_t i = child->sessions.n; i-- > 0;) {
         struct pk_session *session = &child->sessions.slots[i];
         if (pk_zap_tenant(child->zap, session->sensor) != session->tenant ||
-            !pk_zap_may_stay(child->zap, session->sensor, session->pubkey, session->address)) {
+            !pk_zap_may_stay(child->zap, session->sensor, session->pubkey, &session->address)) {
             pk_talk_bye(child, session, PK_BYE_REVOKED, 600);
             pk_peer_cut_soon(child, session->fd, session->peer);
             pk_sessions_close(&child->sessions, session);

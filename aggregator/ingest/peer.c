@@ -193,7 +193,7 @@ static void on_hello(struct child *child, const struct pk_session *stranger, uin
     session->queued =
         hello.body.spool_newest_seq >= hello.body.spool_oldest_seq && hello.body.spool_bytes > 0;
     note_connection(session, &in->header);
-    snprintf(session->address, sizeof session->address, "%s", hello.address);
+    session->address = pk_zap_address(hello.address, strlen(hello.address));
     pk_session_touch(&child->sessions, session, now_ms);
     child->stats.hellos++;
     (void)pk_link_send(&child->link, PK_LINK_HELLO, &hello, sizeof hello, NULL,

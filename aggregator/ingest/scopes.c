@@ -3,6 +3,8 @@
  * The bodies are with the core: this process asks for one when a session is due and hands it on. What is on its way at a time is bounded, so that a scope of half a megabyte for thousands of sensors neither
  * fills libzmq's queues nor holds up batches. A sensor that does not answer is sent it again after 30 s, a minute, and so on up to an hour; one that refuses after ten minutes (its own configuration may
  * have changed). One whose CONFIG_ACK after WELCOME names the version that WELCOME named has it already. What they say goes to the core once a second each at most. */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "picket/clock.h"
@@ -82,7 +84,7 @@ static void tell(struct child *child, struct pk_session *session, int64_t now_ms
     }
     struct pk_link_scope_ack ack = {
         .sensor = session->sensor, .version = scope->wanted, .status = scope->status};
-    memcpy(ack.reason, scope->reason, sizeof ack.reason);
+    snprintf(ack.reason, sizeof ack.reason, "%s", scope->reason ? scope->reason : "");
     if (pk_link_send(&child->link, PK_LINK_SCOPE_ACK, &ack, sizeof ack, NULL, 0) == PK_OK) {
         scope->is_untold = false;
         scope->tell_ms = now_ms + TELL_MS;
@@ -101,9 +103,10 @@ bool pk_scopes_acked(struct child *child, struct pk_session *session, const stru
     if (scope->wanted == 0 || frame->u.config_ack.version != scope->wanted) {
         return true; /* to one that is no longer wanted: what is due stays due */
     }
-    if (!body || pk_config_ack_body_decode(body, len, scope->reason) != PK_OK) {
-        scope->reason[0] = '\0'; /* a text that cannot be read is no reason */
-    }
+    char reason[PK_CONFIG_REASON_SIZE];
+    bool has_reason = body && pk_config_ack_body_decode(body, len, reason) == PK_OK && reason[0];
+    free(scope->reason);
+    scope->reason = has_reason ? strdup(reason) : NULL; /* a text that cannot be read is none */
     scope->status = frame->u.config_ack.status;
     bool is_refused = scope->status == PK_CONFIG_REFUSED;
     scope->held_bytes = 0;

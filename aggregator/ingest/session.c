@@ -40,6 +40,9 @@ pk_err pk_sessions_init(
 
 void pk_sessions_done(struct pk_sessions *sessions)
 {
+    for (size_t i = 0; i < sessions->n; i++) {
+        free(sessions->slots[i].scope.reason);
+    }
     free(sessions->slots);
     free(sessions->tenants);
     sessions->slots = NULL;
@@ -101,12 +104,14 @@ struct pk_session *pk_sessions_open(struct pk_sessions *sessions, uint32_t senso
 {
     struct pk_session *session = pk_sessions_find(sessions, sensor);
     *out_replaced = session ? *session : (struct pk_session){0};
+    out_replaced->scope.reason = NULL;
     if (!ensure_tenant(sessions, tenant)) {
         return NULL;
     }
     if (session) {
         set_active(sessions, session, false);
         set_parked(sessions, session, false);
+        free(session->scope.reason);
     } else {
         if (sessions->n == PK_MAX_SESSIONS ||
             !pk_map_add(&sessions->by_sensor, hash_of(sensor), (uint32_t)sessions->n)) {
@@ -126,6 +131,7 @@ void pk_sessions_close(struct pk_sessions *sessions, struct pk_session *session)
     uint32_t last = (uint32_t)(sessions->n - 1);
     set_active(sessions, session, false);
     set_parked(sessions, session, false);
+    free(session->scope.reason);
     pk_map_remove(&sessions->by_sensor, hash_of(session->sensor), gap);
     if (gap != last) {
         uint64_t hash = hash_of(sessions->slots[last].sensor);

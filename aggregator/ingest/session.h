@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "picket/addr.h"
 #include "picket/envelope.h"
 #include "picket/err.h"
 #include "picket/limits.h"
@@ -64,14 +65,14 @@ struct pk_session {
         bool is_untold;      /* of what it said last the core has not heard yet, ... */
         int64_t tell_ms;     /* ... and does not before this */
         uint8_t status;      /* what it said last: enum pk_config_status, ... */
-        char reason[PK_CONFIG_REASON_SIZE]; /* ... to the version that is wanted */
+        char *reason;        /* ... and why, owned; NULL: it gave no reason, as most do */
     } scope;
     uint8_t pubkey[PK_KEY_BYTES]; /* by which it came in */
     /* For whoever must cut the connection. */
     int fd;
     char peer[PK_PEER_SIZE];
-    char address[PK_PEER_SIZE]; /* as libzmq gives it, without the port */
-    uint64_t bytes_seen;        /* of whole messages */
+    struct pk_addr address; /* as libzmq gives it */
+    uint64_t bytes_seen;    /* of whole messages */
 };
 
 struct pk_session_tenant {
@@ -98,7 +99,7 @@ pk_err pk_sessions_init(
 void pk_sessions_done(struct pk_sessions *sessions);
 struct pk_session *pk_sessions_find(struct pk_sessions *sessions, uint32_t sensor);
 /* A HELLO came: gives the sensor's session the new id and connection. *out_replaced is the connection it had before (id 0: none), which
- * is to be told BYE(moved). NULL at PK_MAX_SESSIONS, or at PK_MAX_TENANTS. */
+ * is to be told BYE(moved); it owns nothing. NULL at PK_MAX_SESSIONS, or at PK_MAX_TENANTS. */
 struct pk_session *pk_sessions_open(struct pk_sessions *sessions, uint32_t sensor, uint32_t tenant,
     uint64_t id, const uint8_t routing[PK_ROUTING_ID_BYTES], struct pk_session *out_replaced);
 /* Moves the last session into the gap: pointers to others are stale afterwards. */

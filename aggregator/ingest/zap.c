@@ -133,16 +133,18 @@ void pk_zap_shut_out(struct pk_zap *zap, uint32_t sensor, int64_t until_ms)
 }
 
 /* IPv4 may come in the dress of IPv6. */
-static bool read_address(const char *text, size_t len, struct pk_addr *out_addr)
+struct pk_addr pk_zap_address(const char *text, size_t len)
 {
     char copy[PK_ADDR_TEXT_SIZE];
+    struct pk_addr addr = {0}, none = {0};
     if (len >= sizeof copy) {
-        return false;
+        return none;
     }
     memcpy(copy, text, len);
     copy[len] = '\0';
-    return pk_addr_parse(
-        strncmp(copy, "::ffff:", 7) == 0 && strchr(copy, '.') ? copy + 7 : copy, out_addr);
+    bool is_one = pk_addr_parse(
+        strncmp(copy, "::ffff:", 7) == 0 && strchr(copy, '.') ? copy + 7 : copy, &addr);
+    return is_one ? addr : none;
 }
 
 static int compare_tenants(const void *a, const void *b)
@@ -228,8 +230,7 @@ static const char *judge(
         return "400";
     }
     struct pk_link_key wanted = {0};
-    struct pk_addr address;
-    bool has_address = read_address((const char *)parts[3].data, parts[3].len, &address);
+    struct pk_addr address = pk_zap_address((const char *)parts[3].data, parts[3].len);
     memcpy(wanted.pubkey, parts[6].data, PK_KEY_BYTES);
     const char *status = "300";
     pthread_mutex_lock(&zap->mutex);
@@ -241,7 +242,7 @@ static const char *judge(
         status = found ? "200" : "400";
         if (found && (found->is_pending || is_out(zap, found->sensor))) {
             status = "300";
-        } else if (found && !may_come(zap, found, has_address ? &address : NULL)) {
+        } else if (found && !may_come(zap, found, address.family ? &address : NULL)) {
             status = "400";
         } else if (found) {
             char key[PK_KEY_TEXT_SIZE];
@@ -405,19 +406,17 @@ pk_err pk_zap_set_tenants(struct pk_zap *zap, const struct pk_link_tenant *tenan
     return PK_OK;
 }
 
-bool pk_zap_may_stay(
-    struct pk_zap *zap, uint32_t sensor, const uint8_t pubkey[PK_KEY_BYTES], const char *address)
+bool pk_zap_may_stay(struct pk_zap *zap, uint32_t sensor, const uint8_t pubkey[PK_KEY_BYTES],
+    const struct pk_addr *address)
 {
     struct pk_link_key wanted = {.sensor = sensor};
-    struct pk_addr addr;
-    bool has_address = read_address(address, strlen(address), &addr);
     memcpy(wanted.pubkey, pubkey, PK_KEY_BYTES);
     pthread_mutex_lock(&zap->mutex);
     const struct pk_link_key *found =
         zap->table.n ? bsearch(&wanted, zap->table.keys, zap->table.n, sizeof wanted, compare_keys)
                      : NULL;
     bool may_stay =
-        found && found->sensor == sensor && may_come(zap, found, has_address ? &addr : NULL);
+        found && found->sensor == sensor && may_come(zap, found, address->family ? address : NULL);
     pthread_mutex_unlock(&zap->mutex);
     return may_stay;
 }

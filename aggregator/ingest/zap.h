@@ -24,9 +24,11 @@ void pk_zap_stop(struct pk_zap *zap);
 pk_err pk_zap_set_keys(struct pk_zap *zap, const struct pk_link_key *keys, size_t n);
 /* Which tenants say where their sensors come from; tenants is copied. Others' come from anywhere. */
 pk_err pk_zap_set_tenants(struct pk_zap *zap, const struct pk_link_tenant *tenants, size_t n);
-/* Whether a key that is in may stay: it is the sensor's, and its address is one it may come from. */
-bool pk_zap_may_stay(
-    struct pk_zap *zap, uint32_t sensor, const uint8_t pubkey[PK_KEY_BYTES], const char *address);
+/* Whether a key that is in may stay: it is the sensor's, and its address is one it may come from (family 0: not known). */
+bool pk_zap_may_stay(struct pk_zap *zap, uint32_t sensor, const uint8_t pubkey[PK_KEY_BYTES],
+    const struct pk_addr *address);
+/* An address as libzmq writes it; family 0 when it is none. */
+struct pk_addr pk_zap_address(const char *text, size_t len);
 /* The tenant of a sensor in the present table; 0 when it is not there: frames of a revoked key are dropped on arrival. */
 uint32_t pk_zap_tenant(struct pk_zap *zap, uint32_t sensor);
 /* Whether this key is the sensor's in the present table. */
