@@ -180,14 +180,11 @@ static void carry(void *arg, const struct pk_loss *loss)
     pk_ledger_carry(&((struct pk_spool *)arg)->ledger, loss);
 }
 
-/* The waiting losses become a batch. They are taken out first: putting it may lose something too. */
-void spool_tell_losses(struct pk_spool *spool)
+bool spool_put_losses(struct pk_spool *spool, const struct pk_ledger *told, int64_t when_us)
 {
-    struct pk_ledger told = spool->ledger;
     struct pk_sealed sealed;
-    if (told.n == 0 || spool->is_telling ||
-        pk_ledger_seal(&told, pk_clock_wall_us(), &spool->loss_body, &sealed) != PK_OK) {
-        return;
+    if (pk_ledger_seal(told, when_us, &spool->loss_body, &sealed) != PK_OK) {
+        return false;
     }
     struct pk_segment_record record = {.kind = PK_BATCH_LOSS,
         .codec = sealed.codec,
@@ -196,9 +193,19 @@ void spool_tell_losses(struct pk_spool *spool)
         .last_us = sealed.last_us,
         .body = sealed.body,
         .body_len = (uint32_t)sealed.body_len};
+    return spool_put(spool, &record) == PK_OK;
+}
+
+/* The waiting losses become a batch. They are taken out first: putting it may lose something too. */
+void spool_tell_losses(struct pk_spool *spool)
+{
+    struct pk_ledger told = spool->ledger;
+    if (told.n == 0 || spool->is_telling) {
+        return;
+    }
     spool->is_telling = true;
     pk_ledger_clear(&spool->ledger);
-    if (spool_put(spool, &record) != PK_OK) {
+    if (!spool_put_losses(spool, &told, pk_clock_wall_us())) {
         for (size_t i = 0; i < told.n; i++) {
             pk_ledger_carry(&spool->ledger, &told.entries[i]);
         }

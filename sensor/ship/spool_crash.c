@@ -38,6 +38,29 @@ static void put_health(
     }
 }
 
+/* Of the window's time, as its health row: the ledger by hour shall meet there, however long nobody started the sensor. */
+static void put_loss(
+    struct pk_spool *spool, const struct pk_mark_left *left, struct pk_spool_found *found)
+{
+    struct pk_ledger lost = {.n = 0};
+    int64_t when_us = INT64_MAX;
+    for (unsigned kind = 0; kind < PK_MARK_KINDS && !left->is_loss_told; kind++) {
+        struct pk_loss loss;
+        if (pk_mark_loss(left, kind, &loss)) {
+            pk_ledger_add(&lost, &loss);
+            when_us = loss.first_us < when_us ? loss.first_us : when_us;
+            found->has_crashed = true;
+            found->crashed_transactions += loss.kind != PK_BATCH_RRSET ? loss.transactions : 0;
+        }
+    }
+    spool->ledger.rows[PK_LOSS_CRASH] += lost.rows[PK_LOSS_CRASH];
+    if (lost.n > 0 && !spool_put_losses(spool, &lost, when_us)) {
+        for (size_t i = 0; i < lost.n; i++) {
+            pk_ledger_carry(&spool->ledger, &lost.entries[i]);
+        }
+    }
+}
+
 void spool_tell_crash(
     struct pk_spool *spool, const struct pk_mark_left *left, struct pk_spool_found *found)
 {
@@ -52,14 +75,7 @@ void spool_tell_crash(
                 mark->noted_us > found->crashed_us ? mark->noted_us : found->crashed_us;
         }
     }
-    for (unsigned kind = 0; kind < PK_MARK_KINDS && !left->is_loss_told; kind++) {
-        struct pk_loss loss;
-        if (pk_mark_loss(left, kind, &loss)) {
-            pk_ledger_add(&spool->ledger, &loss);
-            found->has_crashed = true;
-            found->crashed_transactions += loss.kind != PK_BATCH_RRSET ? loss.transactions : 0;
-        }
-    }
+    put_loss(spool, left, found);
     if (left->is_unreadable) {
         pk_ledger_add(&spool->ledger, &(struct pk_loss){.cause = PK_LOSS_CRASH, .batches = 1});
         found->has_crashed = found->is_crash_unknown = true;

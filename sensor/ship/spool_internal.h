@@ -137,6 +137,8 @@ void spool_shed_for_space(struct pk_spool *spool);
 void spool_shed_old(struct pk_spool *spool, int64_t mono_ms);
 /* From the ring to the disk; false when the disk still refuses. */
 bool spool_drain_ring(struct pk_spool *spool, size_t at_most);
+/* The entries as a batch of that time. False: it could not be put. */
+bool spool_put_losses(struct pk_spool *spool, const struct pk_ledger *told, int64_t when_us);
 /* Writes what the ledger holds as a batch. */
 void spool_tell_losses(struct pk_spool *spool);
 

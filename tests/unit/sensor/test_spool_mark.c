@@ -108,6 +108,7 @@ static struct pk_spool *open_spool(const char *folder, struct pk_spool_found *fo
 struct sums {
     uint64_t stored[PK_MARK_KINDS], lost[PK_MARK_KINDS];
     uint64_t messages, in_scope, rrsets, negative, shed, health_rows, open_now, unknown;
+    int64_t loss_us; /* of the last loss batch */
 };
 
 static void see_loss(void *arg, const struct pk_loss *loss)
@@ -121,6 +122,16 @@ static void see_loss(void *arg, const struct pk_loss *loss)
     } else {
         sums->unknown += loss->batches;
     }
+}
+
+static int64_t time_of(const struct pk_segment_record *record)
+{
+    struct pk_batch *batch;
+    struct pk_batch_fault fault;
+    assert_int_equal(pk_batch_decode(record->body, record->body_len, &batch, &fault), PK_OK);
+    int64_t start_us = pk_batch_info(batch)->window_start_us;
+    pk_batch_free(batch);
+    return start_us;
 }
 
 static void see_health(struct sums *sums, const struct pk_segment_record *record)
@@ -151,6 +162,7 @@ static struct sums sum_up(struct pk_spool *spool)
     while (queue.next(queue.self, at, &buffer, &at, &record)) {
         if (record.kind == PK_BATCH_LOSS) {
             pk_ledger_read(record.body, record.body_len, record.codec, see_loss, &sums);
+            sums.loss_us = time_of(&record);
         } else if (record.kind == PK_BATCH_HEALTH) {
             see_health(&sums, &record);
         } else {
@@ -387,6 +399,7 @@ static void a_crash_while_a_crash_is_told_doubles_nothing(void **state)
     assert_int_equal(sums.health_rows, 1);
     assert_int_equal(sums.shed, 3); /* open queries: closed, and for nobody */
     assert_int_equal(sums.open_now, 0);
+    assert_int_equal(sums.loss_us, thread.now.window_start_us); /* where its health row is */
     assert_true(sums.lost[0] > 0 && sums.lost[1] > 0 && sums.lost[2] > 0);
     pk_spool_close(spool);
     copy_file(path_of("stale", "mark"), path_of("dead", "mark")); /* all told, the mark not gone */
