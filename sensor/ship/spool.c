@@ -218,6 +218,7 @@ void spool_tell_losses(struct pk_spool *spool)
 void spool_ring_remove(struct pk_spool *spool, size_t index)
 {
     struct ring_item *item = &spool->ring[index];
+    spool_ring_goes(spool, index);
     spool->ring_bytes -= item->body_len;
     spool->n_live--;
     free(item->body);
@@ -273,6 +274,7 @@ static pk_err ring_push(struct pk_spool *spool, const struct pk_segment_record *
     spool->ring[spool->n_ring++] = item;
     spool->ring_bytes += item.body_len;
     spool->n_live++;
+    spool_ring_came(spool, &item);
     while (spool->n_ring > 1 &&
            (spool->ring_bytes > spool->options.memory_bytes || spool->n_ring > PK_SPOOL_MAX_RING)) {
         lose_item(spool, ring_victim(spool));
@@ -709,6 +711,7 @@ void pk_spool_close(struct pk_spool *spool)
         spool_remove_mark(spool);
     }
     pk_mark_unmap(spool->mark);
+    spool->mark = NULL;
     while (spool->n_ring > 0) {
         spool_ring_remove(spool, 0);
     }

@@ -53,6 +53,16 @@ static void put_loss(
             found->crashed_transactions += loss.kind != PK_BATCH_RRSET ? loss.transactions : 0;
         }
     }
+    for (unsigned kind = 0; kind < PK_MARK_BATCH_KINDS && !left->is_loss_told; kind++) {
+        struct pk_loss loss;
+        if (pk_mark_ring_loss(left, kind, &loss)) {
+            pk_ledger_add(&lost, &loss);
+            found->has_crashed = true;
+            spool->ledger.batches[PK_LOSS_MEMORY] += loss.batches;
+            spool->ledger.rows[PK_LOSS_MEMORY] += loss.rows;
+        }
+    }
+    when_us = when_us == INT64_MAX ? pk_clock_wall_us() : when_us;
     spool->ledger.rows[PK_LOSS_CRASH] += lost.rows[PK_LOSS_CRASH];
     if (lost.n > 0 && !spool_put_losses(spool, &lost, when_us)) {
         for (size_t i = 0; i < lost.n; i++) {
@@ -88,6 +98,37 @@ void spool_tell_crash(
 
 /* --- of this one --- */
 
+/* first: of those in the ring now. */
+static void write_ring(struct pk_spool *spool, size_t first)
+{
+    if (!spool->mark) {
+        return;
+    }
+    bool is_empty = first >= spool->n_ring;
+    spool->ring_mark.epoch = is_empty ? spool->epoch : spool->ring[first].epoch;
+    spool->ring_mark.seq = is_empty ? spool->next_seq : spool->ring[first].entry.seq;
+    pk_mark_write_ring(spool->mark, &spool->ring_mark);
+}
+
+void spool_ring_came(struct pk_spool *spool, const struct ring_item *item)
+{
+    struct pk_mark_waiting *of = &spool->ring_mark.of[item->entry.kind % PK_MARK_BATCH_KINDS];
+    of->batches++;
+    of->rows += item->entry.rows;
+    of->transactions += item->entry.transactions;
+    write_ring(spool, 0);
+}
+
+void spool_ring_goes(struct pk_spool *spool, size_t index)
+{
+    const struct ring_item *item = &spool->ring[index];
+    struct pk_mark_waiting *of = &spool->ring_mark.of[item->entry.kind % PK_MARK_BATCH_KINDS];
+    of->batches--;
+    of->rows -= item->entry.rows;
+    of->transactions -= item->entry.transactions;
+    write_ring(spool, index == 0 ? 1 : 0);
+}
+
 struct pk_spool_source *pk_spool_source(struct pk_spool *spool, unsigned n)
 {
     struct pk_spool_source *source = &spool->sources[n];
@@ -101,6 +142,7 @@ struct pk_spool_source *pk_spool_source(struct pk_spool *spool, unsigned n)
     source->mark.seq = spool->next_seq;
     if (spool->mark) {
         pk_mark_write(spool->mark, n, &source->mark);
+        write_ring(spool, 0);
     }
     pthread_mutex_unlock(&spool->mutex);
     return source;

@@ -103,7 +103,8 @@ struct pk_spool {
     struct pk_spool_source sources[PK_MARK_SOURCES]; /* each of its thread */
     uint8_t *mark;                                   /* the file they are kept in; NULL: none */
     bool has_no_mark;
-    bool is_telling; /* the ledger is being written: nothing is shed for it */
+    struct pk_mark_ring ring_mark; /* sums of what is in the ring */
+    bool is_telling;               /* the ledger is being written: nothing is shed for it */
     int wake, sync_wake;
     struct pk_bytes record, scratch, loss_body;
     struct pk_spool_reader readers[N_CLASSES];
@@ -162,6 +163,9 @@ void spool_tell_crash(
     struct pk_spool *spool, const struct pk_mark_left *left, struct pk_spool_found *found);
 /* A batch of this source is in the spool. */
 void spool_source_sealed(struct pk_spool_source *source, const struct pk_sealed *sealed);
+/* An item came into the ring, or goes. */
+void spool_ring_came(struct pk_spool *spool, const struct ring_item *item);
+void spool_ring_goes(struct pk_spool *spool, size_t index);
 /* The end: everything is sealed. */
 void spool_remove_mark(struct pk_spool *spool);
 

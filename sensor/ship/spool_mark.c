@@ -15,7 +15,9 @@
 #include "ship/spool_ledger.h"
 
 enum {
-    FILE_BYTES = PK_MARK_SOURCES * 2 * PK_MARK_SLOT_BYTES,
+    FILE_BYTES = (PK_MARK_SOURCES + 1) * 2 * PK_MARK_SLOT_BYTES, /* the last two are the ring's */
+    RING_WAITING = 4,                                            /* place of a word */
+    RING_WORDS = RING_WAITING + 3 * PK_MARK_BATCH_KINDS,
     N_WORDS = PK_MARK_SLOT_BYTES / 8,
     /* places of words */
     GENERATION = 1,
@@ -29,7 +31,8 @@ enum {
     N_COUNTERS = OPEN_ROWS + PK_MARK_KINDS,
     COUNTERS,
 };
-#define MAGIC UINT64_C(0x314b52414d4b5050) /* of another byte order it is another number */
+#define RING_MAGIC UINT64_C(0x314b52414d52504b)
+#define MAGIC      UINT64_C(0x314b52414d4b5050) /* of another byte order it is another number */
 
 _Static_assert(COUNTERS + PK_N_HEALTH_KEYS < N_WORDS, "a slot holds the counters and a checksum");
 
@@ -64,6 +67,31 @@ static bool read_slot(const uint64_t *slot, struct pk_mark *out)
     memcpy(out->unsealed.health.v, slot + COUNTERS,
         (n < PK_N_HEALTH_KEYS ? n : PK_N_HEALTH_KEYS) * sizeof *slot);
     return true;
+}
+
+static bool read_ring_slot(const uint64_t *slot, struct pk_mark_ring *out)
+{
+    if (slot[0] != RING_MAGIC || slot[RING_WORDS] != pk_crc32c(slot, RING_WORDS * 8)) {
+        return false;
+    }
+    *out = (struct pk_mark_ring){.generation = slot[1], .epoch = slot[2], .seq = slot[3]};
+    memcpy(out->of, slot + RING_WAITING, sizeof out->of);
+    return true;
+}
+
+static void read_ring(int fd, struct pk_mark_left *left)
+{
+    uint64_t slots[2][N_WORDS];
+    struct pk_mark_ring rings[2];
+    memset(slots, 0, sizeof slots);
+    ssize_t n = pread(fd, slots, sizeof slots, (off_t)(PK_MARK_SOURCES * sizeof slots));
+    bool is_good[2] = {
+        n > 0 && read_ring_slot(slots[0], &rings[0]), n > 0 && read_ring_slot(slots[1], &rings[1])};
+    left->has_ring = is_good[0] || is_good[1];
+    if (left->has_ring) {
+        left->ring =
+            rings[is_good[1] && (!is_good[0] || rings[1].generation > rings[0].generation)];
+    }
 }
 
 static bool is_after(uint64_t epoch, uint64_t seq, const struct pk_mark_left *left)
@@ -101,6 +129,7 @@ void pk_mark_read(int folder, struct pk_mark_left *out_left)
                           memcmp(slots[1], none, sizeof none) != 0;
         }
     }
+    read_ring(fd, out_left);
     close(fd);
     out_left->is_unreadable = out_left->n == 0 || is_damaged;
 }
@@ -144,6 +173,14 @@ static void see_health(struct pk_mark_left *left, const struct pk_segment_record
 void pk_mark_see(struct pk_mark_left *left, uint64_t epoch, const struct pk_segment_record *record)
 {
     unsigned kind = pk_mark_kind(record->kind);
+    const struct pk_mark_ring *ring = &left->ring;
+    if (left->has_ring &&
+        (epoch > ring->epoch || (epoch == ring->epoch && record->seq >= ring->seq))) {
+        struct pk_mark_waiting *drained = &left->drained[record->kind % PK_MARK_BATCH_KINDS];
+        drained->batches++;
+        drained->rows += record->rows;
+        drained->transactions += record->transactions;
+    }
     if ((left->n == 0 && !left->is_unreadable) || record->origin_epoch != 0 ||
         !is_after(epoch, record->seq, left)) {
         return;
@@ -206,6 +243,20 @@ bool pk_mark_loss(const struct pk_mark_left *left, unsigned kind, struct pk_loss
     loss.last_us = loss.last_us < loss.first_us ? loss.first_us : loss.last_us;
     *out_loss = loss;
     return loss.transactions > 0;
+}
+
+bool pk_mark_ring_loss(
+    const struct pk_mark_left *left, unsigned batch_kind, struct pk_loss *out_loss)
+{
+    const struct pk_mark_waiting *had = &left->ring.of[batch_kind],
+                                 *has = &left->drained[batch_kind];
+    *out_loss = (struct pk_loss){.cause = PK_LOSS_MEMORY,
+        .kind = (uint8_t)batch_kind,
+        .batches = less(had->batches, has->batches),
+        .rows = less(had->rows, has->rows),
+        .transactions = less(had->transactions, has->transactions),
+        .epoch = left->ring.epoch};
+    return left->has_ring && out_loss->batches > 0;
 }
 
 /* --- writing --- */
@@ -279,4 +330,14 @@ void pk_mark_write(uint8_t *map, unsigned source, struct pk_mark *mark)
     uint8_t *slot = map + (source * 2 + (mark->generation & 1)) * PK_MARK_SLOT_BYTES;
     memcpy(slot, words, (n + 1) * 8);
     atomic_signal_fence(memory_order_seq_cst); /* the other slot is not begun before */
+}
+
+void pk_mark_write_ring(uint8_t *map, struct pk_mark_ring *ring)
+{
+    uint64_t words[RING_WORDS + 1] = {RING_MAGIC, ++ring->generation, ring->epoch, ring->seq};
+    memcpy(words + RING_WAITING, ring->of, sizeof ring->of);
+    words[RING_WORDS] = pk_crc32c(words, RING_WORDS * 8);
+    memcpy(map + (PK_MARK_SOURCES * 2 + (ring->generation & 1)) * PK_MARK_SLOT_BYTES, words,
+        sizeof words);
+    atomic_signal_fence(memory_order_seq_cst);
 }

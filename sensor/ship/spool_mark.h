@@ -3,6 +3,7 @@
  *
  * Each source (capture thread) has two slots of PK_MARK_SLOT_BYTES, written in turn: 64-bit words of the host's order
  *   magic, generation, epoch, seq, window start µs, window ms, noted at µs, sealed transactions (activity, RRset, negative), open rows (the same), n, n health counters, CRC-32C
+ * and behind those of all sources two of the ring in memory: magic, generation, epoch, seq, by kind of batch (batches, rows, transactions), CRC-32C.
  * epoch and seq are the next number after its last sealed batch, the counters are since its last health row. Whatever the spool holds from the greatest of these numbers on was sealed
  * after the mark was made: the batch in hand of a killed process, or all that reached the disk after it before a power cut. It is taken off what the mark tells. Private to the spool. */
 #ifndef SENSOR_SPOOL_MARK_H
@@ -15,7 +16,8 @@
 enum {
     PK_MARK_SLOT_BYTES = 1024,
     PK_MARK_SOURCES = 16,
-    PK_MARK_KINDS = 3, /* activity, RRset, negative */
+    PK_MARK_KINDS = 3,       /* activity, RRset, negative */
+    PK_MARK_BATCH_KINDS = 8, /* all of enum pk_batch_kind, from 0 */
 };
 
 /* What one source has under way. */
@@ -28,6 +30,15 @@ struct pk_mark {
     bool is_told; /* of one that was left: its counters are in a health row after all */
 };
 
+/* What waits in memory because the disk refuses; epoch and seq of its first batch. Whatever the spool holds from there on was put on the disk after all. */
+struct pk_mark_ring {
+    uint64_t generation;
+    uint64_t epoch, seq;
+    struct pk_mark_waiting {
+        uint64_t batches, rows, transactions;
+    } of[PK_MARK_BATCH_KINDS];
+};
+
 /* The mark that an earlier process left. */
 struct pk_mark_left {
     struct pk_mark marks[PK_MARK_SOURCES];
@@ -36,6 +47,9 @@ struct pk_mark_left {
     bool is_loss_told;   /* a loss batch of what it tells is in the spool already */
     uint64_t epoch, seq; /* the greatest of the marks */
     uint64_t sealed[PK_MARK_KINDS], rows[PK_MARK_KINDS]; /* in the spool from there on */
+    bool has_ring;
+    struct pk_mark_ring ring;
+    struct pk_mark_waiting drained[PK_MARK_BATCH_KINDS]; /* of the ring, in the spool */
 };
 
 /* Which place a kind of batch has in the arrays; PK_MARK_KINDS for those that have none. */
@@ -47,6 +61,9 @@ void pk_mark_see(struct pk_mark_left *left, uint64_t epoch, const struct pk_segm
 bool pk_mark_health(const struct pk_mark *mark, struct pk_health *out_health);
 /* What is lost of a kind, over all sources. False: nothing. */
 bool pk_mark_loss(const struct pk_mark_left *left, unsigned kind, struct pk_loss *out_loss);
+/* What was in memory of a kind, and went with the process. False: nothing. */
+bool pk_mark_ring_loss(
+    const struct pk_mark_left *left, unsigned batch_kind, struct pk_loss *out_loss);
 
 /* A new file, all of it on disk or in the page cache, mapped. NULL: it cannot be had. */
 uint8_t *pk_mark_map(int folder);
@@ -55,5 +72,6 @@ void pk_mark_unmap(uint8_t *map);
 bool pk_mark_is_cut_off(void);
 /* Writes the slot that is not the newest; counts mark->generation up. */
 void pk_mark_write(uint8_t *map, unsigned source, struct pk_mark *mark);
+void pk_mark_write_ring(uint8_t *map, struct pk_mark_ring *ring);
 
 #endif

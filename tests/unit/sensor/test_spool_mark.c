@@ -1,6 +1,7 @@
 /* A capture that is killed: a model captures, notes and seals at random, dies at every step (a copy of the folder as it is then), and the next process must tell what was captured and not
  * sealed: health rows, transactions stored and transactions lost meet what the model counted up to its last note. */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -91,10 +92,26 @@ static void die(const char *from, const char *to)
     closedir(dir);
 }
 
+static bool disk_refuses;
+static uint64_t writes_left = UINT64_MAX; /* then it refuses again */
+
+static ssize_t write_or_not(int fd, const void *data, size_t len)
+{
+    errno = ENOSPC;
+    if (disk_refuses || writes_left == 0) {
+        return -1;
+    }
+    writes_left -= writes_left != UINT64_MAX;
+    return write(fd, data, len);
+}
+
 static struct pk_spool *open_spool(const char *folder, struct pk_spool_found *found)
 {
+    static struct pk_spool_ops ops;
+    ops = pk_spool_system_ops;
+    ops.write = write_or_not;
     struct pk_spool_options options = {
-        .folder = path_of(folder, ""), .max_bytes = 64 << 20, .memory_bytes = 1 << 20};
+        .folder = path_of(folder, ""), .max_bytes = 64 << 20, .memory_bytes = 1 << 20, .ops = &ops};
     struct pk_spool *spool = NULL;
     char error[PK_SPOOL_ERROR_SIZE] = "";
     if (pk_spool_open(&options, &spool, found, error) != PK_OK) {
@@ -109,11 +126,20 @@ struct sums {
     uint64_t stored[PK_MARK_KINDS], lost[PK_MARK_KINDS];
     uint64_t messages, in_scope, rrsets, negative, shed, health_rows, open_now, unknown;
     int64_t loss_us; /* of the last loss batch */
+    uint64_t memory_batches, health_lost;
 };
 
 static void see_loss(void *arg, const struct pk_loss *loss)
 {
     struct sums *sums = arg;
+    if (loss->cause == PK_LOSS_MEMORY) {
+        sums->memory_batches += loss->batches;
+        sums->health_lost += loss->kind == PK_BATCH_HEALTH ? loss->batches : 0;
+        if (pk_mark_kind(loss->kind) < PK_MARK_KINDS) {
+            sums->lost[pk_mark_kind(loss->kind)] += loss->transactions;
+        }
+        return;
+    }
     assert_int_equal(loss->cause, PK_LOSS_CRASH);
     if (pk_mark_kind(loss->kind) < PK_MARK_KINDS) {
         assert_int_equal(loss->batches, 0);
@@ -188,6 +214,7 @@ struct thread {
     uint64_t open[PK_MARK_KINDS]; /* transactions in the tables */
     uint64_t messages;            /* ever, as of the last note */
     uint64_t reported;            /* messages in health rows */
+    uint64_t captured[PK_MARK_KINDS], n_health;
 };
 
 static uint64_t random_state = 1;
@@ -210,6 +237,7 @@ static void capture(struct thread *thread)
     v[keys[kind]] += n;
     v[PK_HEALTH_OPEN_NOW] = below(5);
     thread->open[kind] += n;
+    thread->captured[kind] += n;
     thread->now.rows[kind]++;
 }
 
@@ -254,6 +282,7 @@ static void seal_health(struct thread *thread)
     note(thread);
     assert_int_equal(pk_spool_source_append(thread->source, &sealed), PK_OK);
     pk_bytes_done(&body);
+    thread->n_health++;
     thread->reported += thread->now.health.v[PK_HEALTH_MESSAGES];
     uint64_t open_now = thread->now.health.v[PK_HEALTH_OPEN_NOW];
     thread->now.health = (struct pk_health){0};
@@ -428,6 +457,58 @@ static void a_crash_while_a_crash_is_told_doubles_nothing(void **state)
     }
 }
 
+/* While the disk refuses batches wait in memory, and go with the process; when it works again they come to it one by one, and a kill in between tells those that are left. */
+static void what_waited_in_memory_is_told(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 200; i++) {
+        struct pk_spool_found found;
+        struct thread thread;
+        empty("alive");
+        disk_refuses = false;
+        struct pk_spool *spool = open_spool("alive", &found);
+        start(&thread, spool, 0);
+        uint64_t captured[PK_MARK_KINDS] = {0}, seen[PK_MARK_KINDS];
+        for (uint64_t k = below(10); k > 0; k--) {
+            step(&thread);
+        }
+        disk_refuses = true;
+        for (uint64_t k = 5 + below(30); k > 0; k--) {
+            step(&thread);
+        }
+        note(&thread);
+        die("alive", "stale");
+        bool is_stale = below(2);
+        if (below(4) > 0) {
+            disk_refuses = false;
+            writes_left = below(2) ? below(12) : UINT64_MAX; /* all of it, or some */
+            pk_spool_sync(spool, INT64_MAX / 2, true);
+            if (!is_stale) {
+                step(&thread);
+            }
+        }
+        note(&thread);
+        memcpy(captured, thread.captured, sizeof captured);
+        die("alive", "dead");
+        if (is_stale) { /* on the disk, and the mark does not say so yet */
+            copy_file(path_of("stale", "mark"), path_of("dead", "mark"));
+        }
+        disk_refuses = false;
+        writes_left = UINT64_MAX;
+        struct pk_spool *dead = open_spool("dead", &found);
+        struct sums sums = sum_up(dead);
+        for (unsigned kind = 0; kind < PK_MARK_KINDS; kind++) {
+            seen[kind] = sums.stored[kind] + sums.lost[kind];
+            assert_int_equal(seen[kind], captured[kind]);
+        }
+        uint64_t told = thread.now.health.v[PK_HEALTH_PACKETS] > 0 ||
+                        thread.now.health.v[PK_HEALTH_OPEN_NOW] > 0;
+        assert_int_equal(sums.health_rows + sums.health_lost, thread.n_health + told);
+        pk_spool_close(dead);
+        pk_spool_close(spool);
+    }
+}
+
 static void a_clean_end_tells_nothing(void **state)
 {
     (void)state;
@@ -519,6 +600,7 @@ int main(void)
         cmocka_unit_test(whenever_it_is_killed_the_sums_meet),
         cmocka_unit_test(what_was_sealed_after_the_mark_is_not_told_lost),
         cmocka_unit_test(a_crash_while_a_crash_is_told_doubles_nothing),
+        cmocka_unit_test(what_waited_in_memory_is_told),
         cmocka_unit_test(a_clean_end_tells_nothing),
         cmocka_unit_test(a_mark_that_cannot_be_read_is_a_loss_of_unknown_size),
         cmocka_unit_test(a_note_cut_short_leaves_the_one_before),
