@@ -127,21 +127,6 @@ static void on_item(void *arg, const struct pk_exposure_item *item)
     (void)json_array_append_new(list, object);
 }
 
-/* NULL: the tenant is not in the scope. */
-static const struct pk_scope_tenant *tenant_of(
-    const struct context *c, const struct pk_store_registry *registry, const struct pk_scope *scope)
-{
-    for (size_t i = 0; i < registry->n_tenants; i++) {
-        for (size_t k = 0; k < scope->n_tenants && registry->tenants[i].tenant.v == c->tenant.v;
-             k++) {
-            if (strcmp(scope->tenants[k].name, registry->tenants[i].name) == 0) {
-                return &scope->tenants[k];
-            }
-        }
-    }
-    return NULL;
-}
-
 static pk_err read_all(
     struct walk *walk, const struct pk_scope_tenant *tenant, const struct pk_name *zone)
 {
@@ -190,10 +175,8 @@ static void answer(
 
 void handle_exposure(struct context *c)
 {
-    struct pk_store_registry registry = {0};
-    struct pk_scope *scope = NULL;
+    struct scope_in_force in_force;
     struct pk_name zone;
-    char error[PK_CONF_ERROR_SIZE];
     const char *text = *c->rest == '/' ? c->rest + 1 : c->rest;
     if (*text && pk_name_from_text(text, &zone) != PK_OK) {
         refuse(c->response, BAD_REQUEST, "not a domain name");
@@ -202,23 +185,14 @@ void handle_exposure(struct context *c)
     if (*text) {
         pk_name_lower(&zone);
     }
-    pk_err err = pk_store_load_registry(c->routes->control, &registry);
-    if (err != PK_OK) {
-        refuse_store(c, c->routes->control, err);
+    const struct pk_scope_tenant *tenant = scope_of_tenant(c, &in_force);
+    if (!tenant) {
         return;
     }
-    if (registry.scope_text && pk_scope_parse("scope", registry.scope_text,
-                                   strlen(registry.scope_text), &scope, error) != PK_OK) {
-        scope = NULL;
-    }
-    const struct pk_scope_tenant *tenant = scope ? tenant_of(c, &registry, scope) : NULL;
-    if (!tenant) {
-        refuse(c->response, NOT_FOUND, "no scope in force names this tenant");
-    } else if (*text && pk_scope_match(tenant, &zone, 0, 1, NULL) != PK_SCOPE_ZONE) {
+    if (*text && pk_scope_match(tenant, &zone, 0, 1, NULL) != PK_SCOPE_ZONE) {
         refuse(c->response, NOT_FOUND, "the zone is none of this tenant's");
     } else {
         answer(c, tenant, *text ? &zone : NULL);
     }
-    pk_scope_free(scope);
-    pk_store_registry_done(&registry);
+    scope_in_force_done(&in_force);
 }

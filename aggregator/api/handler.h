@@ -53,6 +53,16 @@ void handle_suppressions(struct context *c);
 void handle_suppress(struct context *c);
 void handle_end_suppression(struct context *c);
 
+/* canaries.c */
+struct scope_in_force {
+    struct pk_store_registry registry;
+    struct pk_scope *scope;
+};
+/* The tenant's part of the scope that was applied; NULL: there is none, which was answered. Afterwards, unless NULL: scope_in_force_done. */
+const struct pk_scope_tenant *scope_of_tenant(struct context *c, struct scope_in_force *in_force);
+void scope_in_force_done(struct scope_in_force *in_force);
+void handle_canaries(struct context *c);
+
 /* exposure.c */
 void handle_exposure(struct context *c);
 

@@ -637,6 +637,7 @@ static const struct route {
     {"POST", "/api/v1/findings", true, TENANT, handle_finding_action},
     {"GET", "/api/v1/suppressions", false, TENANT, handle_suppressions},
     {"GET", "/api/v1/exposure", true, TENANT, handle_exposure},
+    {"GET", "/api/v1/canaries", false, TENANT, handle_canaries},
     {"POST", "/api/v1/suppressions", false, TENANT, handle_suppress},
     {"POST", "/api/v1/suppressions/end/", true, TENANT, handle_end_suppression},
     {"GET", "/api/v1/loss", false, TENANT, loss},

@@ -58,6 +58,7 @@ int ctl_suppressions(const struct arguments *arguments);
 
 /* exposure.c */
 int ctl_exposure(const struct arguments *arguments);
+int ctl_canary_list(const struct arguments *arguments);
 int ctl_canary_make(const struct arguments *arguments);
 
 /* resolve.c */

@@ -1,4 +1,4 @@
-/* picketctl exposure, canary make. */
+/* picketctl exposure, canary make, canary list. */
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,6 +84,36 @@ static bool is_plain(const char *text, size_t max)
         }
     }
     return *text && strlen(text) <= max;
+}
+
+static void print_canaries(const json_t *list)
+{
+    size_t index, k;
+    json_t *canary, *reader;
+    printf("%-44s %-12s %-20s %-40s %-20s %s\n", "NAME", "CHANNEL", "PLANTED", "READ BY", "FIRST",
+        "FINDING");
+    json_array_foreach((json_t *)(uintptr_t)list, index, canary)
+    {
+        const json_t *readers = json_object_get(canary, "readers");
+        if (json_array_size(readers) == 0) {
+            printf("%-44s %-12s %-20.19s nobody\n", ctl_text(canary, "name"),
+                ctl_text(canary, "channel"), ctl_text(canary, "planted"));
+        }
+        json_array_foreach((json_t *)(uintptr_t)readers, k, reader)
+        {
+            printf("%-44s %-12s %-20.19s %-40s %-20.19s %s\n", ctl_text(canary, "name"),
+                ctl_text(canary, "channel"), ctl_text(canary, "planted"), ctl_text(reader, "actor"),
+                ctl_text(reader, "first_seen"), ctl_text(reader, "finding"));
+        }
+    }
+    if (json_array_size(list) == 0) {
+        puts("no canary in the scope: picketctl canary make --zone ZONE");
+    }
+}
+
+int ctl_canary_list(const struct arguments *arguments)
+{
+    return ctl_list(arguments, "/api/v1/canaries", print_canaries);
 }
 
 /* Local: prints lines for the scope file; nothing is sent anywhere. */

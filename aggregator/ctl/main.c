@@ -39,6 +39,7 @@ static const char usage[] =
     "  picketctl homes [--json]                        the aggregators, and which is each tenant's home\n"
     "  picketctl home move TENANT AGGREGATOR           moves it there and keeps it; auto lets it go where there is room\n"
     "  picketctl exposure [ZONE] [--tenant T] [--json] what a zone shows to everybody, from the history\n"
+    "  picketctl canary list [--tenant T] [--json]        the scope's canaries, and who read them\n"
     "  picketctl canary make --zone ZONE [--n 5] [--channel axfr|ct|...] [--seed TEXT]    names for the scope file; sends nothing\n"
     "  picketctl resolve --client-key FILE [--day DAY] [--in PREFIXES] [--candidates FILE] [-f scope.yaml] PSEUDONYM...|-\n"
     "                                                  who it is, found where the key is; asks nobody\n"
@@ -567,6 +568,7 @@ int main(int argc, char **argv)
         {"homes", NULL, homes},
         {"home", "move", home_move},
         {"exposure", NULL, ctl_exposure},
+        {"canary", "list", ctl_canary_list},
         {"canary", "make", ctl_canary_make},
         {"resolve", NULL, ctl_resolve},
     };

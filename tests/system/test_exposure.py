@@ -61,3 +61,25 @@ def test_canaries_are_stable_under_a_seed_and_fit_the_scope_file(ctl, sensor, ca
     scope = tmp_path / "scope.yaml"
     scope.write_text((captures_folder / "scope.yaml").read_text() + make("--n", "50", "--channel", "axfr"))
     subprocess.run([sensor, "--read", str(captures_folder / "hq.pcap"), "--site", "acme/hq", "--scope", str(scope), "--write", str(tmp_path / "hq.psp")], check=True, capture_output=True)
+
+
+def test_canaries_are_listed_with_who_read_them(mesh, sensor, aggregator, captures_folder, tmp_path):
+    """The scope says where each stands; the findings of a capture of a reader, as the aggregator writes them, say who came."""
+    made, folder, psp = mesh(), captures_folder / "techniques", tmp_path / "hq.psp"
+    subprocess.run([sensor, "--read", str(folder / "canary.pcap"), "--site", "acme/hq", "--scope", str(folder / "scope.yaml"), "--write", str(psp)], check=True, capture_output=True)
+    told = subprocess.run([aggregator, "replay", "--scope", str(folder / "scope.yaml"), str(psp)], check=True, capture_output=True, text=True).stdout
+    assert "no canary" in made.ctl("canary", "list", "--tenant", "acme")
+    scope = tmp_path / "applied.yaml"
+    scope.write_text(json.dumps({"tenants": [{"name": "acme", "sites": ["hq", "branch", "cloud"], "zones": ["acme.example"], "canaries": [
+        {"name": "copper-lab-muc2.acme.example", "channel": "dnsdb", "planted": "2026-11-20T10:00:00Z"}, "raven-hub-oslo3.acme.example"]}]}))
+    made.ctl("apply", "-f", str(scope))
+    with made.postgres.connect(made.database) as connection:
+        for finding in map(json.loads, told.splitlines()):
+            connection.execute("insert into finding select tenant_id, %(id)s, %(revision)s, %(detector)s, %(severity)s, 1, 2, %(json)s from tenant where name = 'acme'"
+                               " on conflict (tenant_id, id) do update set revision = excluded.revision, finding = excluded.finding", {**finding, "json": json.dumps(finding)})
+    read, unread = map(json.loads, made.ctl("canary", "list", "--tenant", "acme", "--json").splitlines())
+    assert (read["name"], read["channel"], read["planted"][:19]) == ("copper-lab-muc2.acme.example.", "dnsdb", "2026-11-20T10:00:00")
+    assert [(r["actor"], r["severity"], r["sites"]) for r in read["readers"]] == [("203.0.113.66", 4, ["hq"])]
+    assert unread == {"name": "raven-hub-oslo3.acme.example.", "channel": None, "planted": None, "readers": []}
+    table = made.ctl("canary", "list", "--tenant", "acme")
+    assert read["readers"][0]["finding"] in table and "nobody" in table
