@@ -1,6 +1,4 @@
 /* One struct, one state, and a deadline for whatever the state waits for. */
-#include "ship/delivery.h"
-
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,53 +10,13 @@
 #include "picket/limits.h"
 #include "picket/log.h"
 
+#include "ship/delivery_internal.h"
+
 enum {
     MAX_WAIT_MS = 1000,
     PIPE_WAIT_MS = 10, /* libzmq tells of the handshake a moment before its pipe takes messages */
     MAX_RETRY_AFTER_MS = 600000,
-    CLOCK_SAMPLES = 8,
     TEXT_SIZE = 1024,
-};
-
-struct in_flight {
-    struct pk_queue_at at;
-    uint32_t bytes;
-};
-
-struct clock_sample {
-    int64_t offset_us;
-    int64_t round_trip_us;
-};
-
-struct pk_delivery {
-    struct pk_delivery_options options;
-    const struct pk_queue *queue;
-    struct pk_delivery_link link;
-    enum pk_delivery_state state;
-    size_t endpoint;              /* which of the list is being used */
-    struct pk_endpoint elsewhere; /* from BYE; used instead of the list while is_redirected */
-    bool has_elsewhere, is_redirected;
-    int64_t until_ms;    /* DOWN: not before; CONNECTING, HELLO_SENT: not later */
-    int64_t return_ms;   /* READY away from the first endpoint: when to try it again */
-    int64_t hello_ms;    /* when the last HELLO left */
-    int64_t progress_ms; /* when the last ACK came, or the first batch after none left */
-    int64_t next_heartbeat_ms;
-    int64_t backoff_ms;
-    bool was_refused, was_unreachable;  /* said once */
-    bool is_patient;                    /* nobody of the list did in the last round */
-    bool uses_next_key, has_tried_both; /* both keys were refused in a row */
-    int64_t next_rotate_ms;
-    bool is_open; /* CONNECTING: the handshake is done, HELLO waits for the pipe */
-    uint64_t session;
-    struct pk_queue_at sent, furthest; /* last sent in this session, and ever */
-    struct pk_welcome_body welcome;
-    struct in_flight flight[PK_DELIVERY_MAX_IN_FLIGHT]; /* in sending order */
-    size_t n_flight;
-    uint64_t flight_bytes;
-    struct clock_sample clock[CLOCK_SAMPLES];
-    unsigned n_clock;
-    struct pk_bytes buffer, plain; /* a batch, and what it is unpacked */
-    struct pk_delivery_counters counters;
 };
 
 pk_err pk_delivery_new(const struct pk_delivery_options *options, const struct pk_queue *queue,
@@ -86,8 +44,7 @@ void pk_delivery_free(struct pk_delivery *d)
     }
 }
 
-__attribute__((format(printf, 3, 4))) static void tell(
-    const struct pk_delivery *d, int level, const char *format, ...)
+void delivery_tell(const struct pk_delivery *d, int level, const char *format, ...)
 {
     char text[TEXT_SIZE];
     va_list args;
@@ -130,7 +87,7 @@ static void go_down(struct pk_delivery *d, int64_t wait_ms, int64_t now_ms, cons
         d->link.disconnect(d->link.arg);
     }
     if (d->state == PK_DELIVERY_READY) {
-        tell(
+        delivery_tell(
             d, PK_LOG_INFO, "disconnected endpoint=%s reason=\"%s\"", endpoint_of(d)->address, why);
     }
     d->until_ms =
@@ -252,7 +209,7 @@ static void on_refused(struct pk_delivery *d, int64_t now_ms)
         }
     }
     if (!d->was_refused) {
-        tell(d, PK_LOG_WARNING,
+        delivery_tell(d, PK_LOG_WARNING,
             "endpoint=%s the aggregator does not know this key yet; add it there: %s",
             endpoint_of(d)->address, d->options.pubkey_text);
     }
@@ -267,7 +224,8 @@ static void on_unreachable(struct pk_delivery *d, int64_t now_ms)
         return;
     }
     if (!d->was_unreachable) {
-        tell(d, PK_LOG_WARNING, "endpoint=%s cannot be reached; batches wait, others are tried",
+        delivery_tell(d, PK_LOG_WARNING,
+            "endpoint=%s cannot be reached; batches wait, others are tried",
             endpoint_of(d)->address);
     }
     d->was_unreachable = true;
@@ -291,7 +249,7 @@ void pk_delivery_on_event(
         on_refused(d, now.mono_ms);
         break;
     case PK_DELIVERY_FAILED:
-        tell(d, PK_LOG_WARNING,
+        delivery_tell(d, PK_LOG_WARNING,
             "endpoint=%s handshake refused without a reason: check the server's public key and the port",
             endpoint_of(d)->address);
         give_up_endpoint(d, now.mono_ms, 0, "handshake");
@@ -338,11 +296,11 @@ static void give_up_batch(struct pk_delivery *d, struct pk_queue_at at,
     const struct pk_segment_record *record, bool is_readable)
 {
     if (is_readable) {
-        tell(d, PK_LOG_ERROR,
+        delivery_tell(d, PK_LOG_ERROR,
             "seq=%" PRIu64 " bytes=%u beyond the aggregator's limit of %u: given up", at.seq,
             record->body_len, d->welcome.max_body_bytes);
     } else {
-        tell(d, PK_LOG_ERROR,
+        delivery_tell(d, PK_LOG_ERROR,
             "seq=%" PRIu64 " bytes=%u codec=%u its body cannot be unpacked: given up as damaged",
             at.seq, record->body_len, record->codec);
     }
@@ -429,8 +387,6 @@ static size_t land(struct pk_delivery *d, uint64_t epoch, uint64_t from, uint64_
 
 /* --- receiving --- */
 
-static void tell_scope_in_use(struct pk_delivery *d);
-
 static void on_welcome(struct pk_delivery *d, const struct pk_frame *frame, const uint8_t *body,
     size_t len, int64_t now_ms)
 {
@@ -444,7 +400,7 @@ static void on_welcome(struct pk_delivery *d, const struct pk_frame *frame, cons
     }
     struct pk_queue_info info = info_of(d);
     if (welcome.resume_epoch == info.epoch && welcome.resume_seq > info.newest_seq) {
-        tell(d, PK_LOG_WARNING,
+        delivery_tell(d, PK_LOG_WARNING,
             "the aggregator has seq=%" PRIu64 " of epoch=%" PRIu64
             ", this spool only up to %" PRIu64
             ": it is a restored copy; what differs gets new numbers",
@@ -465,17 +421,17 @@ static void on_welcome(struct pk_delivery *d, const struct pk_frame *frame, cons
     d->return_ms = now_ms + PK_DELIVERY_RETURN_MS +
                    (int64_t)d->link.random(d->link.arg, PK_DELIVERY_RETURN_MS / 2);
     d->counters.sessions++;
-    tell(d, PK_LOG_INFO,
+    delivery_tell(d, PK_LOG_INFO,
         "connected endpoint=%s sensor_id=%u resume_seq=%" PRIu64 " queued=%" PRIu64,
         endpoint_of(d)->address, welcome.sensor_id, welcome.resume_seq, info.n_batches);
     if (d->uses_next_key) {
         d->uses_next_key = d->options.has_next_key = false;
-        tell(d, PK_LOG_INFO, "the new key is in use, the old one is retired");
+        delivery_tell(d, PK_LOG_INFO, "the new key is in use, the old one is retired");
         if (d->link.rotated) {
             d->link.rotated(d->link.arg);
         }
     }
-    tell_scope_in_use(d);
+    delivery_tell_scope_in_use(d);
 }
 
 /* What was sent in this session, never more: what lies in the aggregator under the same number may be other content (a restored copy of the queue). */
@@ -511,8 +467,9 @@ static void on_batch_error(struct pk_delivery *d, const struct pk_frame *frame, 
         frame->u.error.code == PK_FRAME_ERR_EPOCH_CONFLICT ? PK_QUEUE_REFUSED_CONFLICT
         : frame->u.error.code == PK_FRAME_ERR_TOO_LARGE    ? PK_QUEUE_REFUSED_LOST
                                                            : PK_QUEUE_REFUSED_KEPT;
-    tell(d, PK_LOG_ERROR, "batch refused epoch=%" PRIu64 " seq=%" PRIu64 " code=%u reason=\"%s\"",
-        at.epoch, at.seq, frame->u.error.code, text);
+    delivery_tell(d, PK_LOG_ERROR,
+        "batch refused epoch=%" PRIu64 " seq=%" PRIu64 " code=%u reason=\"%s\"", at.epoch, at.seq,
+        frame->u.error.code, text);
     d->counters.refused++;
     d->queue->refused(d->queue->self, at, why);
 }
@@ -526,7 +483,7 @@ static void on_error(struct pk_delivery *d, const struct pk_frame *frame, const 
                         frame->u.error.seq == 0 && d->options.has_next_key;
     if (is_about_key && d->state == PK_DELIVERY_READY) {
         d->next_rotate_ms = INT64_MAX; /* in this session; everything else goes on */
-        tell(d, PK_LOG_ERROR, "endpoint=%s does not take the new key reason=\"%s\"",
+        delivery_tell(d, PK_LOG_ERROR, "endpoint=%s does not take the new key reason=\"%s\"",
             endpoint_of(d)->address, text);
         return;
     }
@@ -549,8 +506,8 @@ static void on_error(struct pk_delivery *d, const struct pk_frame *frame, const 
         on_batch_error(d, frame, text);
         return;
     default:
-        tell(d, PK_LOG_ERROR, "endpoint=%s refused code=%u reason=\"%s\"", endpoint_of(d)->address,
-            frame->u.error.code, text);
+        delivery_tell(d, PK_LOG_ERROR, "endpoint=%s refused code=%u reason=\"%s\"",
+            endpoint_of(d)->address, frame->u.error.code, text);
         give_up_endpoint(d, now.mono_ms, PK_DELIVERY_BACKOFF_REFUSED_MS, "refused");
     }
 }
@@ -560,7 +517,7 @@ static void on_credit(struct pk_delivery *d, const struct pk_frame *frame, int64
 {
     bool was_open = d->welcome.credit_batches > 0, is_open = frame->u.credit.credit_batches > 0;
     if (was_open != is_open) {
-        tell(d, PK_LOG_INFO, "endpoint=%s %s", endpoint_of(d)->address,
+        delivery_tell(d, PK_LOG_INFO, "endpoint=%s %s", endpoint_of(d)->address,
             is_open                                     ? "goes on"
             : frame->u.credit.reason == PK_CREDIT_STORE ? "waits: the aggregator's database is away"
                                                         : "waits: others come first");
@@ -582,7 +539,8 @@ static void on_bye(struct pk_delivery *d, const struct pk_frame *frame, const ui
         d->elsewhere = elsewhere;
         d->has_elsewhere = true;
         d->counters.redirects++;
-        tell(d, PK_LOG_INFO, "sent on from=%s to=%s", endpoint_of(d)->address, elsewhere.address);
+        delivery_tell(
+            d, PK_LOG_INFO, "sent on from=%s to=%s", endpoint_of(d)->address, elsewhere.address);
     }
     go_down(d, wait_ms, now_ms, "the aggregator said goodbye");
     d->is_redirected = false;
@@ -597,81 +555,6 @@ static void on_rotate(struct pk_delivery *d, const uint8_t *body, size_t len, in
         d->uses_next_key = true;
         go_down(d, PK_DELIVERY_BACKOFF_FIRST_MS, now_ms, "the key changes");
     }
-}
-
-static void ack_config(struct pk_delivery *d, uint32_t version, uint8_t status, const char *reason)
-{
-    struct pk_frame answer = {.type = PK_FRAME_CONFIG_ACK,
-        .session = d->session,
-        .u.config_ack = {.version = version, .status = status}};
-    struct pk_bytes body;
-    pk_bytes_init(&body, PK_MAX_HEADER_BYTES);
-    bool has_body = reason && reason[0] && pk_config_ack_body_encode(reason, &body) == PK_OK;
-    (void)d->link.send(d->link.arg, &answer, has_body ? body.data : NULL,
-        has_body ? body.len : 0); /* lost: it is told again */
-    pk_bytes_done(&body);
-}
-
-void pk_delivery_scope_judged(struct pk_delivery *d, const struct pk_scope_verdict *verdict)
-{
-    if (d->state == PK_DELIVERY_READY) {
-        ack_config(d, verdict->version, verdict->status, verdict->reason);
-    }
-}
-
-/* The aggregator names the scope it has for us: when that is the one in use, it need not send it. */
-static void tell_scope_in_use(struct pk_delivery *d)
-{
-    if (d->link.offer_scope && d->welcome.config_version) {
-        struct pk_scope_verdict verdict = d->link.scope_in_use(d->link.arg);
-        if (verdict.version == d->welcome.config_version) {
-            ack_config(d, verdict.version, verdict.status, verdict.reason);
-        }
-    }
-}
-
-static void on_scope(
-    struct pk_delivery *d, const struct pk_frame *frame, const uint8_t *body, size_t len)
-{
-    struct pk_scope_verdict in_use = d->link.scope_in_use(d->link.arg);
-    if (in_use.version == pk_config_version(body, len)) {
-        ack_config(d, frame->u.config.version, in_use.status, in_use.reason);
-        return;
-    }
-    pk_err err = d->link.offer_scope(d->link.arg, body, len);
-    if (err != PK_OK && err != PK_ERR_LIMIT) {
-        ack_config(d, frame->u.config.version, PK_CONFIG_REFUSED, "the scope cannot be read");
-    }
-}
-
-/* Further endpoints, from the one we are connected to. A list that cannot be read changes nothing. */
-static void on_config(
-    struct pk_delivery *d, const struct pk_frame *frame, const uint8_t *body, size_t len)
-{
-    struct pk_config_body news;
-    struct pk_config_scope scope = {.serial = 0};
-    uint8_t status = PK_CONFIG_REFUSED;
-    bool is_whole = body && pk_config_scope_decode(body, len, &scope) == PK_OK;
-    if (is_whole && scope.text.len > 0 && d->link.offer_scope) {
-        on_scope(d, frame, body, len);
-        return;
-    }
-    if (is_whole && pk_config_body_decode(body, len, &news) == PK_OK) {
-        uint32_t dropped = 0;
-        struct pk_config_body *learned = &d->options.learned;
-        bool is_new = pk_learned_add(learned, &news, &dropped);
-        size_t first = d->options.n_endpoints;
-        if (d->endpoint > first) { /* the same endpoint, where it is now */
-            d->endpoint -= dropped < d->endpoint - first ? dropped : d->endpoint - first;
-        }
-        bool is_kept = d->link.learn && d->link.learn(d->link.arg, learned);
-        status = is_kept ? PK_CONFIG_KEPT : PK_CONFIG_NOT_DURABLE;
-        for (uint32_t i = 0; is_new && i < news.n; i++) {
-            tell(d, PK_LOG_INFO, "learned endpoint=%s%s", news.endpoints[i].endpoint.address,
-                is_kept ? "" : " (not on disk)");
-        }
-    }
-    ack_config(d, frame->u.config.version, status, is_whole ? NULL : "cannot be read");
 }
 
 /* NTP's exchange (RFC 5905 s8), symmetric delay assumed; the sample with the least round trip is the truest. */
@@ -720,7 +603,7 @@ void pk_delivery_on_message(struct pk_delivery *d, const uint8_t *header, size_t
     } else if (frame.type == PK_FRAME_BYE) {
         on_bye(d, &frame, body, body_len, now.mono_ms);
     } else if (frame.type == PK_FRAME_CONFIG) {
-        on_config(d, &frame, body, body_len);
+        delivery_on_config(d, &frame, body, body_len);
     } else if (frame.type == PK_FRAME_ROTATE) {
         on_rotate(d, body, body_len, now.mono_ms);
     }
