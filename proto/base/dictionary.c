@@ -105,6 +105,18 @@ static uint32_t find(
     }
 }
 
+/* What is put next stands where nothing was for a long while: asked for now, no store waits for it. */
+static void make_room(const struct pk_bytes *blob)
+{
+    enum {
+        LINE = 64,
+        LINES_AHEAD = 3
+    };
+    for (size_t i = 1; i <= LINES_AHEAD; i++) {
+        __builtin_prefetch(blob->data + blob->len + i * LINE, 1);
+    }
+}
+
 static pk_err append(struct pk_dictionary *dictionary, const void *data, size_t len, uint32_t tag)
 {
     if (dictionary->n == dictionary->max) {
@@ -116,6 +128,7 @@ static pk_err append(struct pk_dictionary *dictionary, const void *data, size_t 
         dictionary->blob.err = PK_OK;
         return err;
     }
+    make_room(&dictionary->blob);
     dictionary->ends[dictionary->n] = (uint32_t)dictionary->blob.len;
     dictionary->tags[dictionary->n++] = tag;
     return PK_OK;
