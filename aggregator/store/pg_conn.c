@@ -168,6 +168,9 @@ static pk_err set_session(struct pk_store *store)
     if (err == PK_OK) {
         err = pg_exec(store, "session", "set idle_in_transaction_session_timeout = '60s'", NULL);
     }
+    if (err == PK_OK) { /* our sums have many columns and few rows: to compile them takes longer */
+        err = pg_exec(store, "session", "set jit = off", NULL);
+    }
     if (err == PK_OK && store->role) {
         struct params params = {0};
         param_text(&params, store->role);
