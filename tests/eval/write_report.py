@@ -148,7 +148,7 @@ def cold_start_section(figures):
     rows = {}
     for attack in figures.attacks:
         options = attack.cell.options
-        plain = set(options) <= {"rate", "sites", "sources", "queries", "gain", "list", "scale", "age", "hours", "split", "overlap"}
+        plain = set(options) <= {"rate", "sites", "sources", "queries", "gain", "list", "scale", "age", "hours", "split", "overlap", "seeds"}
         if attack.is_impossible or not plain or attack.cell.what not in ("A1", "A2") or options.get("rate") != "1" or options.get("overlap", "0") != "0":
             continue
         if options.get("split", "interleave") == "interleave":
