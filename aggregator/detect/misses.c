@@ -96,15 +96,20 @@ static uint8_t others(const struct miss *miss, uint16_t network)
     return n;
 }
 
+uint64_t miss_key(const struct observation *seen)
+{
+    uint64_t key = pk_hash_mix(seen->zone->hash, seen->trial.label_hash);
+    key &= ~UINT64_C(3); /* room for an outcome where keys are kept */
+    return key ? key : 4;
+}
+
 void miss_note(
     struct pk_engine *engine, const struct observation *seen, struct miss_facts *out_facts)
 {
-    uint64_t key = pk_hash_mix(seen->zone->hash, seen->trial.label_hash);
+    uint64_t key = miss_key(seen);
     uint32_t hour = (uint32_t)(seen->row->first_us / INT64_C(3600000000));
     struct actor_key network_key = actor_network_key(seen->actor);
     uint16_t network = (uint16_t)actor_hash(&network_key);
-    key &= ~UINT64_C(3); /* room for an outcome where keys are kept */
-    key = key ? key : 4;
     struct miss *miss = find(&engine->misses, key);
     *out_facts = (struct miss_facts){.key = key};
     if (!miss || hour > miss->hour + WEEK_H) {

@@ -52,6 +52,8 @@ struct miss_facts {
     uint8_t
         n_others; /* other networks that did, strangers too: whoever leads an attack can make it so */
 };
+/* Of a zone and label. */
+uint64_t miss_key(const struct observation *seen);
 /* Notes the row's miss and says what was known before it. */
 void miss_note(
     struct pk_engine *engine, const struct observation *seen, struct miss_facts *out_facts);

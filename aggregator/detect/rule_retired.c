@@ -11,7 +11,10 @@
  *  - a source is compared with itself: with n retired names beside m other first contacts it has, for a share e of attack in its traffic (.9, .5, .2, .05; weights w .3, .4, .2, .1),
  *    n ln(1 - e + e/r) + m ln(1 - e) + ln(w). A busy resolver with a few stale clients behind it gains nothing.
  *
- * Less where there is another reason to ask: a word a list has too (half). The giveaway is breadth: a stale client, a forgotten link or a moved department asks names of one era,
+ * Less where there is another reason to ask: a word a list has too (half), of a client of our own, whose bookmarks are old hosts, and of a source that also missed names
+ * which history does not know: a list's words are not all old hosts by accident. The answer is not needed: history knows it. A question from outside whose answer was not seen (one direction
+ * captured, a server that is silent) counts as one that missed.
+ * The giveaway is breadth: a stale client, a forgotten link or a moved department asks names of one era,
  * a list asks names that went at different times. So names that went within a week of each other weigh fully once and then a quarter; names whose lives never overlapped add 2.5
  * for each beyond the first, severity 4 from three on. Three names within a day and the threshold fire; a source remembers the last 24 it asked, and a name it asked before says
  * nothing again. Fewer leave a hint for other detectors. */
@@ -62,7 +65,11 @@ struct retired {
 static double weight_of(const struct retired *retired, const struct observation *seen,
     const struct pk_history_entry *life)
 {
-    double weight = seen->trial.class == PK_LABEL_DICTIONARY ? weight_word : 1;
+    const float *own = seen->actor->own; /* of misses only those that history does not know */
+    bool may_have_reason = actor_is_inside(seen->actor) ||
+                           own[OUTCOME_DICT] + own[OUTCOME_OTHER] + own[OUTCOME_RAND] > 0;
+    bool is_word = seen->trial.class == PK_LABEL_DICTIONARY;
+    double weight = is_word && may_have_reason ? weight_word : 1;
     for (uint8_t i = 0; i < retired->n; i++) {
         const struct retired_name *other = &retired->names[i];
         if (llabs(other->last_us - life->last_positive_us) <= (int64_t)ERA_S * 1000000 &&
@@ -201,7 +208,7 @@ static pk_err take(struct pk_engine *engine, const struct observation *seen,
     }
     double weight = weight_of(retired, seen, life);
     retired->names[retired->at] = (struct retired_name){.hash = seen->name_hash,
-        .miss = seen->trial.miss.key,
+        .miss = miss_key(seen),
         .asked_us = now_us,
         .first_us = life->first_us,
         .last_us = life->last_positive_us,
@@ -223,17 +230,25 @@ static pk_err take(struct pk_engine *engine, const struct observation *seen,
 
 static pk_err observe(struct pk_engine *engine, const struct observation *seen)
 {
-    if (seen->trial.no != TRIAL_YES || !engine->history.lookup) {
+    bool is_unseen = seen->trial.no == NO_TRIAL_VERDICT && seen->zone &&
+                     !actor_is_inside(seen->actor) && seen->row->signature.answer == PK_ANSWER_NONE;
+    if ((seen->trial.no != TRIAL_YES && !is_unseen) || !engine->history.lookup) {
         return PK_OK;
     }
     struct stale *stale = tenant_ledger(engine, RULE_STALE);
     struct pk_history_entry life;
+    uint8_t marks = seen->trial.marks;
     if (!stale) {
         return PK_ERR_NOMEM;
     }
-    if (!(seen->trial.marks & MARK_RETIRED) || seen->trial.miss.n_others >= PUBLIC ||
+    if (is_unseen) {
+        trial_ask_history(engine, seen->row, &seen->name, &marks);
+    }
+    if (!(marks & MARK_RETIRED) || miss_others(engine, miss_key(seen), seen->actor) >= PUBLIC ||
         !engine->history.lookup(engine->history.arg, &seen->name, &life)) {
-        count(stale, seen, false);
+        if (!is_unseen) {
+            count(stale, seen, false);
+        }
         return PK_OK;
     }
     struct retired *retired = actor_ledger(engine, seen->actor, RULE_RETIRED);
@@ -324,7 +339,7 @@ static void load_stale(void *ledger, struct pk_reader *in)
 const struct rule rule_retired = {
     .id = "D11",
     .family = "retired",
-    .version = "2",
+    .version = "3",
     .budget_share = 0.1,
     .ledger_bytes = sizeof(struct retired),
     .max_ledgers = 10000,

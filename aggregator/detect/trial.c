@@ -224,18 +224,18 @@ static bool is_guess_below_wildcard(
     return true;
 }
 
-static void ask_history(const struct pk_engine *engine, struct observation *seen)
+void trial_ask_history(const struct pk_engine *engine, const struct pk_activity *row,
+    const struct pk_name *name, uint8_t *marks)
 {
     struct pk_history_entry entry;
-    if (!engine->history.lookup ||
-        !engine->history.lookup(engine->history.arg, &seen->name, &entry)) {
+    if (!engine->history.lookup || !engine->history.lookup(engine->history.arg, name, &entry)) {
         return;
     }
     /* Anybody can make a resolver see one answer once; two sites or two days are harder to arrange (detection.md, poisoning). */
     if (entry.n_sites >= 2 || entry.n_days >= 2 || entry.was_authoritative) {
-        seen->trial.marks |= MARK_KNOWN;
-        if (seen->row->first_us - entry.last_positive_us >= (int64_t)RETIRED_S * 1000000) {
-            seen->trial.marks |= MARK_RETIRED;
+        *marks |= MARK_KNOWN;
+        if (row->first_us - entry.last_positive_us >= (int64_t)RETIRED_S * 1000000) {
+            *marks |= MARK_RETIRED;
         }
     }
 }
@@ -304,7 +304,7 @@ void trial_judge(struct pk_engine *engine, struct observation *seen)
     if (is_miss &&
         !is_flood) { /* a flood's names come once: to note them is to forget what others asked */
         miss_note(engine, seen, &trial->miss);
-        ask_history(engine, seen);
+        trial_ask_history(engine, seen->row, &seen->name, &trial->marks);
         seen->actor->last_miss = seen->name_hash;
         seen->actor->last_miss_us = seen->row->first_us;
     }

@@ -7,6 +7,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "picket/dnsmsg.h"
+#include "picket/observation.h"
+
 #include "label.h"
 #include "misses.h"
 
@@ -54,6 +57,9 @@ struct trial {
     struct miss_facts miss;    /* of a first contact that misses; else zero */
 };
 
+/* MARK_KNOWN and MARK_RETIRED, as far as history says so of the name. */
+void trial_ask_history(const struct pk_engine *engine, const struct pk_activity *row,
+    const struct pk_name *name, uint8_t *marks);
 /* Fills seen->trial; the rest of seen is there. */
 void trial_judge(struct pk_engine *engine, struct observation *seen);
 
