@@ -5,7 +5,7 @@
 #include <string.h>
 
 enum {
-    MIN_DICT = 8,
+    MIN_DICT = 7,
     MIN_LABELS = 6,
     MIN_UNKNOWN = 12,
     MIN_EVENTS = 12,
@@ -15,8 +15,8 @@ enum {
     SLOW_S = 3 * 86400
 };
 
-static const double fast_share = 0.2, slow_share = 0.1; /* of the budget */
-static const double n_granularities = 2;                /* address, network */
+static const double fast_share = 0.2, slow_share = 0.15; /* of the budget */
+static const double n_granularities = 2;                 /* address, network */
 static const double ratios[N_RATIOS] = {3, 10, 30, 100};
 static const double day_us = 86400e6;
 
