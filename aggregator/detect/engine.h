@@ -21,7 +21,7 @@
 struct pk_engine;
 
 enum {
-    PK_ENGINE_STATE_VERSION = 15,
+    PK_ENGINE_STATE_VERSION = 14,
     PK_ENGINE_MAX_SITES = 512
 };
 

@@ -280,7 +280,8 @@ void trial_judge(struct pk_engine *engine, struct observation *seen)
     bool is_first = is_flood || pk_contacts_add(&engine->contacts,
                                     pk_hash_fixed(contact, sizeof contact), seen->row->first_us),
          is_data = is_first_data(engine, seen);
-    bool is_wildcard = (is_first || is_data) && zone_is_wildcard(seen->zone, seen, trial->class);
+    bool is_wildcard =
+        (is_first || is_data) && zone_is_wildcard(seen->zone, seen->row, trial->class);
     if (!is_first && !is_wildcard) {
         trial->no = NO_TRIAL_AGAIN;
         engine->stats.no_trials[NO_TRIAL_AGAIN]++;

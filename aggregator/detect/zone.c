@@ -126,8 +126,6 @@ pk_err zone_enter(struct pk_engine *engine, struct observation *seen)
 static bool is_wildcard(const struct zone *zone, unsigned slot)
 {
     return zone->wildcards[slot].n_random >= WILDCARD_PROBES ||
-           (zone->wildcards[slot].n_most >= WILDCARD_MANY &&
-               zone->wildcards[slot].n_labels >= WILDCARD_MANY * zone->n_nxdomain) ||
            (zone->wildcards[slot].n_random >= 1 &&
                zone->wildcards[slot].n_labels >= WILDCARD_LABELS &&
                zone->wildcards[slot].n_labels >= WILDCARD_LABELS * zone->n_nxdomain);
@@ -150,8 +148,7 @@ static unsigned wildcard_slot(struct zone *zone, uint64_t digest, enum pk_label_
     }
     if (zone->n_wildcards < MAX_WILDCARDS) {
         least = zone->n_wildcards++;
-        zone->wildcards[least].n_labels = zone->wildcards[least].n_random =
-            zone->wildcards[least].n_most = 0;
+        zone->wildcards[least].n_labels = zone->wildcards[least].n_random = 0;
     } else if (least < MAX_WILDCARDS && class != PK_LABEL_RANDOM) {
         for (unsigned i = 0; i < MAX_WILDCARDS; i++) {
             if (zone->wildcards[i].n_random == 0 && zone->wildcards[i].n_labels > 0) {
@@ -161,9 +158,8 @@ static unsigned wildcard_slot(struct zone *zone, uint64_t digest, enum pk_label_
         if (zone->wildcards[least].n_labels > 0) {
             return MAX_WILDCARDS;
         }
-        zone->wildcards[least].n_most = 0;
     } else if (least < MAX_WILDCARDS) {
-        zone->wildcards[least].n_labels = zone->wildcards[least].n_most = 0;
+        zone->wildcards[least].n_labels = 0;
     }
     if (least < MAX_WILDCARDS) {
         zone->wildcards[least].digest = digest;
@@ -171,21 +167,8 @@ static unsigned wildcard_slot(struct zone *zone, uint64_t digest, enum pk_label_
     return least;
 }
 
-/* How many more of an answer's labels the network that asks most asked than all others (Boyer and Moore 1981). */
-static void count_network(struct zone *zone, unsigned slot, uint64_t network)
+bool zone_is_wildcard(struct zone *zone, const struct pk_activity *row, enum pk_label_class class)
 {
-    uint16_t tag = (uint16_t)network;
-    if (zone->wildcards[slot].n_most == 0) {
-        zone->wildcards[slot].most = tag;
-    }
-    bool is_most = zone->wildcards[slot].most == tag;
-    raise_if(&zone->wildcards[slot].n_most, is_most);
-    zone->wildcards[slot].n_most -= !is_most;
-}
-
-bool zone_is_wildcard(struct zone *zone, const struct observation *seen, enum pk_label_class class)
-{
-    const struct pk_activity *row = seen->row;
     uint64_t digest = row->answer_digest;
     raise_if(&zone->n_nxdomain, row->signature.answer == PK_ANSWER_NXDOMAIN);
     if (digest == 0 || row->signature.answer != PK_ANSWER_DATA) {
@@ -197,8 +180,6 @@ bool zone_is_wildcard(struct zone *zone, const struct observation *seen, enum pk
     }
     raise_if(&zone->wildcards[slot].n_random, class == PK_LABEL_RANDOM);
     raise_if(&zone->wildcards[slot].n_labels, true);
-    struct actor_key network = actor_network_key(seen->actor);
-    count_network(zone, slot, actor_hash(&network));
     return is_wildcard(zone, slot);
 }
 
@@ -282,8 +263,6 @@ void zones_save(const struct zones *zones, struct pk_bytes *out)
             pk_bytes_put_be64(out, zone->wildcards[k].digest);
             pk_bytes_put_u8(out, zone->wildcards[k].n_random);
             pk_bytes_put_u8(out, zone->wildcards[k].n_labels);
-            pk_bytes_put_be16(out, zone->wildcards[k].most);
-            pk_bytes_put_u8(out, zone->wildcards[k].n_most);
         }
     }
 }
@@ -318,8 +297,6 @@ static void load_one(struct zones *zones, struct pk_reader *in)
         zone->wildcards[k].digest = pk_reader_be64(in);
         zone->wildcards[k].n_random = pk_reader_u8(in);
         zone->wildcards[k].n_labels = pk_reader_u8(in);
-        zone->wildcards[k].most = pk_reader_be16(in);
-        zone->wildcards[k].n_most = pk_reader_u8(in);
     }
 }
 

@@ -22,8 +22,6 @@ enum {
     MAX_WILDCARDS = 4, /* distinct answers watched a zone: A and AAAA, a change of address */
     WILDCARD_PROBES = 3,
     WILDCARD_LABELS = 8,
-    WILDCARD_MANY =
-        64, /* where one name in ten is an error, that none of so many is has one chance in a thousand */
 };
 
 struct zone {
@@ -36,9 +34,6 @@ struct zone {
         uint64_t digest;
         uint8_t n_random; /* random-looking labels that got it, saturating */
         uint8_t n_labels; /* first contacts with any label that got it, saturating */
-        uint16_t
-            most; /* the network that asked for more of these labels than all others together, if any */
-        uint8_t n_most; /* by how many, saturating */
     } wildcards[MAX_WILDCARDS];
     uint8_t n_wildcards;
     uint8_t n_nxdomain; /* first contacts that got NXDOMAIN, saturating: a wildcard leaves few */
@@ -66,8 +61,8 @@ void zones_done(struct pk_engine *engine);
  * from the row. PK_ERR_NOMEM. */
 pk_err zone_enter(struct pk_engine *engine, struct observation *seen);
 /* Whether the row's answer is the zone's wildcard: three random-looking labels got the same; or one did (a tool's probe) and so did eight other first contacts, while next to
- * nothing in the zone does not exist; or 64 more of one network than of all others did, while nothing is missing. Learns from the row, which is a first contact. */
-bool zone_is_wildcard(struct zone *zone, const struct observation *seen, enum pk_label_class class);
+ * nothing in the zone does not exist. Learns from the row, which is a first contact. */
+bool zone_is_wildcard(struct zone *zone, const struct pk_activity *row, enum pk_label_class class);
 bool zone_has_wildcard(const struct zone *zone);
 /* Whether a random-looking name was answered. */
 bool zone_may_have_wildcard(const struct zone *zone);
