@@ -96,7 +96,7 @@ bool pk_client_asks_for(
     const struct pk_client_rules *rules, struct pk_client *client, const struct pk_prefix *subnet)
 {
     const struct pk_scope_site *site = rules->site;
-    if (client->kind != PK_CLIENT_OUTSIDE) {
+    if (client->kind != PK_CLIENT_OUTSIDE || is_private(&subnet->addr)) {
         return false;
     }
     for (size_t i = 0; site && i < site->n_clients; i++) {

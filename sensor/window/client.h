@@ -28,7 +28,8 @@ void pk_client_rules_forget(struct pk_client_rules *rules);
 struct pk_client pk_client_of(const struct pk_client_rules *rules, const struct pk_addr *addr);
 /* As much of a subnet that a query told (RFC 7871) as leaves a site: its /24 or /48. */
 struct pk_prefix pk_client_subnet(const struct pk_prefix *told);
-/* The same client, asking for such a subnet. False when it is not to be told: of any client but an outside one, and of a subnet that has clients of the site in it, which it would tell of in clear. */
+/* The same client, asking for such a subnet. False when it is not to be told: of any client but an outside one, of a private range (whoever is behind it is
+ * somebody's inside), and of a subnet that has clients of the site in it, which it would tell of in clear. */
 bool pk_client_asks_for(
     const struct pk_client_rules *rules, struct pk_client *client, const struct pk_prefix *subnet);
 /* The same client in the period before; only with has_former, for an address that has a pseudonym. */

@@ -230,9 +230,10 @@ static void a_resolver_that_tells_for_whom_it_asks_is_as_many_clients(void **sta
     asked_for(f, "192.0.2.8", NULL);
     asked_for(f, "192.0.2.8", "2001:db8:7:8::/64");
     asked_for(f, "192.0.2.8", "198.51.100.0/24");
+    asked_for(f, "192.0.2.8", "192.168.7.0/24"); /* somebody's inside */
     asked_for(f, "10.0.0.8", "198.51.100.0/24"); /* of an inside client nothing is told */
     pk_merge_tick(f->merge, 1000, true);
-    assert_int_equal(f->n_transactions, 8);
+    assert_int_equal(f->n_transactions, 9);
     assert_int_equal(f->n_activity, 5);
     unsigned n_of[4] = {0}, n_inside = 0;
     for (unsigned i = 0; i < f->n_activity; i++) {
