@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -169,6 +170,27 @@ static enum pk_live_result open_slot(
     return PK_LIVE_OK;
 }
 
+/* An open handle outlives its link (libpcap says nothing of it, and packets come again by themselves), so the interface is asked: administratively up, and by its operational
+ * state (RFC 2863), which goes with the cable or the other end. One that cannot be asked keeps its state; `any` is never down. */
+static void see_link(struct pk_interfaces *set, struct slot *slot)
+{
+    struct ifreq request = {0};
+    snprintf(request.ifr_name, sizeof request.ifr_name, "%s", slot->name);
+    if (ioctl(set->netlink_fd, SIOCGIFFLAGS, &request) != 0) {
+        return;
+    }
+    bool is_up = (request.ifr_flags & IFF_UP) && (request.ifr_flags & IFF_RUNNING);
+    if (!is_up && slot->state == PK_INTERFACE_OPEN) {
+        set_state(set, slot, PK_INTERFACE_DOWN);
+        pk_warn("capture", "interface=%s link=down state=down: %s", slot->name,
+            request.ifr_flags & IFF_UP ? "no carrier (the cable, or the other end)"
+                                       : "it was set down");
+    } else if (is_up && slot->state == PK_INTERFACE_DOWN) {
+        set_state(set, slot, PK_INTERFACE_OPEN);
+        pk_info("capture", "interface=%s link=up state=open", slot->name);
+    }
+}
+
 static size_t read_slot(struct pk_interfaces *set, struct slot *slot, int64_t until_us)
 {
     char error[PK_CAPTURE_ERROR_SIZE];
@@ -289,6 +311,7 @@ static void look_at(struct pk_interfaces *set, struct slot *slot, unsigned ifind
         slot->retry_ms = now_ms;
     }
     if (slot->live) {
+        see_link(set, slot);
         return;
     }
     if (!is_there) {
@@ -304,6 +327,8 @@ static void look_at(struct pk_interfaces *set, struct slot *slot, unsigned ifind
         enum pk_live_result result = open_slot(set, slot, error);
         if (result != PK_LIVE_OK) {
             lose(set, slot, result, error);
+        } else {
+            see_link(set, slot);
         }
     }
 }

@@ -91,13 +91,29 @@ def test_a_link_that_goes_down_and_changes_its_mtu_loses_nothing_after(lab):
     run = lab.daemon(lab.config(["b0"]))
     run.wait_for("module=privileges")
     lab.set("b0", "down")
+    run.wait_for("interface=b0 link=down state=down: it was set down")
     lab.set("b0", "mtu", "9000")
     lab.set("a0", "mtu", "9000")
     lab.set("b0", "up")
+    run.wait_for("interface=b0 link=up state=open")
     wait_until(lambda: "LOWER_UP" in lab.exec("ip", "link", "show", "a0"), 30, "the link")
     sent = lab.send("a0", 500)
     counters = run.stop()
     assert accounted(counters) == sent and counters["packets"] == sent
+    assert only(counters)["state"] == "open" and only(counters)["openings"] == 1
+
+
+def test_a_link_whose_other_end_is_down_is_down(lab):
+    lab.pair("a0", "b0")
+    lab.pair("a1", "b1")
+    run = lab.daemon(lab.config(["b0", "b1"]))
+    run.wait_for("module=privileges")
+    lab.set("a0", "down")
+    run.wait_for("interface=b0 link=down state=down: no carrier")
+    sent = lab.send("a1", 500)
+    counters = run.stop()
+    assert {i["name"]: i["state"] for i in counters["interfaces"]} == {"b0": "down", "b1": "open"}
+    assert accounted(counters) == counters["packets"] == sent
 
 
 def test_a_pattern_picks_up_what_appears(lab):
