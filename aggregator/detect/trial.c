@@ -10,7 +10,8 @@
 
 enum {
     RETIRED_S = 30 * 86400,
-    SEARCH_NAMES = 3, /* outside names before a suffix counts as learned */
+    SEARCH_NAMES = 3,        /* outside names before a suffix counts as learned */
+    MORE_THAN_A_SERVICE = 3, /* labels before `svc` */
     ONE_RESOLUTION_US = 2000000,
 };
 
@@ -49,7 +50,8 @@ static bool is_own_name(const struct pk_engine *engine, const struct observation
 }
 
 /* The suffix has labels of its own below the zone (`slack.com.shop.svc.cluster.local`: resolvers of pods have three such): an outside or own name ends further left. Two letters alone
- * say so in front of `svc` only; elsewhere `vpn.eu.prod` is as good a host. */
+ * say so in front of `svc` only; elsewhere `vpn.eu.prod` is as good a host. A service is two labels before `svc` (service.namespace), so what has more was asked with a pod's own namespace after it:
+ * `api.pay.shop.svc` on the way to `api.pay.svc`. The pods of a headless service have three, and are not looked for by their absence. */
 static bool is_deep_search(
     const struct pk_engine *engine, const struct observation *seen, unsigned left)
 {
@@ -63,6 +65,9 @@ static bool is_deep_search(
             return true;
         }
         is_cluster = is_cluster || (len == 3 && memcmp(label, "svc", 3) == 0);
+        if (is_cluster && i >= MORE_THAN_A_SERVICE) {
+            return true;
+        }
     }
     return false;
 }
