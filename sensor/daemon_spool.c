@@ -15,7 +15,9 @@
 #include "picket/clock.h"
 #include "picket/log.h"
 
+#include "bounds.h"
 #include "daemon.h"
+#include "input/unpack.h"
 #include "ship/ring.h"
 
 static int open_spool(struct daemon *d)
@@ -131,6 +133,23 @@ static pk_err open_worker(struct daemon *d, unsigned i)
     return pk_worker_open_core(d->workers[i], d->has_client_key ? d->client_key : NULL, &sink);
 }
 
+static void tell_bounds(const struct daemon *d)
+{
+    const struct pk_sensor_config *config = &d->settings->config;
+    const struct pk_spool_options spool = {
+        .folder = config->spool_folder, .memory_bytes = config->spool_memory_bytes};
+    struct pk_bounds bounds = {.n_threads = d->n_workers,
+        .spool = pk_bounds_spool(&spool),
+        .dnstap = pk_bounds_dnstap(config->dnstap.n_endpoints),
+        .unpacking = config->n_reads ? PK_UNPACK_BOUND_BYTES : 0,
+        .rings = pk_bounds_rings(
+            config->interfaces, config->n_interfaces, config->ring_bytes, d->n_workers)};
+    for (unsigned i = 0; i < d->n_workers; i++) {
+        bounds.tables += pk_worker_stats(d->workers[i])->memory_bound_bytes;
+    }
+    pk_bounds_log(&bounds);
+}
+
 int daemon_open_core(struct daemon *d)
 {
     int status = open_spool(d);
@@ -145,12 +164,7 @@ int daemon_open_core(struct daemon *d)
             return daemon_fail(EX_OSERR, "out of memory");
         }
     }
-    uint64_t bound_bytes = 0;
-    for (unsigned i = 0; i < d->n_workers; i++) {
-        bound_bytes += pk_worker_stats(d->workers[i])->memory_bound_bytes;
-    }
-    pk_info("sensor", "memory_bound_bytes=%" PRIu64 " of %u capture threads, without kernel rings",
-        bound_bytes, d->n_workers);
+    tell_bounds(d);
     if (!pk_pipeline_has_suffixes(pk_worker_pipeline(d->workers[0]))) {
         pk_warn("sensor",
             "no list of public suffixes (package publicsuffix): bailiwicks are the last two labels");

@@ -18,10 +18,12 @@
 #include "picket/log.h"
 #include "picket/scope.h"
 
+#include "bounds.h"
 #include "input/capture.h"
 #include "input/dnstap_listen.h"
 #include "input/interfaces.h"
 #include "input/live_loop.h"
+#include "input/unpack.h"
 #include "pipeline.h"
 #include "privileges.h"
 #include "run.h"
@@ -177,6 +179,13 @@ static int open_run(struct run *run)
     if (pk_pipeline_new(&options, &run->stats, &run->pipeline) != PK_OK) {
         return fail(EX_OSERR, "out of memory");
     }
+    struct pk_bounds bounds = {.n_threads = 1,
+        .tables = run->stats.memory_bound_bytes,
+        .dnstap = pk_bounds_dnstap(run->options->dnstap.n_endpoints),
+        .unpacking = run->options->n_reads ? PK_UNPACK_BOUND_BYTES : 0,
+        .rings =
+            pk_bounds_rings(run->options->interfaces, run->options->n_interfaces, RING_BYTES, 1)};
+    pk_bounds_log(&bounds);
     bool is_told_bailiwick = run->file || run->options->output == PK_OUTPUT_RRSETS;
     if (is_told_bailiwick && !pk_pipeline_has_suffixes(run->pipeline)) {
         fprintf(stderr,

@@ -12,10 +12,12 @@
 #include <lzma.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 enum {
     IN_SIZE = 256 << 10,
-    LONGEST_MARK = 6
+    LONGEST_MARK = 6,
+    ZSTD_WINDOW_LOG = 27 /* 128 MiB, as the zstd tool without --memory */
 };
 
 enum packing {
@@ -33,6 +35,7 @@ struct pk_unpack {
     size_t in_len, in_pos;
     bool at_end;                        /* of the file on disk */
     bool is_damaged;                    /* the packed stream is */
+    bool is_too_large;                  /* and why: its window is */
     int failed;                         /* errno of the read that did */
     uint8_t peeked[PK_UNPACK_MAX_PEEK]; /* unpacked, given out before the rest */
     size_t peeked_len, peeked_pos;
@@ -115,6 +118,7 @@ static size_t unpack_xz(struct pk_unpack *unpack, uint8_t *out, size_t size)
     unpack->in_pos = unpack->in_len - x->avail_in;
     if (result != LZMA_OK && result != LZMA_STREAM_END && result != LZMA_BUF_ERROR) {
         unpack->is_damaged = true;
+        unpack->is_too_large = result == LZMA_MEMLIMIT_ERROR;
     }
     return size - x->avail_out;
 }
@@ -123,7 +127,9 @@ static size_t unpack_zstd(struct pk_unpack *unpack, uint8_t *out, size_t size)
 {
     ZSTD_inBuffer in = {.src = unpack->in, .size = unpack->in_len, .pos = unpack->in_pos};
     ZSTD_outBuffer room = {.dst = out, .size = size};
-    unpack->is_damaged = ZSTD_isError(ZSTD_decompressStream(unpack->zstd, &room, &in));
+    size_t result = ZSTD_decompressStream(unpack->zstd, &room, &in);
+    unpack->is_damaged = ZSTD_isError(result);
+    unpack->is_too_large = ZSTD_getErrorCode(result) == ZSTD_error_frameParameter_windowTooLarge;
     unpack->in_pos = in.pos;
     return room.pos;
 }
@@ -208,10 +214,13 @@ static bool start_unpacking(struct pk_unpack *unpack)
         return inflateInit2(&unpack->gzip, 15 + 16) == Z_OK;
     case XZ:
         unpack->xz = (lzma_stream)LZMA_STREAM_INIT;
-        return lzma_stream_decoder(&unpack->xz, UINT64_C(256) << 20, LZMA_CONCATENATED) == LZMA_OK;
+        return lzma_stream_decoder(&unpack->xz, PK_UNPACK_BOUND_BYTES - sizeof *unpack,
+                   LZMA_CONCATENATED) == LZMA_OK;
     case ZSTD:
         unpack->zstd = ZSTD_createDStream();
-        return unpack->zstd && !ZSTD_isError(ZSTD_initDStream(unpack->zstd));
+        return unpack->zstd && !ZSTD_isError(ZSTD_initDStream(unpack->zstd)) &&
+               !ZSTD_isError(
+                   ZSTD_DCtx_setParameter(unpack->zstd, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG));
     case PLAIN:
         break;
     }
@@ -257,7 +266,8 @@ size_t pk_unpack_peek(struct pk_unpack *unpack, uint8_t *out, size_t size)
 
 const char *pk_unpack_fault(const struct pk_unpack *unpack)
 {
-    return unpack->failed       ? strerror(unpack->failed)
-           : unpack->is_damaged ? "the packed data cannot be unpacked"
-                                : NULL;
+    return unpack->failed         ? strerror(unpack->failed)
+           : unpack->is_too_large ? "unpacking it needs more memory than 130 MiB"
+           : unpack->is_damaged   ? "the packed data cannot be unpacked"
+                                  : NULL;
 }

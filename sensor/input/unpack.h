@@ -9,6 +9,9 @@
 
 enum {
     PK_UNPACK_ERROR_SIZE = 512,
+    PK_UNPACK_BOUND_BYTES =
+        130
+        << 20, /* a file's window of 128 MiB (xz -9 needs 64, zstd --long 128); what asks for more is refused */
     PK_UNPACK_MAX_PEEK = 16
 };
 

@@ -23,6 +23,7 @@ enum {
     PK_SPOOL_SYNC_BYTES = 1 << 20, /* or as soon as so much is not sure */
     PK_SPOOL_MAX_RECORDS =
         1 << 18, /* on disk, of 48 bytes in memory each; beyond, the oldest segment goes */
+    PK_SPOOL_INDEX_BYTES = 48,
     PK_SPOOL_MAX_FILES = 65536,
     PK_SPOOL_MAX_RING = 16384, /* batches in the ring */
 };

@@ -1,10 +1,12 @@
 """No capture, whole or damaged, may crash the sensor, make it hang, or make a packet vanish from its counters."""
 import json
+import lzma
 import os
 import random
 import re
 import struct
 import subprocess
+import zlib
 
 import capture_support as support
 import dns.wire
@@ -62,6 +64,13 @@ def check_alive(status, stderr):
     assert not SANITIZER.search(stderr), stderr[-4000:]
 
 
+def bounds_told(stderr):
+    """The first line says what may be held, and its sum."""
+    told = {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)(?= |$)", stderr.splitlines()[0])}
+    assert told["total_bytes"] == sum(told[key] for key in ("memory_bound_bytes", "spool_bytes", "dnstap_bytes", "unpack_bytes", "kernel_ring_bytes"))
+    return told
+
+
 def packets_in(capture):
     return next(int(row["packets"]) for row in support.manifest() if support.name_of(row) == capture)
 
@@ -76,7 +85,7 @@ def test_every_capture_in_every_mode(sensor, capture, mode):
     assert not balance_faults(counters) + output_faults(mode, lines, counters)
     assert status == 0, stderr[-500:]
     assert counters["packets"] == packets_in(capture)
-    assert len(stderr.splitlines()) == 1, f"more than the counters: {stderr[:500]}"
+    assert len(stderr.splitlines()) == 2 and bounds_told(stderr)["memory_bound_bytes"] == counters["memory_bound_bytes"], f"more than the bounds and the counters: {stderr[:500]}"
 
 
 # --- damaged copies ---
@@ -270,7 +279,26 @@ def test_what_is_no_capture(sensor, tmp_path, content, name):
     path.write_bytes(content)
     status, lines, counters, stderr = run(sensor, path)
     assert status == DATAERR and lines == [] and counters["packets"] == 0
-    assert str(path) in stderr.splitlines()[0] and re.search(r"offset \d+", stderr), stderr
+    assert str(path) in stderr.splitlines()[1] and re.search(r"offset \d+", stderr), stderr
+
+
+def xz_of_window(content, bits):
+    """The header of its only block asks for another window: 2^(n/2 + 12), halves more for odd ones."""
+    packed = bytearray(lzma.compress(content, preset=0))
+    size = (packed[12] + 1) * 4
+    packed[16] = bits
+    packed[12 + size - 4:12 + size] = zlib.crc32(packed[12:12 + size - 4]).to_bytes(4, "little")
+    return bytes(packed)
+
+
+def test_what_asks_for_more_memory_than_is_told_is_refused(sensor, tmp_path):
+    path = tmp_path / "window.pcap.xz"
+    header = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1)
+    for bits, fits in ((28, True), (30, True), (31, False)):  # 64 MiB as of xz -9, 128, 192
+        path.write_bytes(xz_of_window(header, bits))
+        status, _, counters, stderr = run(sensor, path)
+        assert bounds_told(stderr)["unpack_bytes"] == 130 << 20 and counters["packets"] == 0
+        assert status == (0 if fits else DATAERR) and ("needs more memory than 130 MiB" in stderr) is not fits, stderr
 
 
 def test_a_missing_file_is_named(sensor, tmp_path):

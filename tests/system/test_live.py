@@ -40,6 +40,7 @@ def test_all_that_was_sent_is_read(lab):
     lab.pair("a0", "b0")
     run = lab.sensor("--interface", "b0", "--output", "transactions")
     run.wait_for("interface=b0 state=open")
+    assert f"kernel_ring_bytes={32 << 20} " in run.log().splitlines()[0]
     sent = lab.send("a0", 20000)
     counters = run.stop()
     assert sent == 40000
