@@ -186,6 +186,28 @@ static struct open *oldest_open(struct pk_pairing *pairing)
     return a->active_us <= b->active_us ? a : b;
 }
 
+/* Long ago, or so far ahead that time stepped back since: who waits until the clock comes there again keeps all behind it waiting. A little ahead is no step, for
+ * interfaces are read in turn. */
+static bool is_over(int64_t since_us, int64_t now_us, int64_t limit_us)
+{
+    return since_us < now_us - limit_us || since_us - PK_PAIRING_TIMEOUT_US > now_us;
+}
+
+/* Of both heads: after a step back the one that is later may be over while the other is not. NULL: none is over. */
+static struct open *next_over(struct pk_pairing *pairing, int64_t now_us)
+{
+    struct open *over = NULL;
+    for (unsigned known = 0; known < 2; known++) {
+        uint32_t oldest = pairing->orders[known].oldest;
+        struct open *open = oldest == NONE ? NULL : &pairing->open[oldest];
+        if (open && is_over(open->active_us, now_us, PK_PAIRING_TIMEOUT_US) &&
+            (!over || open->active_us < over->active_us)) {
+            over = open;
+        }
+    }
+    return over;
+}
+
 /* --- fairness --- */
 
 /* Counts the shares of all that are open. Entered at half full, left at a quarter, so that it is not done over and over. */
@@ -407,7 +429,7 @@ static void expire_held(struct pk_pairing *pairing, int64_t now_us)
     while (pairing->n_held > 0) {
         struct held *held = &pairing->held[pairing->held_first];
         bool is_taken = held->message.frame == 0;
-        if (!is_taken && now_us - PK_PAIRING_HOLD_US <= held->message.ts_us) {
+        if (!is_taken && !is_over(held->message.ts_us, now_us, PK_PAIRING_HOLD_US)) {
             return;
         }
         uint32_t index = pairing->held_first;
@@ -657,10 +679,10 @@ void pk_pairing_set_now(struct pk_pairing *pairing, int64_t now_us)
 
 void pk_pairing_tick(struct pk_pairing *pairing, int64_t now_us)
 {
-    struct open *oldest;
+    struct open *over;
     pairing->now_us = now_us;
-    while ((oldest = oldest_open(pairing)) && now_us - oldest->active_us > PK_PAIRING_TIMEOUT_US) {
-        close_open(pairing, oldest, PK_OUTCOME_UNANSWERED, NULL);
+    while ((over = next_over(pairing, now_us))) {
+        close_open(pairing, over, PK_OUTCOME_UNANSWERED, NULL);
     }
     if (pairing->n_held > 0) {
         expire_held(pairing, now_us);

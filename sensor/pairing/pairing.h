@@ -41,7 +41,7 @@ bool pk_pairing_unreachable(struct pk_pairing *pairing, const struct pk_leg *quo
     uint8_t transport, uint16_t id, int64_t now_us);
 /* The packets' time, which may be later than that of a message that waited for the rest of its stream. */
 void pk_pairing_set_now(struct pk_pairing *pairing, int64_t now_us);
-/* Sets it too, and closes what timed out by now_us. The counters of pairing balance before and after each call here, not during callbacks. */
+/* Sets it too, and closes what timed out by now_us, and what lies more than PK_PAIRING_TIMEOUT_US ahead of it: time stepped back. The counters of pairing balance before and after each call here, not during callbacks. */
 void pk_pairing_tick(struct pk_pairing *pairing, int64_t now_us);
 /* End of input: closes everything. */
 void pk_pairing_flush(struct pk_pairing *pairing);

@@ -493,14 +493,68 @@ static void a_refused_transfer_ends_at_once(void **state)
     assert_true(f->had_response);
 }
 
-static void time_that_steps_back_loses_nothing(void **state)
+static void time_that_steps_back_a_little_loses_nothing(void **state)
 {
     struct fixture *f = *state;
-    ask(f, &usual, 7, "www.example.com.", 1000000000);
+    ask(f, &usual, 7, "www.example.com.", PK_PAIRING_TIMEOUT_US);
+    reply(f, &usual, 9, "www.example.com.", PK_PAIRING_TIMEOUT_US);
     ask(f, &usual, 8, "www.example.com.", 0);
     reply(f, &usual, 8, "www.example.com.", 1);
     reply(f, &usual, 7, "www.example.com.", 2);
-    assert_outcomes(f, 2, 0, 0);
+    ask(f, &usual, 9, "www.example.com.", 3);
+    assert_outcomes(f, 3, 0, 0);
+}
+
+static const int64_t hour_us = INT64_C(3600000000);
+
+static void time_that_steps_back_far_ends_what_was_open_and_what_waited(void **state)
+{
+    struct fixture *f = *state;
+    ask(f, &usual, 7, "www.example.com.", hour_us);
+    reply(f, &usual, 9, "www.example.com.", hour_us);
+    pk_pairing_tick(f->pairing, hour_us - PK_PAIRING_TIMEOUT_US);
+    assert_outcomes(f, 0, 0, 0);
+    const int64_t back_us = hour_us - PK_PAIRING_TIMEOUT_US - 1;
+    pk_pairing_tick(f->pairing, back_us);
+    assert_outcomes(f, 0, 1, 1);
+    assert_int_equal(f->stats.open_now + f->stats.held_now, 0);
+    reply(f, &usual, 7, "www.example.com.", back_us + 1); /* as after a step ahead */
+    pk_pairing_tick(f->pairing, back_us + PK_PAIRING_HOLD_US + 2);
+    assert_int_equal(f->stats.late, 1);
+}
+
+static void after_a_step_back_queries_time_out_and_responses_wait_as_before(void **state)
+{
+    struct fixture *f = *state;
+    const int64_t apart_us = 100000;
+    const uint32_t n = PK_PAIRING_MAX_HELD + 100;
+    ask(f, &usual, 7, "www.example.com.", hour_us);
+    reply(f, &usual, 9, "www.example.com.", hour_us);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct side side = {2, 53, (uint16_t)(1000 + i), PK_TRANSPORT_UDP},
+                          silent = {3, 53, (uint16_t)(1000 + i), PK_TRANSPORT_UDP};
+        reply(f, &side, 1, "www.example.com.", apart_us * i); /* the response comes first */
+        ask(f, &side, 1, "www.example.com.", apart_us * i + 200);
+        ask(f, &silent, 2, "www.example.com.", apart_us * i + 300);
+        assert_in_range(f->stats.open_now, 1, PK_PAIRING_TIMEOUT_US / apart_us + 1);
+    }
+    assert_int_equal(f->stats.held_shed, 0);
+    assert_outcomes(f, n, n + 1 - f->stats.open_now, 1);
+}
+
+/* Known clients and strangers stand in orders of their own: who is not over in the one keeps nobody in the other. */
+static void after_a_step_back_known_clients_do_not_keep_strangers(void **state)
+{
+    struct fixture *f = *state;
+    const struct side stranger = {0x20000, 53, 4000, PK_TRANSPORT_UDP};
+    ask(f, &usual, 1, "www.example.com.", 0);
+    reply(f, &usual, 1, "www.example.com.", 1); /* known from now on */
+    ask(f, &usual, 2, "www.example.com.", 2000000);
+    ask(f, &stranger, 3, "www.example.com.", 6000000);
+    pk_pairing_tick(f->pairing, 999999);
+    assert_outcomes(f, 1, 1, 0);
+    assert_int_equal(f->last.query.id, 3);
+    assert_int_equal(f->stats.open_now, 1);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -532,7 +586,10 @@ int main(void)
         TEST(a_transfer_over_three_messages_is_one_transaction),
         TEST(a_transfer_that_breaks_off_is_answered),
         TEST(a_refused_transfer_ends_at_once),
-        TEST(time_that_steps_back_loses_nothing),
+        TEST(time_that_steps_back_a_little_loses_nothing),
+        TEST(time_that_steps_back_far_ends_what_was_open_and_what_waited),
+        TEST(after_a_step_back_queries_time_out_and_responses_wait_as_before),
+        TEST(after_a_step_back_known_clients_do_not_keep_strangers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
