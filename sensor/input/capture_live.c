@@ -5,16 +5,14 @@
 #include "input/capture_live.h"
 
 #include <errno.h>
-#include <linux/if_packet.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <pcap/pcap.h>
 
+#include "input/fanout.h"
 #include "input/filter.h"
 
 enum {
@@ -24,6 +22,7 @@ enum {
 
 struct pk_live {
     pcap_t *pcap;
+    struct pk_fanout *group; /* NULL: alone */
     char name[IF_NAMESIZE];
     int link_type;
     uint16_t interface;
@@ -84,15 +83,10 @@ enum pk_live_result pk_live_set_ports(
                        : fail(live, PK_LIVE_FAILED, "cannot set the kernel filter", out_error);
 }
 
-/* The hash is the flow's, the same for both directions; DEFRAG brings all fragments of a datagram to one member. The group's number must differ from that of other interfaces
- * and of other processes in the network namespace. */
-static bool join_fanout(const struct pk_live *live)
+static bool join_fanout(struct pk_live *live)
 {
-    unsigned group = ((unsigned)getpid() << 6 ^ if_nametoindex(live->name)) & 0xffff;
-    unsigned how = PACKET_FANOUT_HASH | PACKET_FANOUT_FLAG_DEFRAG;
-    int value = (int)(group | how << 16);
-    return setsockopt(pcap_fileno(live->pcap), SOL_PACKET, PACKET_FANOUT, &value, sizeof value) ==
-           0;
+    live->group = pk_fanout_join(pcap_fileno(live->pcap), if_nametoindex(live->name));
+    return live->group != NULL;
 }
 
 static enum pk_live_result start(struct pk_live *live, const struct pk_live_options *options,
@@ -152,6 +146,7 @@ enum pk_live_result pk_live_open(const char *interface, const struct pk_live_opt
 void pk_live_close(struct pk_live *live)
 {
     if (live) {
+        pk_fanout_leave(live->group);
         pcap_close(live->pcap);
         free(live->held_bytes);
         free(live);

@@ -186,6 +186,22 @@ def test_threads_share_the_interfaces_and_a_query_meets_its_answer(lab):
     assert len(tasks) >= 3 and len(counters["interfaces"]) == 2 and counters["interfaces"][0]["openings"] == 2
 
 
+def test_sensors_of_two_containers_on_the_same_interface_each_see_everything(lab):
+    """Threads share an interface with those of their own process, also where another has the same process number in a namespace of its own."""
+    lab.pair("a0", "b0")
+    config = lab.config(["b0"], capture_threads=2, spool={"memory": True})
+    runs = [Run(lab, ["unshare", "--pid", "--fork", program("picket-sensor"), "--config", config]) for _ in range(2)]
+    for run in runs:
+        run.wait_for("module=privileges")
+    sent = lab.send("a0", 2000)
+    for run in runs:
+        pid = run.process.pid
+        os.kill(int(pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()), signal.SIGTERM)
+        assert run.process.wait(60) == 0, run.log()
+        counters = run.counters()
+        assert counters["packets"] == accounted(counters) == sent and counters["answered"] == sent // 2
+
+
 def test_privileges_are_gone(lab):
     lab.pair("a0", "b0")
     run = lab.daemon(lab.config(["b0"]))
