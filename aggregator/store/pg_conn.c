@@ -155,7 +155,7 @@ static void disconnect(struct pk_store *store)
     }
     store->conn = NULL;
     store->has_temp_tables = store->is_listening = false;
-    store->n_days = 0;
+    store->days.n = 0;
 }
 
 static pk_err set_session(struct pk_store *store)

@@ -34,28 +34,56 @@ static int32_t day_of(int64_t us)
     return (int32_t)(us % PK_US_PER_DAY < 0 ? days - 1 : days);
 }
 
-/* Makes the day's partitions unless this connection knows them: of days that may be given up meanwhile (pg_retention.c) none does. A day far off is the batch's fault, not the clock's: the sensor is skewed. */
-static pk_err ensure_day(struct pk_store *store, int32_t day, int64_t received_us)
+static bool has_day(const struct pg_days *days, int32_t day)
 {
-    int32_t today = day_of(received_us);
-    for (size_t i = 0; day >= today - 1 && i < store->n_days; i++) {
-        if (store->days[i] == day) {
-            return PK_OK;
+    for (size_t i = 0; i < days->n; i++) {
+        if (days->v[i] == day) {
+            return true;
         }
     }
+    return false;
+}
+
+/* Full: all are forgotten, which costs a statement each. */
+static void add_day(struct pg_days *days, int32_t day)
+{
+    days->n = days->n < MAX_DAYS ? days->n : 0;
+    days->v[days->n++] = day;
+}
+
+/* Makes the day's partitions, once in a transaction for all its rows (done: those seen to in it), and not at all when this connection knows them. A day far
+ * off is the batch's fault, not the clock's: the sensor is skewed. */
+static pk_err ensure_day(
+    struct pk_store *store, int32_t day, int64_t received_us, struct pg_days *done)
+{
+    int32_t today = day_of(received_us);
     if (day > today + MAX_FUTURE_DAYS || day < today - MAX_PAST_DAYS) {
         return pg_fail(store, PK_ERR_MALFORMED, "a row's time lies too far from now");
+    }
+    if (has_day(done, day)) {
+        return PK_OK;
+    }
+    add_day(done, day);
+    if (has_day(&store->days, day)) {
+        return PK_OK;
     }
     char text[PK_TIME_TEXT_SIZE];
     struct params params = {0};
     pk_time_text(day * PK_US_PER_DAY, text);
     text[10] = '\0';
     param_text(&params, text);
-    pk_err err = pg_exec(store, "make partition", "select picket_ensure_day($1::date)", &params);
-    if (err == PK_OK) { /* forgotten again when the transaction fails, see pk_store_commit */
-        store->days[store->n_days < MAX_DAYS ? store->n_days++ : 0] = day;
+    return pg_exec(store, "make partition", "select picket_ensure_day($1::date)", &params);
+}
+
+/* After the commit: of days that may be given up meanwhile (pg_retention.c) the connection remembers none. */
+static void keep_days(struct pk_store *store, const struct pg_days *done)
+{
+    int32_t yesterday = day_of(now_us()) - 1;
+    for (size_t i = 0; i < done->n; i++) {
+        if (done->v[i] >= yesterday && !has_day(&store->days, done->v[i])) {
+            add_day(&store->days, done->v[i]);
+        }
     }
-    return err;
 }
 
 static pk_err make_temp_tables(struct pk_store *store)
@@ -428,7 +456,8 @@ static pk_err put_loss_batch(
 /* --- one kind of all batches --- */
 
 /* The days of the rows this batch will write, made sure of before the COPY. */
-static pk_err ensure_days(struct pk_store *store, const struct pk_store_batch *batch)
+static pk_err ensure_days(
+    struct pk_store *store, const struct pk_store_batch *batch, struct pg_days *done)
 {
     enum pk_batch_kind kind = pk_batch_info(batch->batch)->kind;
     pk_err err = PK_OK;
@@ -450,8 +479,8 @@ static pk_err ensure_days(struct pk_store *store, const struct pk_store_batch *b
             pk_batch_negative(batch->batch, i, &row);
             first_us = row.first_us;
         }
-        err = ensure_day(
-            store, day_of(pk_store_hold_time(first_us, batch->received_us)), batch->received_us);
+        err = ensure_day(store, day_of(pk_store_hold_time(first_us, batch->received_us)),
+            batch->received_us, done);
     }
     return err;
 }
@@ -542,12 +571,12 @@ static pk_err upsert_negatives(struct pk_store *store, struct pk_tenant_id tenan
 }
 
 static pk_err write_rows(struct pk_store *store, const struct pk_store_batch *batches, size_t n,
-    const enum pk_store_commit *results, const uint64_t *seqs)
+    const enum pk_store_commit *results, const uint64_t *seqs, struct pg_days *done)
 {
     bool any;
     pk_err err = PK_OK;
     for (size_t i = 0; i < n && err == PK_OK; i++) {
-        err = results[i] == PK_STORE_COMMITTED ? ensure_days(store, &batches[i]) : PK_OK;
+        err = results[i] == PK_STORE_COMMITTED ? ensure_days(store, &batches[i], done) : PK_OK;
     }
     for (size_t i = 0; i < sizeof direct_copies / sizeof *direct_copies && err == PK_OK; i++) {
         err = copy_kind(store, &direct_copies[i], batches, n, results, seqs, &any);
@@ -611,7 +640,7 @@ static pk_err note_seq(
 }
 
 static pk_err commit_all(struct pk_store *store, const struct pk_store_batch *batches, size_t n,
-    enum pk_store_commit *results, uint64_t *seqs)
+    enum pk_store_commit *results, uint64_t *seqs, struct pg_days *done)
 {
     pk_err err = PK_OK;
     for (size_t i = 0; i < n && err == PK_OK; i++) {
@@ -626,7 +655,7 @@ static pk_err commit_all(struct pk_store *store, const struct pk_store_batch *ba
         }
     }
     if (err == PK_OK) {
-        err = write_rows(store, batches, n, results, seqs);
+        err = write_rows(store, batches, n, results, seqs, done);
     }
     if (err == PK_OK) {
         err = pg_write_ledger(store, batches, n, results);
@@ -646,7 +675,7 @@ static pk_err commit_all(struct pk_store *store, const struct pk_store_batch *ba
 pk_err pk_store_commit(struct pk_store *store, const struct pk_store_batch *batches, size_t n,
     enum pk_store_commit *out_results, uint64_t *out_ingest_seq)
 {
-    size_t n_days = store->n_days;
+    struct pg_days done = {0};
     memset(out_ingest_seq, 0, n * sizeof *out_ingest_seq);
     pk_err err = make_temp_tables(store);
     if (err == PK_OK) {
@@ -657,11 +686,11 @@ pk_err pk_store_commit(struct pk_store *store, const struct pk_store_batch *batc
     }
     err = pg_hold_home(store, batches[0].tenant, batches[0].generation);
     if (err == PK_OK) {
-        err = commit_all(store, batches, n, out_results, out_ingest_seq);
+        err = commit_all(store, batches, n, out_results, out_ingest_seq, &done);
     }
     err = pg_end(store, err);
-    if (err != PK_OK) {
-        store->n_days = n_days; /* partitions made in it went with the transaction */
+    if (err == PK_OK) { /* else the partitions made in it went with the transaction */
+        keep_days(store, &done);
     }
     return err;
 }

@@ -14,13 +14,17 @@ enum {
     MAX_PARAMS = 16
 };
 
+struct pg_days {
+    int32_t v[MAX_DAYS]; /* days since 1970, each once */
+    size_t n;
+};
+
 struct pk_store {
     PGconn *conn;
     char *conninfo, *role, *application;
     char error[STORE_ERROR_SIZE];
     bool has_temp_tables, is_listening, is_application_fixed, is_hasty;
-    int32_t days[MAX_DAYS]; /* whose partitions are known to exist; days since 1970 */
-    size_t n_days;
+    struct pg_days days;  /* whose partitions are known to exist */
     struct pk_bytes copy; /* rows on their way */
 };
 
@@ -67,8 +71,9 @@ pk_err pg_fail(struct pk_store *store, pk_err err, const char *text);
 /* Somebody may come by a token k: a newcomer while a use is left, and those of a fleet, who need none, as long as there is one of them. */
 #define PG_TOKEN_IS_OPEN \
     "(k.uses_left > 0 or (k.is_fleet and exists (select from sensor fs where fs.tenant_id = k.tenant_id and fs.fleet_token = k.token_id and fs.is_active)))"
-/* How long after a token's last use the port stays: for the answer to get out, and for who asks again at once. */
-#define PG_ANSWER_US "5000000"
+/* How long after a token's last use the port stays: for the answer to get out over a slow line (it carries the scope, up to 512 KiB), and for who heard none
+ * in his 20 s and asks again. */
+#define PG_ANSWER_US "60000000"
 
 /* pg_control.c: for whoever changes what the aggregator must hear of; within a transaction. */
 pk_err pg_raise_version(struct pk_store *store);

@@ -116,7 +116,7 @@ static pk_err drop_days(struct pk_store *store, const struct pk_store_retention 
     free(cutoffs.tenants);
     free(cutoffs.days);
     if (err == PK_OK && dropped > 0) {
-        store->n_days = 0; /* which partitions there are */
+        store->days.n = 0; /* which partitions there are */
         *inout_n += dropped;
     }
     return err;

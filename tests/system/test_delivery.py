@@ -1,9 +1,11 @@
 """Sensors to store, with real processes and a real PostgreSQL: nothing lost, nothing twice, whoever is killed."""
 import os
 import random
+import re
 import subprocess
 
 from pg_support import CAPTURES, wait_until
+from test_clock import restamp
 
 SITES = ("hq", "branch", "cloud")
 
@@ -118,6 +120,40 @@ def test_shipping_a_psp_file_twice_changes_nothing(mesh, sensor, tmp_path):
     assert first["activity"] and first["rrset"]
     one.call("picket-sensor", "--config", config, "--ship", psp)
     assert contents(one) == first
+
+
+def test_a_transaction_asks_for_a_days_partitions_once(mesh, postgres, tmp_path):
+    """However many of its rows lie on that day, and however long ago it was: a site that was away sends old days."""
+    one = mesh()
+    one.add_sensor("hq")
+    one.wait_for_keys(1)
+    restamp(CAPTURES / "hq.pcap", tmp_path / "old.pcap", (-5 * 86400,))
+    before = (postgres.folder / "log").stat().st_size
+
+    def set_log(to):
+        with postgres.connect() as connection:
+            connection.execute(f"alter system set log_statement = {to}")
+            connection.execute("select pg_reload_conf()")
+    set_log("'all'")
+    try:
+        assert one.start("hq-1", "picket-sensor", "--config", one.sensor_config("hq-1", "hq", [tmp_path / "old.pcap"])).wait(60) == 0, one.log("hq-1")[-2000:]
+    finally:
+        set_log("default")
+    rows = one.table("select (select count(*) from activity) + (select count(*) from negative) + (select count(*) from client_count), (select max(day) < current_date - 2 from activity)")
+    assert rows[0][0] > 20 and rows[0][1], "many rows, all of them old"
+    asked, doing = [], {}  # of each backend: the days its transaction has asked for
+    for line in (postgres.folder / "log").read_bytes()[before:].decode(errors="replace").splitlines():
+        backend = re.search(r"\[(\d+)\] (?:LOG:  (?:statement|execute [^:]*): (.*)|DETAIL:  (?:[Pp]arameters: )(.*))", line)
+        if not backend:
+            continue
+        pid, statement, parameters = backend.groups()
+        transaction, last = doing.get(pid, (0, ""))
+        if statement is not None:
+            doing[pid] = (transaction + (statement.strip().lower() == "begin"), statement)
+        elif "picket_ensure_day" in last:
+            asked.append((pid, transaction, parameters))
+    assert asked, "the days were made"
+    assert len(asked) == len(set(asked)), sorted(asked)
 
 
 def test_unknown_key_gets_nothing_in(mesh):
