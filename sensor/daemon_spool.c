@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -172,11 +171,6 @@ int daemon_open_core(struct daemon *d)
     return EX_OK;
 }
 
-static uint64_t milliseconds(const struct timeval *time)
-{
-    return (uint64_t)time->tv_sec * 1000 + (uint64_t)time->tv_usec / 1000;
-}
-
 void daemon_copy_counters(struct daemon *d)
 {
     struct pk_stats *stats = pk_worker_stats(d->workers[0]);
@@ -191,11 +185,7 @@ void daemon_copy_counters(struct daemon *d)
     stats->batches_acked = atomic_load(&d->uplink_counters.acked);
     stats->batches_refused = atomic_load(&d->uplink_counters.refused);
     memcpy(stats->lost_rows, d->spool_status.lost_rows_by, sizeof stats->lost_rows);
-    struct rusage usage;
-    if (getrusage(RUSAGE_SELF, &usage) == 0) {
-        stats->peak_rss_kb = (uint64_t)usage.ru_maxrss;
-        stats->cpu_ms = milliseconds(&usage.ru_utime) + milliseconds(&usage.ru_stime);
-    }
+    pk_stats_take_usage(stats);
 }
 
 /* A disk that takes its time must not keep anybody from emptying the rings. */

@@ -204,6 +204,7 @@ static int read_file(struct run *run, const char *path)
 {
     char error[PK_CAPTURE_ERROR_SIZE];
     struct pk_capture *capture;
+    run->stats.files++;
     pk_err err = pk_capture_open_file(path, &capture, error);
     if (err != PK_OK) {
         return fail(err == PK_ERR_IO ? EX_NOINPUT : EX_DATAERR, error);
@@ -369,6 +370,7 @@ static int close_run(struct run *run, int status)
     if (run->pipeline) {
         struct pk_bytes counters;
         pk_bytes_init(&counters, 1 << 20);
+        pk_stats_take_usage(&run->stats);
         if (pk_stats_json(&run->stats, pk_pipeline_sides(run->pipeline), &counters) == PK_OK) {
             fprintf(stderr, "%s\n", pk_bytes_text(&counters));
         }

@@ -161,6 +161,7 @@ static int run_files(struct daemon *d)
     for (size_t i = 0; i < config->n_reads && !daemon_stop_requested; i++) {
         char error[PK_CAPTURE_ERROR_SIZE];
         struct pk_capture *capture;
+        pk_worker_stats(d->workers[0])->files++;
         if (pk_capture_open_file(config->reads[i], &capture, error) != PK_OK) {
             status = daemon_fail(EX_NOINPUT, error);
             continue;

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <jansson.h>
 
@@ -346,6 +347,20 @@ pk_err pk_stats_json(const struct pk_stats *s, const struct pk_sides *sides, str
     pk_bytes_put(out, text, strlen(text));
     free(text);
     return out->err;
+}
+
+static uint64_t milliseconds(const struct timeval *time)
+{
+    return (uint64_t)time->tv_sec * 1000 + (uint64_t)time->tv_usec / 1000;
+}
+
+void pk_stats_take_usage(struct pk_stats *stats)
+{
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) == 0) {
+        stats->peak_rss_kb = (uint64_t)usage.ru_maxrss;
+        stats->cpu_ms = milliseconds(&usage.ru_utime) + milliseconds(&usage.ru_stime);
+    }
 }
 
 /* A place may have been given to another interface meanwhile: what that counted is all new. */

@@ -155,7 +155,11 @@ struct pk_stats {
     uint64_t batches_acked, batches_refused;
     uint64_t peak_rss_kb,
         cpu_ms; /* of the process: as spool_bytes and what follows, in one of its threads' counters */
+    uint64_t files; /* that were to be read */
 };
+
+/* What the process used up to now: peak_rss_kb and cpu_ms. */
+void pk_stats_take_usage(struct pk_stats *stats);
 
 /* The rules that must hold at the end of input, as one sentence naming the first that does not; NULL when all do. */
 const char *pk_stats_check(const struct pk_stats *stats);

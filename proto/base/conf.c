@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <yaml.h>
 
@@ -329,7 +330,16 @@ pk_err pk_conf_parse(const char *name, const char *text, size_t len, struct pk_c
 pk_err pk_conf_read_file(const char *path, struct pk_bytes *out, char out_error[PK_CONF_ERROR_SIZE])
 {
     pk_err err = pk_bytes_read_file(out, path);
-    if (err == PK_ERR_IO) {
+    bool is_refused = err == PK_ERR_IO && errno == EACCES;
+    if (is_refused && access(path, R_OK) == 0) { /* the file lets us: Landlock does not */
+        snprintf(out_error, PK_CONF_ERROR_SIZE,
+            "%s: cannot be read: the sandbox keeps to the paths of the start; restart for a new one",
+            path);
+    } else if (is_refused) {
+        snprintf(out_error, PK_CONF_ERROR_SIZE,
+            "%s: cannot be read: user %u (group %u) may not read it or enter its folder; chgrp or chmod it for that user",
+            path, (unsigned)geteuid(), (unsigned)getegid());
+    } else if (err == PK_ERR_IO) {
         snprintf(out_error, PK_CONF_ERROR_SIZE, "%s: cannot be read: %s", path, strerror(errno));
     } else if (err != PK_OK) {
         snprintf(

@@ -116,7 +116,8 @@ static size_t unpack_xz(struct pk_unpack *unpack, uint8_t *out, size_t size)
     x->avail_out = size;
     lzma_ret result = lzma_code(x, unpack->at_end ? LZMA_FINISH : LZMA_RUN);
     unpack->in_pos = unpack->in_len - x->avail_in;
-    if (result != LZMA_OK && result != LZMA_STREAM_END && result != LZMA_BUF_ERROR) {
+    bool is_cut = unpack->at_end && x->avail_out == size && result != LZMA_STREAM_END;
+    if (is_cut || (result != LZMA_OK && result != LZMA_STREAM_END && result != LZMA_BUF_ERROR)) {
         unpack->is_damaged = true;
         unpack->is_too_large = result == LZMA_MEMLIMIT_ERROR;
     }

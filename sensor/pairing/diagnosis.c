@@ -45,7 +45,13 @@ static uint64_t messages(const struct diagnoser *d)
 static void judge_presence(struct diagnoser *d)
 {
     uint64_t packets = SINCE(d, packets);
-    if (packets + SINCE(d, dnstap.frames) == 0) {
+    bool is_empty = packets + SINCE(d, dnstap.frames) == 0;
+    if (is_empty && d->now->files > 0) {
+        say(d, PK_DIAGNOSIS_NOTHING,
+            "no packet in %" PRIu64
+            " files: they are empty, or no captures (pcap, pcapng, frame streams of dnstap)",
+            d->now->files);
+    } else if (is_empty) {
         say(d, PK_DIAGNOSIS_NOTHING, "no packet arrived: is this the interface that carries DNS?");
     } else if (packets >= PK_DIAGNOSIS_LEAST && messages(d) == 0) {
         say(d, PK_DIAGNOSIS_NO_DNS,

@@ -1,4 +1,5 @@
 """No capture, whole or damaged, may crash the sensor, make it hang, or make a packet vanish from its counters."""
+import gzip
 import json
 import lzma
 import os
@@ -84,7 +85,7 @@ def test_every_capture_in_every_mode(sensor, capture, mode):
     assert counters, f"no counters at the end of standard error: {stderr[-500:]}"
     assert not balance_faults(counters) + output_faults(mode, lines, counters)
     assert status == 0, stderr[-500:]
-    assert counters["packets"] == packets_in(capture)
+    assert counters["packets"] == packets_in(capture) and counters["peak_rss_kb"] > 1000
     assert len(stderr.splitlines()) == 2 and bounds_told(stderr)["memory_bound_bytes"] == counters["memory_bound_bytes"], f"more than the bounds and the counters: {stderr[:500]}"
 
 
@@ -280,6 +281,7 @@ def test_what_is_no_capture(sensor, tmp_path, content, name):
     status, lines, counters, stderr = run(sensor, path)
     assert status == DATAERR and lines == [] and counters["packets"] == 0
     assert str(path) in stderr.splitlines()[1] and re.search(r"offset \d+", stderr), stderr
+    assert "interface" not in stderr.replace('"interfaces":[]', "").replace("interfaces_refused", ""), "nobody captures from an interface here"
 
 
 def xz_of_window(content, bits):
@@ -299,6 +301,18 @@ def test_what_asks_for_more_memory_than_is_told_is_refused(sensor, tmp_path):
         status, _, counters, stderr = run(sensor, path)
         assert bounds_told(stderr)["unpack_bytes"] == 130 << 20 and counters["packets"] == 0
         assert status == (0 if fits else DATAERR) and ("needs more memory than 130 MiB" in stderr) is not fits, stderr
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
+@pytest.mark.parametrize("junk", [b"9 bytes..", b"more bytes than a header of xz has"])
+def test_what_stands_behind_the_packed_data_is_told(sensor, tmp_path, pack, junk):
+    path = tmp_path / "packed"
+    packet = struct.pack("<IIII", craft.START_US // 1_000_000, 0, 20, 20) + bytes(20)
+    path.write_bytes(pack(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1) + packet))
+    assert run(sensor, path)[0] == 0
+    path.write_bytes(path.read_bytes() + junk)
+    status, _, counters, stderr = run(sensor, path)
+    assert status == DATAERR and counters["packets"] == 1 and "after packet 1: the packed data cannot be unpacked" in stderr, stderr
 
 
 def test_a_missing_file_is_named(sensor, tmp_path):

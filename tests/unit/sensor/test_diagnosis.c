@@ -52,7 +52,10 @@ static void each_fault_is_said_with_its_numbers(void **state)
 {
     (void)state;
     struct pk_stats s = {0};
-    check(&s, PK_DIAGNOSIS_NOTHING, "no packet");
+    check(&s, PK_DIAGNOSIS_NOTHING, "is this the interface");
+    s.files = 2;
+    check(&s, PK_DIAGNOSIS_NOTHING, "no packet in 2 files");
+    s.files = 0;
     s.packets = 5000;
     check(&s, PK_DIAGNOSIS_NO_DNS, "5000 packets");
     s = sound();
