@@ -178,6 +178,7 @@ static json_t *dnstap_json(const struct pk_dnstap_stats *s)
     json_object_set_new(object, "fates", fates);
     set(object, "messages", s->messages);
     set(object, "synthesised", s->synthesised);
+    set(object, "shifted", s->shifted);
     set(object, "connections", s->connections);
     set(object, "refused", s->refused);
     set(object, "broken", s->broken);

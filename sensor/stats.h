@@ -45,6 +45,7 @@ struct pk_dnstap_stats {
     uint64_t fates[PK_N_DNSTAP_FATES];
     uint64_t messages;    /* DNS messages given on: frames used + queries made */
     uint64_t synthesised; /* queries made from a response that came alone */
+    uint64_t shifted;     /* frames whose times were moved: dnstap_listen, pk_dnstap_place */
     uint64_t connections; /* accepted, then served or */
     uint64_t refused;     /* no place left: closed at once */
     uint64_t broken;      /* closed because of what they sent, bad handshakes included */

@@ -121,6 +121,25 @@ bool pk_dnstap_is_wanted(const struct pk_dnstap_use *use, const struct pk_ports 
            !(use->encrypted_only && is_plain);
 }
 
+/* --- clocks --- */
+
+bool pk_dnstap_place(struct pk_dnstap_event *event, int64_t now_us, int64_t *shift_us)
+{
+    if (event->fate != PK_DNSTAP_USED) {
+        event->ts_us = now_us;
+        return false;
+    }
+    int64_t took_us = event->ts_us - event->query_us;
+    int64_t ts_us = event->ts_us + *shift_us;
+    if (ts_us > now_us || ts_us < now_us - PK_DNSTAP_SLACK_US) {
+        *shift_us = now_us - event->ts_us;
+        ts_us = now_us;
+    }
+    event->ts_us = ts_us;
+    event->query_us = ts_us - (took_us > PK_DNSTAP_MAX_TOOK_US ? 0 : took_us);
+    return *shift_us > PK_DNSTAP_SLACK_US || *shift_us < -PK_DNSTAP_SLACK_US;
+}
+
 /* --- decoding --- */
 
 /* Beyond the year 9999 it would overflow what is reckoned with it. */

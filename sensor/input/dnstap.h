@@ -46,6 +46,8 @@ enum {
     PK_DNSTAP_MAX_MESSAGE = 65535,
     PK_DNSTAP_ARENA_BYTES = 1 << 20, /* what taking apart one payload may cost; more is malformed */
     PK_DNSTAP_MAX_TOLD = 1024,
+    PK_DNSTAP_SLACK_US = 2000000,     /* from message to arrival: most servers flush each second */
+    PK_DNSTAP_MAX_TOOK_US = 60000000, /* from query to response; longer is taken as not told */
 };
 
 /* Borrowed from the payload and the decoder: good until the decoder's next payload. */
@@ -73,6 +75,11 @@ void pk_dnstap_free(struct pk_dnstap *dnstap);
 /* Always fills *out_event. now_us stands for times that the payload leaves out. Cost linear in len. */
 void pk_dnstap_decode(struct pk_dnstap *dnstap, const uint8_t *data, size_t len, int64_t now_us,
     struct pk_dnstap_event *out_event);
+
+/* Live: a server's clock must not become everybody's. Moves the event's times to where they lie by this machine's clock, in the PK_DNSTAP_SLACK_US up to now_us, query and response
+ * by the same. *shift_us is kept for each server, 0 at first: what its times are moved by, measured anew when an event falls outside; so the event that came soonest tells it. What a
+ * server kept longer than the slack is told as of its arrival. True: moved by more than the slack. */
+bool pk_dnstap_place(struct pk_dnstap_event *event, int64_t now_us, int64_t *shift_us);
 
 /* ports: those that carry plain DNS on the wire. Beside a capture, only messages of plain UDP and TCP on them are left to it. */
 bool pk_dnstap_is_wanted(const struct pk_dnstap_use *use, const struct pk_ports *ports,

@@ -48,6 +48,8 @@ struct peer {
     int64_t heard_ms; /* the last byte, or accept */
     int64_t accepted_ms;
     bool is_introduced; /* its first frame was logged */
+    bool is_shift_told;
+    int64_t shift_us; /* pk_dnstap_place */
 };
 
 struct pk_dnstap_listener {
@@ -391,6 +393,28 @@ static void introduce(struct peer *peer, const struct pk_dnstap_event *event)
             (const char *)event->version.data, event->version.len, version, sizeof version));
 }
 
+/* Once for each peer, and as drop() not more than once a second. */
+static void tell_shift(
+    struct pk_dnstap_listener *listener, struct peer *peer, const struct pk_dnstap_event *event)
+{
+    char identity[TEXT_SIZE];
+    int64_t now_ms = pk_clock_mono_ms(), seconds = peer->shift_us / PK_US_PER_S;
+    if (peer->is_shift_told || now_ms - listener->warned_ms < WARN_MS) {
+        return;
+    }
+    peer->is_shift_told = true;
+    listener->warned_ms = now_ms;
+    pk_warn("dnstap",
+        "peer=%" PRIu64 " identity=\"%s\" its times are %" PRId64
+        " s %s: they are moved to when they arrive here",
+        peer->number,
+        pk_log_escape(
+            (const char *)event->identity.data, event->identity.len, identity, sizeof identity),
+        seconds < 0 ? -seconds : seconds,
+        seconds < 0 ? "ahead of this machine's clock"
+                    : "behind this machine's clock, or it kept them so long");
+}
+
 static void give(struct pk_dnstap_listener *listener, const struct pk_dnstap_event *event)
 {
     struct pk_raw_packet packet = {
@@ -406,9 +430,14 @@ static bool take_frames(struct pk_dnstap_listener *listener, struct peer *peer, 
     struct pk_slice frame;
     enum pk_fstrm_result result;
     while ((result = pk_fstrm_next(&peer->stream, &frame)) == PK_FSTRM_FRAME) {
-        pk_dnstap_decode(listener->dnstap, frame.data, frame.len, pk_clock_wall_us(), &event);
+        int64_t now_us = pk_clock_wall_us();
+        pk_dnstap_decode(listener->dnstap, frame.data, frame.len, now_us, &event);
         if (!peer->is_introduced) {
             introduce(peer, &event);
+        }
+        if (pk_dnstap_place(&event, now_us, &peer->shift_us)) {
+            stats->shifted++;
+            tell_shift(listener, peer, &event);
         }
         give(listener, &event);
         ++*out_n;

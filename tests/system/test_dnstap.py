@@ -435,6 +435,59 @@ def test_peers_that_do_not_behave_cost_themselves_only(sensor, tmp_path):
     assert not listener.path.exists() or pathlib.Path("/sys/kernel/security").exists()
 
 
+class Told:
+    """A server that tells of its clients over an open stream, by a clock of its own."""
+
+    def __init__(self, listener, identity, skew_s):
+        self.peer, self.identity, self.skew_s, self.n_frames = connect(listener), identity, skew_s, 0
+        self.peer.sendall(control(READY))
+        assert self.peer.recv(4096) == control(ACCEPT)
+        self.peer.sendall(control(START))
+
+    def tell(self, number, is_response):
+        label = f"q{number}".encode()
+        question = bytes([len(label)]) + label + self.identity.encode().join((bytes([len(self.identity)]), b"\x03com\0\0\1\0\1"))
+        message = struct.pack("!HHHHHH", number, 0x8180 if is_response else 0x0100, 1, 0, 0, 0) + question
+        now_us = time.time_ns() // 1000 + self.skew_s * 1_000_000
+        body = field(1, 5 + is_response) + field(2, 1) + field(3, 3) + field(4, socket.inet_aton("203.0.113.9")) + field(5, socket.inet_aton("10.0.0.53")) + field(6, 4000) + field(7, 853)
+        first = 12 if is_response else 8  # seconds, nanoseconds, message
+        body += field(first, now_us // 1_000_000) + varint(first + 1 << 3 | 5) + struct.pack("<I", now_us % 1_000_000 * 1000) + field(first + 2, message)
+        frame = field(1, self.identity.encode()) + field(14, body) + field(15, 1)
+        self.peer.sendall(struct.pack("!I", len(frame)) + frame)
+        self.n_frames += 1
+
+    def name(self, number):
+        return f"q{number}.{self.identity}.com."
+
+    def ask_and_answer(self, number, listener):
+        self.tell(number, False)
+        self.tell(number, True)
+        wait_for("the exchange", lambda: self.name(number) in {line["qname"] for line in listener.lines()})
+
+
+@pytest.mark.parametrize("skew_s", [7200, -7200])
+def test_a_server_with_another_clock_ends_no_query_of_another(sensor, tmp_path, skew_s):
+    start = time.time()
+    listener = Sensor(sensor, tmp_path)
+    right, wrong = Told(listener, "right", 0), Told(listener, "wrong", skew_s)
+    for number in range(1, 10, 3):
+        right.tell(number, False)
+        right.ask_and_answer(number + 1, listener)  # so the question before it was taken
+        wrong.ask_and_answer(number, listener)
+        wrong.ask_and_answer(number + 1, listener)
+        right.ask_and_answer(number + 2, listener)
+        right.tell(number, True)
+        wait_for("the answer", lambda number=number: right.name(number) in {line["qname"] for line in listener.lines()})
+    counters = listener.stop()
+    lines = listener.lines()
+    assert len(lines) == 15 and {line["outcome"] for line in lines} == {"answered"}
+    assert (counters["answered"], counters["unanswered"], counters["unsolicited"], counters["balanced"]) == (15, 0, 0, True)
+    assert counters["dnstap"]["shifted"] >= wrong.n_frames
+    assert all(start - 2 <= float(line[key]) <= time.time() for line in lines for key in ("query_ts", "response_ts"))
+    said = [line for line in listener.err.read_text().splitlines() if 'identity=\\"wrong\\" its times are' in line or 'identity="wrong" its times are' in line]
+    assert len(said) == 1 and re.search(rf"(7199|7200|7201) s {'ahead of' if skew_s > 0 else 'behind'} this machine's clock", said[0]), said
+
+
 def test_wrong_endpoints_are_refused(sensor, tmp_path):
     for endpoint in ("unix:relative", "udp:1", "tcp:localhost:99", "tcp:127.0.0.1:70000", "tcp:", "unix:/" + "x" * 120):
         assert subprocess.run([sensor, "--dnstap", endpoint], capture_output=True, check=False).returncode == 64, endpoint

@@ -40,14 +40,15 @@ struct fixture {
     char *text;
     size_t text_len;
     FILE *stream;
-    uint32_t n_activity;
+    uint32_t n_activity, n_windows;
     uint8_t vantage;
 };
 
 static void on_window(void *arg, const struct pk_batch_info *info)
 {
-    (void)arg;
+    struct fixture *f = arg;
     (void)info;
+    f->n_windows++;
 }
 
 static void on_activity(void *arg, const struct pk_activity *row)
@@ -395,6 +396,121 @@ static void kinds_are_named(void **state)
     assert_false(pk_dnstap_kinds_parse("auth,,client", &kinds));
 }
 
+/* --- servers with another clock --- */
+
+enum {
+    SECOND_US = 1000000,
+    HOUR_S = 3600,
+};
+
+/* As the listener does: this machine's clock shows now_us, the server's skew_s more. Both halves come delay_us after what they tell. */
+struct server {
+    struct fixture *f;
+    int64_t skew_s, delay_us, shift_us;
+    uint16_t n_asked;
+    uint32_t n_shifted;
+};
+
+static void tell_half(struct server *server, unsigned type, int64_t at_us)
+{
+    uint8_t wires[2][512], payload[PK_TAP_MAX];
+    struct pk_tap taps[2];
+    struct pk_dnstap_event event;
+    make_halves(taps, wires, CQ);
+    struct pk_tap *tap = &taps[type == CR];
+    int64_t told_us = at_us + server->skew_s * SECOND_US, now_us = at_us + server->delay_us;
+    tap->initiator_port = (server->skew_s ? 2000u : 1000u) + server->n_asked;
+    tap->query_s = type == CQ ? (uint64_t)(told_us / SECOND_US) : 0;
+    tap->query_ns = type == CQ ? (uint32_t)(told_us % SECOND_US) * 1000 : 0;
+    tap->response_s = (uint64_t)(told_us / SECOND_US);
+    tap->response_ns = (uint32_t)(told_us % SECOND_US) * 1000;
+    size_t len = pk_tap_payload(payload, tap);
+    pk_dnstap_decode(server->f->dnstap, payload, len, now_us, &event);
+    server->n_shifted += pk_dnstap_place(&event, now_us, &server->shift_us);
+    assert_in_range(event.ts_us, now_us - PK_DNSTAP_SLACK_US, now_us);
+    struct pk_raw_packet raw = {.ts_us = event.ts_us, .tapped = &event};
+    pk_pipeline_packet(server->f->pipeline, 0, &raw);
+}
+
+static void a_server_with_another_clock_moves_nobody(void **state)
+{
+    (void)state;
+    const int64_t skews_s[] = {
+        2 * HOUR_S, -2 * HOUR_S, 30 * 24 * HOUR_S, 6, -6, 100 - (int64_t)NOON, 3};
+    enum {
+        N_ROUNDS = 100
+    };
+    for (size_t i = 0; i < sizeof skews_s / sizeof *skews_s; i++) {
+        struct fixture *f = fixture_new(PK_OUTPUT_TRANSACTIONS, defaults);
+        struct server right = {.f = f, .delay_us = 40000};
+        struct server wrong = {.f = f, .skew_s = skews_s[i], .delay_us = 30000};
+        for (int round = 0; round < N_ROUNDS; round++) {
+            int64_t at_us = (int64_t)NOON * SECOND_US + round * INT64_C(200000);
+            right.n_asked = wrong.n_asked = (uint16_t)round;
+            tell_half(&right, CQ, at_us);
+            tell_half(&wrong, CQ, at_us + 20000);
+            tell_half(&right, CR, at_us + 30000); /* 30 ms and 25 ms after the questions */
+            tell_half(&wrong, CR, at_us + 45000);
+        }
+        finish(f);
+        assert_int_equal(f->stats.answered, 2 * N_ROUNDS);
+        assert_int_equal(f->stats.unanswered + f->stats.unsolicited, 0);
+        assert_int_equal(f->stats.clock_steps, 0);
+        assert_in_range(f->n_windows, 2, 4); /* 20 s in windows of ten */
+        assert_int_equal(right.n_shifted, 0);
+        assert_int_equal(wrong.n_shifted, 2 * N_ROUNDS);
+        assert_int_equal(right.shift_us, 0);
+        size_t n_right = 0, n_wrong = 0;
+        for (const char *p = f->text; (p = strstr(p, "\"latency_us\":")); p++) {
+            n_right += strncmp(p, "\"latency_us\":30000,", 19) == 0;
+            n_wrong += strncmp(p, "\"latency_us\":25000,", 19) == 0;
+        }
+        assert_int_equal(n_right, N_ROUNDS);
+        assert_int_equal(n_wrong, N_ROUNDS);
+        fixture_free(f);
+    }
+}
+
+static struct pk_dnstap_event told(int64_t query_us, int64_t ts_us)
+{
+    return (struct pk_dnstap_event){.fate = PK_DNSTAP_USED, .ts_us = ts_us, .query_us = query_us};
+}
+
+static void times_within_the_slack_stay_and_others_keep_their_differences(void **state)
+{
+    (void)state;
+    const int64_t now_us = (int64_t)NOON * SECOND_US;
+    int64_t shift_us = 0;
+    struct pk_dnstap_event event = told(now_us - 5 * SECOND_US, now_us - PK_DNSTAP_SLACK_US);
+    assert_false(pk_dnstap_place(&event, now_us, &shift_us));
+    assert_int_equal(event.ts_us, now_us - PK_DNSTAP_SLACK_US);
+    assert_int_equal(event.query_us, now_us - 5 * SECOND_US);
+    event = told(now_us, now_us + 1); /* a trifle ahead: held back, and no word of it */
+    assert_false(pk_dnstap_place(&event, now_us, &shift_us));
+    assert_int_equal(event.ts_us, now_us);
+    assert_int_equal(event.query_us, now_us - 1);
+    event = told(now_us + 59 * SECOND_US, now_us + 60 * SECOND_US);
+    assert_true(pk_dnstap_place(&event, now_us, &shift_us));
+    assert_int_equal(shift_us, -60 * SECOND_US);
+    assert_int_equal(event.ts_us, now_us);
+    assert_int_equal(event.query_us, now_us - SECOND_US);
+    /* One that came sooner tells the clock better; one that came later goes by what is known. */
+    event = told(now_us + 60 * SECOND_US, now_us + 60 * SECOND_US + 5);
+    assert_true(pk_dnstap_place(&event, now_us + 1, &shift_us));
+    assert_int_equal(event.ts_us, now_us + 1);
+    event = told(now_us + 60 * SECOND_US, now_us + 61 * SECOND_US);
+    assert_true(pk_dnstap_place(&event, now_us + 2 * SECOND_US, &shift_us));
+    assert_int_equal(event.ts_us, now_us + SECOND_US - 4);
+    /* The clock was set right. */
+    event = told(now_us + 3 * SECOND_US, now_us + 3 * SECOND_US);
+    assert_false(pk_dnstap_place(&event, now_us + 3 * SECOND_US, &shift_us));
+    assert_int_equal(shift_us, 0);
+    /* A question from long ago is none. */
+    event = told(0, now_us);
+    assert_false(pk_dnstap_place(&event, now_us, &shift_us));
+    assert_int_equal(event.query_us, now_us);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -406,6 +522,8 @@ int main(void)
         cmocka_unit_test(a_payload_is_one_of_the_fates),
         cmocka_unit_test(a_payload_of_countless_fields_costs_no_more_than_the_arena),
         cmocka_unit_test(kinds_are_named),
+        cmocka_unit_test(a_server_with_another_clock_moves_nobody),
+        cmocka_unit_test(times_within_the_slack_stay_and_others_keep_their_differences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
