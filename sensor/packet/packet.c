@@ -134,7 +134,7 @@ static void take_quote(
 }
 
 /* An error message quotes the packet it complains of (RFC 792, RFC 4443): DNS in it was seen already, or came from elsewhere, and is only counted. A query that is
- * said to be undeliverable ends (pk_pairing_unreachable). */
+ * said to be undeliverable is marked (pk_pairing_unreachable). */
 static enum pk_disposition dissect_icmp(struct pk_dissector *d, bool is_v6)
 {
     uint8_t type = pk_reader_u8(&d->in);

@@ -41,6 +41,7 @@ struct open {
     uint32_t newer, older;
     uint64_t network; /* pk_crowd_network of the client */
     bool is_known;
+    bool is_undeliverable; /* an ICMP error says so; whoever sent that may lie, so an answer wins */
 };
 
 /* Open queries in the order of their deadlines. */
@@ -272,6 +273,9 @@ static void close_open(struct pk_pairing *pairing, struct open *open, enum pk_ou
     struct pk_stats *stats = pairing->stats;
     const struct pk_query *query = &open->query;
     bool is_answered = response || open->is_transfer;
+    if (!is_answered && open->is_undeliverable) {
+        outcome = PK_OUTCOME_UNREACHABLE;
+    }
     bool is_case_changed = response && query->is_case_mixed && response->dns.has_question &&
                            memcmp(query->question.name.wire, response->dns.question.name.wire,
                                query->question.name.len) != 0;
@@ -555,7 +559,7 @@ static struct open *add_open(struct pk_pairing *pairing, const struct key *key, 
     open->key = *key;
     open->hash = hash;
     open->active_us = message->ts_us;
-    open->is_transfer = false;
+    open->is_transfer = open->is_undeliverable = false;
     open->response_ts_us = 0;
     open->response_bytes = open->transfer_records = open->transfer_messages =
         open->transfer_serial = 0;
@@ -668,7 +672,7 @@ bool pk_pairing_unreachable(struct pk_pairing *pairing, const struct pk_leg *quo
     if (found == PK_MAP_NONE) {
         return false;
     }
-    close_open(pairing, &pairing->open[found], PK_OUTCOME_UNREACHABLE, NULL);
+    pairing->open[found].is_undeliverable = true;
     return true;
 }
 

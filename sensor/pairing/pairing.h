@@ -36,7 +36,8 @@ bool pk_pairing_awaits(const struct pk_pairing *pairing, const struct pk_message
  * answered and everything is counted; the first, when it waits, is forgotten and this one counted as its copy. False: nothing was done. */
 bool pk_pairing_claim(
     struct pk_pairing *pairing, const struct pk_message *message, const struct pk_leg *first);
-/* An ICMP error quotes a message with these ends (as the message had them), transport and id: its query, if open, ends as unreachable. True when there was one. */
+/* An ICMP error quotes a message with these ends (as the message had them), transport and id: its query, if open, ends as unreachable
+ * unless an answer comes after all, for anybody can send such an error. True when there was one. */
 bool pk_pairing_unreachable(struct pk_pairing *pairing, const struct pk_leg *quoted,
     uint8_t transport, uint16_t id, int64_t now_us);
 /* The packets' time, which may be later than that of a message that waited for the rest of its stream. */

@@ -422,7 +422,7 @@ static void case_that_is_not_repeated_is_noted(void **state)
     assert_int_equal(f->stats.case_changed, 1);
 }
 
-static void an_icmp_error_ends_the_query_it_quotes(void **state)
+static void an_icmp_error_says_why_and_an_answer_wins(void **state)
 {
     struct fixture *f = *state;
     struct pk_leg leg = {.src = pk_addr_v4((const uint8_t[]){10, 0, 0, 1}),
@@ -434,8 +434,18 @@ static void an_icmp_error_ends_the_query_it_quotes(void **state)
     assert_false(pk_pairing_unreachable(f->pairing, &leg, PK_TRANSPORT_TCP, 7, 1));
     assert_outcomes(f, 0, 0, 0);
     assert_true(pk_pairing_unreachable(f->pairing, &leg, PK_TRANSPORT_UDP, 7, 1));
+    assert_outcomes(f, 0, 0, 0); /* it may be forged */
+    reply(f, &usual, 7, "www.example.com.", 20000);
+    assert_outcomes(f, 1, 0, 0);
+    assert_false(pk_pairing_unreachable(f->pairing, &leg, PK_TRANSPORT_UDP, 7, 30000));
+    ask(f, &usual, 7, "www.example.com.", 1000000); /* in the same place, without the mark */
+    pk_pairing_tick(f->pairing, 7000000);
+    assert_outcomes(f, 1, 1, 0);
+    ask(f, &usual, 7, "www.example.com.", 8000000);
+    assert_true(pk_pairing_unreachable(f->pairing, &leg, PK_TRANSPORT_UDP, 7, 8001000));
+    pk_pairing_tick(f->pairing, 14000000);
     assert_int_equal(f->n[PK_OUTCOME_UNREACHABLE], 1);
-    assert_false(pk_pairing_unreachable(f->pairing, &leg, PK_TRANSPORT_UDP, 7, 2));
+    assert_int_equal(f->stats.unreachable, 1);
 }
 
 static size_t put_soa(uint8_t *wire, size_t len, uint8_t serial)
@@ -582,7 +592,7 @@ int main(void)
         TEST(a_guess_at_another_name_is_mismatched_after_the_answer_too),
         TEST(what_was_closed_is_forgotten_after_a_while),
         TEST(case_that_is_not_repeated_is_noted),
-        TEST(an_icmp_error_ends_the_query_it_quotes),
+        TEST(an_icmp_error_says_why_and_an_answer_wins),
         TEST(a_transfer_over_three_messages_is_one_transaction),
         TEST(a_transfer_that_breaks_off_is_answered),
         TEST(a_refused_transfer_ends_at_once),
