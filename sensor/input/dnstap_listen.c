@@ -398,7 +398,8 @@ static void tell_shift(
     struct pk_dnstap_listener *listener, struct peer *peer, const struct pk_dnstap_event *event)
 {
     char identity[TEXT_SIZE];
-    int64_t now_ms = pk_clock_mono_ms(), seconds = peer->shift_us / PK_US_PER_S;
+    int64_t now_ms = pk_clock_mono_ms(), shift_us = peer->shift_us;
+    int64_t seconds = (llabs(shift_us) + PK_US_PER_S / 2) / PK_US_PER_S;
     if (peer->is_shift_told || now_ms - listener->warned_ms < WARN_MS) {
         return;
     }
@@ -410,9 +411,9 @@ static void tell_shift(
         peer->number,
         pk_log_escape(
             (const char *)event->identity.data, event->identity.len, identity, sizeof identity),
-        seconds < 0 ? -seconds : seconds,
-        seconds < 0 ? "ahead of this machine's clock"
-                    : "behind this machine's clock, or it kept them so long");
+        seconds,
+        shift_us < 0 ? "ahead of this machine's clock"
+                     : "behind this machine's clock, or it kept them so long");
 }
 
 static void give(struct pk_dnstap_listener *listener, const struct pk_dnstap_event *event)
