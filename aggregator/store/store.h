@@ -282,7 +282,7 @@ struct pk_store_pruned {
     bool has_more;                         /* another pass would find something */
 };
 /* One bounded pass for the tenant all[which]: at most some thousand rows of a table. `all` has every tenant, because a day goes whole when none of them keeps it. PK_ERR_CONFLICT as of pk_store_commit;
- * *out_pruned is what was done, also on failure. */
+ * PK_ERR_MALFORMED: the database refused some of it, the rest was done. *out_pruned is what was done, also on failure. */
 pk_err pk_store_prune(struct pk_store *store, const struct pk_store_retention *all, size_t n,
     size_t which, uint64_t generation, struct pk_store_pruned *out_pruned);
 

@@ -54,6 +54,9 @@ def a_past(mesh, tmp_path):
         restamp(CAPTURES / "hq.pcap", tmp_path / f"{name}.pcap", (offset,))
         ship(mesh, "hq-1", tmp_path / f"{name}.pcap")
     assert {stamp(60), stamp(0)} <= days(mesh)
+    # Many days and statistics of the catalogue, as of any database that is some weeks old: plans begin with other tables than on a new one.
+    execute(mesh, "select picket_ensure_day(current_date - g) from generate_series(1, 33) g", "create table activity_of_somebody partition of activity for values from ('2001-01-01') to ('2001-01-02')",
+            "analyze")
     return count(mesh, "activity", "day < current_date - 30"), count(mesh, "activity", "day >= current_date - 30")
 
 
@@ -111,3 +114,17 @@ def test_a_tenant_says_how_long(mesh, tmp_path):
     passes(one)
     wait_until(lambda: count(one, "health") == 0, 30, "the end of health")
     assert count(one, "activity") == n_old + n_new
+
+
+def test_a_step_that_fails_keeps_no_other_from_its_turn(mesh, tmp_path):
+    one = mesh()
+    n_old, n_new = a_past(one, tmp_path)
+    execute(one, "create or replace function picket_drop_day(parents text[], wanted date, tenants integer[], cutoffs date[]) returns boolean language plpgsql as $$ begin raise exception 'not today'; end $$",
+            "insert into arrival select tenant_id, current_date - 100, last_seq from ingest_seq",
+            "insert into quarantine values (1, 1, 1, 1, 1, 'old', null)")
+    passes(one)
+    wait_until(lambda: count(one, "health") == 0, 30, "the end of health")
+    wait_until(lambda: count(one, "ledger", f"hour_us < {int((time.time() - 14 * DAY_S) * 1e6)} and hour_us % 86400000000 <> 0") == 0, 30, "old hours put together")
+    assert n_old and (count(one, "activity"), count(one, "quarantine")) == (n_new, 0)
+    text = one.log("aggregator")
+    assert 'failed="drop days: P0001' in text and 'doing="give up what is old" failed=' not in text, "the store is well"
