@@ -93,6 +93,9 @@ pk_err pk_batch_decode(
 void pk_batch_free(struct pk_batch *batch);
 const struct pk_batch_info *pk_batch_info(const struct pk_batch *batch);
 size_t pk_batch_rows(const struct pk_batch *batch);
+/* The distinct days (since 1970, UTC) of the rows' first times, PK_MAX_BATCH_DAYS at most; none of kinds whose rows may be of
+ * any time (RRsets, losses) or have none. */
+size_t pk_batch_days(const struct pk_batch *batch, const int32_t **out_days);
 /* Row `index` (< rows) of a batch of that kind as a value; slices are borrowed from the batch. */
 void pk_batch_activity(const struct pk_batch *batch, size_t index, struct pk_activity *out_row);
 void pk_batch_rrset(const struct pk_batch *batch, size_t index, struct pk_rrset *out_row);

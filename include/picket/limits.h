@@ -15,6 +15,7 @@ enum {
     PK_MAX_BATCH_ADDRS = 20000,
     PK_MAX_BATCH_SIGNATURES = 20000,
     PK_MAX_BATCH_RDATA = 60000,
+    PK_MAX_BATCH_DAYS = 8, /* of activity, negatives or clients: each has a partition of its own */
     PK_MAX_MAP_ENTRIES = 64,
     PK_MAX_WIRE_TEXT = 128,
 

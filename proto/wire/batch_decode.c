@@ -12,6 +12,7 @@
 #include "batch_schema.h"
 #include "columns.h"
 #include "cursor.h"
+#include "day_set.h"
 
 struct pk_batch {
     struct pk_batch_info info;
@@ -43,6 +44,7 @@ struct pk_batch {
     struct pk_health_interface interfaces[PK_MAX_HEALTH_INTERFACES];
     size_t n_interfaces;
     struct pk_origin origin;
+    struct day_set days;
 };
 
 enum {
@@ -625,6 +627,22 @@ static bool times_hold(const struct pk_batch *batch)
     return true;
 }
 
+/* A window's rows are of a day or two. Rows are kept by day: whoever could name many would have a table made for each. */
+static bool days_hold(struct pk_batch *batch)
+{
+    enum pk_batch_kind kind = batch->info.kind;
+    bool are_kept_by_day =
+        kind == PK_BATCH_ACTIVITY || kind == PK_BATCH_NEGATIVE || kind == PK_BATCH_CLIENT;
+    const uint64_t *first = are_kept_by_day ? batch->columns[batch->schema->first_column] : NULL;
+    for (size_t i = 0; are_kept_by_day && i < batch->n_rows; i++) {
+        int64_t offset_us = first ? (int64_t)first[i] : 0;
+        if (!day_set_add(&batch->days, batch->info.window_start_us + offset_us)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void read_body(struct decoder *decoder)
 {
     uint32_t n = mp_map(&decoder->in, PK_MAX_MAP_ENTRIES);
@@ -651,6 +669,8 @@ static void read_body(struct decoder *decoder)
         refuse(decoder, PK_ERR_MALFORMED, "kind, rows or a dictionary is missing");
     } else if (decoder->in.err == PK_OK && !times_hold(batch)) {
         refuse(decoder, PK_ERR_MALFORMED, "a time outside 1900 to 2500");
+    } else if (decoder->in.err == PK_OK && !days_hold(decoder->batch)) {
+        refuse(decoder, PK_ERR_LIMIT, "rows of more days than a batch may have");
     }
 }
 
@@ -708,6 +728,12 @@ const struct pk_batch_info *pk_batch_info(const struct pk_batch *batch)
 size_t pk_batch_rows(const struct pk_batch *batch)
 {
     return batch->n_rows;
+}
+
+size_t pk_batch_days(const struct pk_batch *batch, const int32_t **out_days)
+{
+    *out_days = batch->days.v;
+    return batch->days.n;
 }
 
 static uint64_t at(const struct pk_batch *batch, unsigned column, size_t row)

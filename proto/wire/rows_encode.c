@@ -10,6 +10,7 @@
 
 #include "body.h"
 #include "columns.h"
+#include "day_set.h"
 #include "name_order.h"
 
 enum {
@@ -56,8 +57,9 @@ struct pk_rows_encoder {
     uint32_t n_names;          /* of the batch */
     size_t estimate, bound; /* bytes of its dictionaries: as they weigh for sealing, and at most */
     uint32_t *columns[MAX_COLUMNS];
-    uint64_t *first;    /* the wide column: times may lie anywhere */
-    uint64_t any_first; /* all of them or-ed */
+    uint64_t *first;     /* the wide column: times may lie anywhere */
+    uint64_t any_first;  /* all of them or-ed */
+    struct day_set days; /* of the batch */
     uint32_t n_rows;
     struct pk_rows_batch batch;
     pk_err err;
@@ -323,6 +325,7 @@ static inline void take_times(
     uint64_t offset = (uint64_t)(first_us - encoder->info.window_start_us);
     encoder->first[at] = offset;
     encoder->any_first |= offset;
+    (void)day_set_add(&encoder->days, first_us); /* has room, see is_full */
     encoder->batch.first_us =
         first_us < encoder->batch.first_us ? first_us : encoder->batch.first_us;
     encoder->batch.last_us = last_us > encoder->batch.last_us ? last_us : encoder->batch.last_us;
@@ -453,10 +456,11 @@ static inline bool fits(const struct pk_rows_encoder *encoder, size_t more)
            PK_MAX_BODY_BYTES;
 }
 
-/* Where a batch is at its best, by an estimate. */
+/* Where a batch is at its best, by an estimate; or at the last day that it may have, which takes a capture whose time jumps. RRsets may be of any. */
 static inline bool is_full(const struct pk_rows_encoder *encoder)
 {
     return encoder->n_rows == PK_MAX_BATCH_ROWS ||
+           (encoder->days.n == PK_MAX_BATCH_DAYS && encoder->rows.kind != PK_BATCH_RRSET) ||
            encoder->n_rows * (size_t)ROW_ESTIMATE + encoder->estimate >= SEAL_BYTES;
 }
 
@@ -602,6 +606,7 @@ static void begin_batch(struct pk_rows_encoder *encoder)
     encoder->estimate = 0;
     encoder->bound = 0;
     encoder->any_first = 0;
+    encoder->days.n = 0;
     encoder->err = PK_OK;
     encoder->batch = (struct pk_rows_batch){.first_us = INT64_MAX, .last_us = INT64_MIN};
     for (unsigned i = 0; i < BODY_N_DICTIONARIES; i++) {

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "picket/batch_rows.h"
+#include "picket/clock.h"
 #include "picket/codec.h"
 #include "picket/envelope.h"
 #include "picket/hash.h"
@@ -419,6 +420,21 @@ static void rows_of_tables_are_the_builders_bytes(void **state)
     pk_batch_free(decoded);
     assert_int_equal(pk_rows_encoder_next(encoder, &got, &batch), PK_OK);
     assert_int_equal(batch.n_rows, 0);
+    /* A capture whose time jumps: whatever days its rows are of, no batch is refused for them. */
+    uint32_t n_rows = 0;
+    for (unsigned i = 0; i < N_ROWS; i++) {
+        rows[i].first_us -= (int64_t)(i / 50) * PK_US_PER_DAY;
+    }
+    assert_int_equal(pk_rows_encoder_begin(encoder, &info, &table), PK_OK);
+    for (batch.n_rows = 1; batch.n_rows > 0; n_rows += batch.n_rows) {
+        pk_bytes_clear(&got);
+        assert_int_equal(pk_rows_encoder_next(encoder, &got, &batch), PK_OK);
+        if (batch.n_rows > 0) {
+            assert_int_equal(pk_batch_decode(got.data, got.len, &decoded, &fault), PK_OK);
+            pk_batch_free(decoded);
+        }
+    }
+    assert_int_equal(n_rows, N_ROWS);
     pk_batch_builder_free(builder);
     pk_rows_encoder_free(encoder);
     pk_dictionary_done(&names);
@@ -498,6 +514,63 @@ static void activity_takes_few_bytes_a_row_and_comes_back(void **state)
     for (size_t cut = 0; cut < body.len; cut += 1 + body.len / 500) {
         assert_int_not_equal(pk_batch_decode(body.data, cut, &batch, &fault), PK_OK);
         assert_non_null(fault.what);
+    }
+    pk_bytes_done(&body);
+    pk_batch_builder_free(builder);
+}
+
+static void rows_of_more_days_than_a_batch_may_have_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        enum pk_batch_kind kind;
+        int n_days;
+        pk_err err;
+    } cases[] = {
+        {PK_BATCH_ACTIVITY, PK_MAX_BATCH_DAYS, PK_OK},
+        {PK_BATCH_ACTIVITY, PK_MAX_BATCH_DAYS + 1, PK_ERR_LIMIT},
+        {PK_BATCH_NEGATIVE, PK_MAX_BATCH_DAYS + 1, PK_ERR_LIMIT},
+        {PK_BATCH_RRSET, 100, PK_OK},
+    };
+    struct pk_batch_builder *builder;
+    struct pk_bytes body;
+    pk_bytes_init(&body, PK_MAX_BODY_BYTES);
+    assert_int_equal(pk_batch_builder_new(100, &builder), PK_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct pk_batch_info info = {.kind = cases[i].kind, .window_start_us = 86399999999};
+        uint8_t wire[64], rdata = 1;
+        struct pk_slice name = {wire, (uint32_t)wire_name(wire, "www.example.com")};
+        struct pk_slice value = {&rdata, 1};
+        int64_t first_us, last_us;
+        pk_batch_builder_begin(builder, &info);
+        for (int row = 0; row < 100; row++) {
+            int64_t us = info.window_start_us - row % cases[i].n_days * PK_US_PER_DAY;
+            const struct pk_activity activity = {.name = name, .first_us = us};
+            const struct pk_negative negative = {.name = name, .first_us = us, .last_us = us};
+            const struct pk_rrset rrset = {.owner = name,
+                .bailiwick = name,
+                .rdata = &value,
+                .n_rdata = 1,
+                .first_us = us,
+                .last_us = us};
+            pk_err err = info.kind == PK_BATCH_ACTIVITY ? pk_batch_add_activity(builder, &activity)
+                         : info.kind == PK_BATCH_NEGATIVE
+                             ? pk_batch_add_negative(builder, &negative)
+                             : pk_batch_add_rrset(builder, &rrset);
+            assert_int_equal(err, PK_OK);
+        }
+        struct pk_batch *batch = NULL;
+        struct pk_batch_fault fault;
+        const int32_t *days;
+        pk_bytes_clear(&body);
+        assert_int_equal(pk_batch_encode(builder, &body, &first_us, &last_us), PK_OK);
+        assert_int_equal(pk_batch_decode(body.data, body.len, &batch, &fault), cases[i].err);
+        if (cases[i].kind == PK_BATCH_ACTIVITY && batch) {
+            assert_int_equal(pk_batch_days(batch, &days), cases[i].n_days);
+            assert_int_equal(days[0], 0); /* its last microsecond */
+            assert_int_equal(days[1], -1);
+        }
+        pk_batch_free(batch);
     }
     pk_bytes_done(&body);
     pk_batch_builder_free(builder);
@@ -832,6 +905,7 @@ int main(void)
         cmocka_unit_test(a_row_that_does_not_fit_is_taken_back),
         cmocka_unit_test(rows_of_tables_are_the_builders_bytes),
         cmocka_unit_test(activity_takes_few_bytes_a_row_and_comes_back),
+        cmocka_unit_test(rows_of_more_days_than_a_batch_may_have_are_refused),
         cmocka_unit_test(every_flipped_bit_of_a_segment_record_is_noticed),
         cmocka_unit_test(crc32c_has_the_value_of_rfc_3720),
         cmocka_unit_test(wrong_scopes_name_line_key_and_what_would_be_right),
