@@ -20,7 +20,8 @@ struct pending {
     struct pk_link_batch head;
     bool is_refused; /* by the child: for the quarantine */
     int64_t received_us;
-    uint8_t body[]; /* head.frame.body_len bytes */
+    uint8_t n_too_much; /* how often it alone was too much for the database */
+    uint8_t body[];     /* head.frame.body_len bytes */
 };
 
 struct pk_pipeline {

@@ -14,6 +14,9 @@
 enum {
     MAX_COMMIT = 64, /* batches in one transaction */
     MAX_COMMIT_BYTES = 8 << 20,
+    /* Their tables may all be new, and a transaction holds locks on each that it makes. */
+    MAX_COMMIT_DAYS = 2 * PK_MAX_BATCH_DAYS,
+    MAX_TOO_MUCH = 3, /* tries alone: it may have been others who left no room */
 };
 
 static void answer(struct pk_pipeline *pipeline, const struct pending *pending, uint16_t error)
@@ -107,6 +110,8 @@ struct run {
     struct pk_store_batch batches[MAX_COMMIT];
     struct pk_batch *decoded[MAX_COMMIT];
     size_t n;
+    int32_t days[MAX_COMMIT_DAYS]; /* of their rows, each once */
+    size_t n_days;
 };
 
 static const struct pending *pending_of(const struct run *run, size_t i)
@@ -144,6 +149,26 @@ static pk_err commit_run(struct pk_pipeline *pipeline, const struct run *run, si
     return PK_OK;
 }
 
+/* Adds the days of a batch; false when they are too many for one transaction. The first batch's never are. */
+static bool add_days(struct run *run, const struct pk_batch *batch)
+{
+    const int32_t *days;
+    size_t n = pk_batch_days(batch, &days), n_before = run->n_days;
+    for (size_t i = 0; i < n; i++) {
+        size_t k = 0;
+        while (k < run->n_days && run->days[k] != days[i]) {
+            k++;
+        }
+        if (k == MAX_COMMIT_DAYS) {
+            run->n_days = n_before;
+            return false;
+        }
+        run->days[k] = days[i];
+        run->n_days = k == run->n_days ? k + 1 : run->n_days;
+    }
+    return true;
+}
+
 /* Decodes the longest run whose turn it is; stops before what must be dealt with alone. out_fault: why the first one of all cannot be decoded. The
  * child decoded each already; it is the process that may have been subverted. */
 static void collect_run(
@@ -151,6 +176,7 @@ static void collect_run(
 {
     size_t n_items = pk_fair_front(&pipeline->queue, run->items, MAX_COMMIT);
     uint64_t bytes = 0;
+    run->n_days = 0;
     for (run->n = 0; run->n < n_items; run->n++) {
         const struct pending *pending = pending_of(run, run->n);
         const struct pk_store_sensor *sensor =
@@ -162,6 +188,10 @@ static void collect_run(
                 (sensor->tenant.v != run->batches[0].tenant.v || bytes > MAX_COMMIT_BYTES)) ||
             pk_batch_decode(pending->body, pending->head.frame.body_len, &batch, out_fault) !=
                 PK_OK) {
+            break;
+        }
+        if (!add_days(run, batch)) {
+            pk_batch_free(batch);
             break;
         }
         run->decoded[run->n] = batch;
@@ -199,6 +229,13 @@ static pk_err reject_front(
         pipeline, pending, sensor, pending->is_refused ? pending->head.reason : fault);
 }
 
+/* The first of the run was too much for the database alone: whether that has been so often enough. Until then the store is given its pause. */
+static bool is_hopeless(const struct run *run)
+{
+    struct pending *pending = (struct pending *)run->items[0];
+    return ++pending->n_too_much >= MAX_TOO_MUCH;
+}
+
 /* Takes the longest run of one tenant from the front of the queue. */
 static pk_err commit_front(struct pk_pipeline *pipeline)
 {
@@ -208,11 +245,13 @@ static pk_err commit_front(struct pk_pipeline *pipeline)
     if (run.n == 0) {
         return reject_front(pipeline, pending_of(&run, 0), fault.what);
     }
-    pk_err err = commit_run(pipeline, &run, run.n);
-    if (err == PK_ERR_MALFORMED && run.n > 1) {
-        err = commit_run(pipeline, &run, 1); /* find the one the database refuses */
+    size_t n = run.n;
+    pk_err err = commit_run(pipeline, &run, n);
+    while ((err == PK_ERR_MALFORMED || err == PK_ERR_LIMIT) && n > 1) {
+        n /= 2; /* find the one the database refuses */
+        err = commit_run(pipeline, &run, n);
     }
-    if (err == PK_ERR_MALFORMED) {
+    if (err == PK_ERR_MALFORMED || (err == PK_ERR_LIMIT && is_hopeless(&run))) {
         char reason[256];
         snprintf(reason, sizeof reason, "%s", pk_store_error(pipeline->store));
         const struct pending *pending = pending_of(&run, 0);

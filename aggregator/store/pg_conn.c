@@ -23,6 +23,7 @@ int64_t now_us(void)
 static void keep_error(
     struct pk_store *store, const char *doing, const char *state, const char *message)
 {
+    snprintf(store->state, sizeof store->state, "%s", state ? state : "");
     int n = snprintf(store->error, sizeof store->error, "%s: %s%s%s", doing, state ? state : "",
         state ? " " : "", message ? message : "no message");
     for (int i = 0; i < n && store->error[i]; i++) {

@@ -672,6 +672,12 @@ static pk_err commit_all(struct pk_store *store, const struct pk_store_batch *ba
     return err;
 }
 
+/* 53200: no memory, or no room for locks; 54: a limit of PostgreSQL's. A smaller transaction may do. */
+static bool was_too_much(const struct pk_store *store)
+{
+    return strcmp(store->state, "53200") == 0 || strncmp(store->state, "54", 2) == 0;
+}
+
 pk_err pk_store_commit(struct pk_store *store, const struct pk_store_batch *batches, size_t n,
     enum pk_store_commit *out_results, uint64_t *out_ingest_seq)
 {
@@ -692,7 +698,7 @@ pk_err pk_store_commit(struct pk_store *store, const struct pk_store_batch *batc
     if (err == PK_OK) { /* else the partitions made in it went with the transaction */
         keep_days(store, &done);
     }
-    return err;
+    return err == PK_ERR_IO && was_too_much(store) ? PK_ERR_LIMIT : err;
 }
 
 pk_err pk_store_quarantine(struct pk_store *store, struct pk_tenant_id tenant, uint64_t generation,

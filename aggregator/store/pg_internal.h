@@ -22,7 +22,7 @@ struct pg_days {
 struct pk_store {
     PGconn *conn;
     char *conninfo, *role, *application;
-    char error[STORE_ERROR_SIZE];
+    char error[STORE_ERROR_SIZE], state[6]; /* of what failed last; its SQLSTATE, or empty */
     bool has_temp_tables, is_listening, is_application_fixed, is_hasty;
     struct pg_days days;  /* whose partitions are known to exist */
     struct pk_bytes copy; /* rows on their way */

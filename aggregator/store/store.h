@@ -252,8 +252,8 @@ enum pk_store_commit {
     PK_STORE_CONFLICT, /* the same (sensor, epoch, seq) with another digest: nothing was written */
 };
 /* Commits n batches of one tenant in one transaction: dedupe marks, rows, one ingest sequence number each (consecutive, in order
- * given; only COMMITTED ones). out_results[i] and out_ingest_seq[i] for each. PK_ERR_MALFORMED: the database refused values (22*, 23*): the
- * caller retries one by one and quarantines what still fails. PK_ERR_CONFLICT: another aggregator is the tenant's home now, nothing was written. */
+ * given; only COMMITTED ones). out_results[i] and out_ingest_seq[i] for each. PK_ERR_MALFORMED: the database refused values (22*, 23*), PK_ERR_LIMIT: the
+ * transaction was too much for it (53200, 54*): the caller retries with fewer and quarantines what fails alone. PK_ERR_CONFLICT: another aggregator is the tenant's home now, nothing was written. */
 pk_err pk_store_commit(struct pk_store *store, const struct pk_store_batch *batches, size_t n,
     enum pk_store_commit *out_results, uint64_t *out_ingest_seq);
 /* Keeps a refused body (size-capped) with its reason and marks (sensor, epoch, seq) durable, so that it is not sent for ever. PK_ERR_CONFLICT as above. */

@@ -102,6 +102,70 @@ def test_every_breach_gets_its_answer(mesh, batches):
     assert "offence" in one.log("aggregator")
 
 
+def varint(v):
+    out = b""
+    while v > 127:
+        out, v = out + bytes([v & 127 | 128]), v >> 7
+    return out + bytes([v])
+
+
+def of_many_days(record, n_days, ago=3):
+    """The same rows of activity, dealt out to so many days, whose last is so many before theirs."""
+    kind, codec, rows, first, last, body, _raw = record
+    assert kind == 2 and rows >= n_days
+    raw = body if codec == 0 else subprocess.run(["zstd", "-dc"], input=body, capture_output=True, check=True).stdout
+    body, column, before = msgpack.unpackb(raw, strict_map_key=False), b"\x01", 0
+    for row in range(rows):
+        offset = -(ago + row % n_days) * 86_400_000_000
+        delta, before = offset - before, offset
+        column += varint((delta << 1 ^ delta >> 63) & (1 << 64) - 1)
+    body[36] = column  # the rows' first times, as differences in zigzag
+    packed = msgpack.packb(dict(sorted(body.items())), use_bin_type=True)
+    return kind, 0, rows, first - (ago + n_days) * 86_400_000_000, last, packed, len(packed)
+
+
+def test_a_batch_of_more_days_than_a_window_has_is_refused(mesh, batches):
+    one = mesh()
+    keys = keys_of(one, "bad", "good")
+    one.wait_for_keys(2)
+    activity = next(b for b in batches if b[0] == 2)
+    with Peer(one, keys[0]) as bad, Peer(one, keys[1]) as good:
+        assert bad.hello()[0] == WELCOME and good.hello()[0] == WELCOME
+        good.batch(of_many_days(activity, 8), 1)
+        assert good.await_type(ACK, ERROR)[0] == ACK, "as many as a batch may have"
+        bad.batch(of_many_days(activity, 9), 1)
+        got = bad.await_type(ACK, ERROR)
+        assert got[0] == ERROR and got[1][0] == MALFORMED
+    assert "more days" in one.table("select reason from quarantine")[0][0]
+    assert one.table("select count(distinct day) from activity") == [(8,)]
+    assert "offence" in one.log("aggregator")
+
+
+def test_a_batch_that_alone_is_too_much_for_the_database_is_put_aside(mesh, batches):
+    """It is found among those it was to be committed with, and tried again a few times, since others may have taken the room; not for ever."""
+    one = mesh()
+    keys = keys_of(one, "bad", "good", "other")
+    one.wait_for_keys(3)
+    with one.postgres.connect(one.database) as connection:
+        number = connection.execute("select sensor_id from sensor where name = 'bad'").fetchone()[0]
+        connection.execute("create function no_room() returns trigger language plpgsql as $$ begin raise exception 'out of shared memory' using errcode = '53200'; end $$")
+        connection.execute(f"create trigger no_room after insert on activity for each row when (new.sensor_id = {number}) execute function no_room()")
+    activity = next(b for b in batches if b[0] == 2)
+    with Peer(one, keys[0]) as bad, Peer(one, keys[1]) as good, Peer(one, keys[2]) as other:
+        for peer in (bad, good, other):
+            assert peer.hello()[0] == WELCOME
+        for peer in (bad, good, other):
+            peer.batch(activity, 1)
+        for peer in (good, other):
+            got = peer.await_type(ACK, ERROR, timeout=30)
+            assert got and got[0] == ACK
+        got = bad.await_type(ACK, ERROR, timeout=30)
+        assert got and got[0] == ERROR and got[1][0] == MALFORMED
+    assert one.table("select sensor_id, reason like '%53200%' from quarantine") == [(number, True)]
+    assert one.table("select count(distinct sensor_id) from activity") == [(2,)]
+    assert metrics(one)["picket_store_failures_total"] == 2, "the pauses between three tries"
+
+
 def test_a_sequence_with_other_content_is_refused_and_changes_nothing(mesh, batches):
     one = mesh()
     (key,) = keys_of(one, "a")
