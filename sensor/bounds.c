@@ -2,6 +2,8 @@
 
 #include <inttypes.h>
 
+#include "picket/log.h"
+
 #include "input/dnstap.h"
 #include "input/dnstap_listen.h"
 #include "input/fstrm.h"
@@ -21,12 +23,6 @@ uint64_t pk_bounds_dnstap(size_t n_endpoints)
 {
     return n_endpoints ? PK_DNSTAP_MAX_PEERS * (uint64_t)PK_FSTRM_MAX_FRAME + PK_DNSTAP_ARENA_BYTES
                        : 0;
-}
-
-uint64_t pk_bounds_spool(const struct pk_spool_options *options)
-{
-    return options->memory_bytes +
-           (options->folder ? (uint64_t)PK_SPOOL_MAX_RECORDS * PK_SPOOL_INDEX_BYTES : 0);
 }
 
 void pk_bounds_log(const struct pk_bounds *bounds)

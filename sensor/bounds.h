@@ -5,10 +5,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "picket/log.h"
-
-#include "ship/spool.h"
-
 struct pk_bounds {
     unsigned n_threads;
     uint64_t tables;    /* memory_bound_bytes of all threads' counters */
@@ -22,7 +18,6 @@ struct pk_bounds {
 uint64_t pk_bounds_rings(
     const char *const *names, size_t n_names, size_t ring_bytes, unsigned n_threads);
 uint64_t pk_bounds_dnstap(size_t n_endpoints);
-uint64_t pk_bounds_spool(const struct pk_spool_options *options);
 void pk_bounds_log(const struct pk_bounds *bounds);
 
 #endif

@@ -138,7 +138,7 @@ static void tell_bounds(const struct daemon *d)
     const struct pk_spool_options spool = {
         .folder = config->spool_folder, .memory_bytes = config->spool_memory_bytes};
     struct pk_bounds bounds = {.n_threads = d->n_workers,
-        .spool = pk_bounds_spool(&spool),
+        .spool = pk_spool_bound_bytes(&spool),
         .dnstap = pk_bounds_dnstap(config->dnstap.n_endpoints),
         .unpacking = config->n_reads ? PK_UNPACK_BOUND_BYTES : 0,
         .rings = pk_bounds_rings(

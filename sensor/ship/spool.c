@@ -73,6 +73,21 @@ static void wake(int fd)
 
 /* --- index --- */
 
+/* Most segments of a spool that is far behind hold a few batches: each has room for so many at first, and at most for twice what it has. */
+enum {
+    FIRST_ENTRIES = 4
+};
+
+size_t pk_spool_bound_bytes(const struct pk_spool_options *options)
+{
+    const size_t file = sizeof(struct spool_file) + 2 * sizeof(struct spool_file *) +
+                        FIRST_ENTRIES * sizeof(struct spool_entry);
+    size_t index =
+        PK_SPOOL_MAX_FILES * file + 2 * PK_SPOOL_MAX_RECORDS * sizeof(struct spool_entry);
+    return options->memory_bytes + PK_SPOOL_MAX_RING * sizeof(struct ring_item) +
+           (options->folder ? index : 0);
+}
+
 bool spool_add_file(struct pk_spool *spool, struct spool_file *file)
 {
     if (spool->n_files == spool->cap_files) {
@@ -92,7 +107,7 @@ bool spool_add_file(struct pk_spool *spool, struct spool_file *file)
 static bool has_room(struct spool_file *file)
 {
     if (file->n == file->cap) {
-        size_t cap = file->cap ? 2 * file->cap : 32;
+        size_t cap = file->cap ? 2 * file->cap : FIRST_ENTRIES;
         struct spool_entry *grown = realloc(file->entries, cap * sizeof *grown);
         if (!grown) {
             return false;

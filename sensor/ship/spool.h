@@ -23,7 +23,6 @@ enum {
     PK_SPOOL_SYNC_BYTES = 1 << 20, /* or as soon as so much is not sure */
     PK_SPOOL_MAX_RECORDS =
         1 << 18, /* on disk, of 48 bytes in memory each; beyond, the oldest segment goes */
-    PK_SPOOL_INDEX_BYTES = 48,
     PK_SPOOL_MAX_FILES = 65536,
     PK_SPOOL_MAX_RING = 16384, /* batches in the ring */
 };
@@ -65,6 +64,8 @@ pk_err pk_spool_open(const struct pk_spool_options *options, struct pk_spool **o
     struct pk_spool_found *out_found, char out_error[PK_SPOOL_ERROR_SIZE]);
 /* Makes all durable; what is in the ring and fits on no disk is lost. */
 void pk_spool_close(struct pk_spool *spool);
+/* What a spool of these options can come to hold in memory: its ring, and the index of what is on disk. */
+size_t pk_spool_bound_bytes(const struct pk_spool_options *options);
 /* pk_sealed_cb with the spool as argument. PK_ERR_NOMEM; anything else is counted, not returned. */
 pk_err pk_spool_append(void *spool, const struct pk_sealed *sealed);
 /* A capture thread's way into the spool, n from 0 to PK_MARK_SOURCES - 1; the spool's own. Of one thread at a time. Its batches and notes go together: pk_sealed_cb and pk_unsealed_cb. */
