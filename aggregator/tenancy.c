@@ -8,6 +8,10 @@
 #include "picket/clock.h"
 #include "picket/log.h"
 
+enum {
+    PRUNE_CLOCK_OFF_S = 600 /* our clock from the database's: more, and nothing is given up */
+};
+
 /* The generation in which an engine may work here. One that is to leave works until it has left. */
 static uint64_t generation_here(void *arg, struct pk_tenant_id tenant)
 {
@@ -186,20 +190,37 @@ static void on_pruned(
     }
 }
 
+/* Somebody is wrong about the day, and what is given up does not come back. */
+static bool is_clock_off(struct pk_tenancy *tenancy, int64_t ahead_s)
+{
+    bool is_off = ahead_s > PRUNE_CLOCK_OFF_S || ahead_s < -PRUNE_CLOCK_OFF_S;
+    if (is_off && !tenancy->is_clock_off) {
+        pk_warn("retention",
+            "waits: the clocks of this machine and of the database differ ahead_s=%" PRId64,
+            ahead_s);
+    } else if (!is_off && tenancy->is_clock_off) {
+        pk_info("retention", "goes on: the clocks agree again");
+    }
+    tenancy->is_clock_off = is_off;
+    return is_off;
+}
+
 pk_err pk_tenancy_prune(struct pk_tenancy *tenancy, bool *out_has_more)
 {
     const struct pk_store_registry *rows = &tenancy->registry->rows;
     struct pk_store_retention *all = calloc(rows->n_tenants + 1, sizeof *all);
-    pk_err err = all ? PK_OK : PK_ERR_NOMEM;
-    bool has_more = false;
-    for (size_t i = 0; err == PK_OK && i < rows->n_tenants; i++) {
+    struct pk_store_retention_plan plan = {.all = all, .n = rows->n_tenants};
+    int64_t ahead_s = 0;
+    pk_err err = all ? pk_store_read_day(tenancy->store, &plan.today, &ahead_s) : PK_ERR_NOMEM;
+    bool has_more = false, is_off = err == PK_OK && is_clock_off(tenancy, ahead_s);
+    for (size_t i = 0; err == PK_OK && i < plan.n; i++) {
         all[i] = retention_of(tenancy->registry, rows->tenants[i].tenant);
     }
-    for (size_t i = 0; err == PK_OK && i < rows->n_tenants; i++) {
+    for (size_t i = 0; err == PK_OK && !is_off && i < plan.n; i++) {
         uint64_t generation = pk_homes_generation(tenancy->homes, all[i].tenant);
         struct pk_store_pruned pruned = {0};
         if (generation != 0) {
-            err = pk_store_prune(tenancy->store, all, rows->n_tenants, i, generation, &pruned);
+            err = pk_store_prune(tenancy->store, &plan, i, generation, &pruned);
             on_pruned(tenancy, all[i].tenant, &pruned);
             has_more = has_more || pruned.has_more;
         }

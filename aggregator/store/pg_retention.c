@@ -94,10 +94,11 @@ struct cutoffs {
     char *tenants, *days;
 };
 
-static bool make_cutoffs(const struct pk_store_retention *all, size_t n, int64_t today,
-    bool is_activity, struct cutoffs *out)
+static bool make_cutoffs(
+    const struct pk_store_retention_plan *plan, bool is_activity, struct cutoffs *out)
 {
-    size_t size = n * MAX_ENTRY_TEXT + 3, tenants = 0, days = 0;
+    const struct pk_store_retention *all = plan->all;
+    size_t n = plan->n, size = n * MAX_ENTRY_TEXT + 3, tenants = 0, days = 0;
     *out = (struct cutoffs){.tenants = malloc(size), .days = malloc(size)};
     if (!out->tenants || !out->days) {
         return false;
@@ -106,7 +107,7 @@ static bool make_cutoffs(const struct pk_store_retention *all, size_t n, int64_t
     for (size_t i = 0; i < n; i++) {
         char day[PK_TIME_TEXT_SIZE];
         int64_t kept = is_activity ? all[i].activity_days : all[i].history_days;
-        pk_time_text((today - kept) * PK_US_PER_DAY, day);
+        pk_time_text((plan->today - kept) * PK_US_PER_DAY, day);
         tenants += (size_t)snprintf(
             out->tenants + tenants, size - tenants, "%s%" PRIu32, i ? "," : "", all[i].tenant.v);
         days += (size_t)snprintf(out->days + days, size - days, "%s%.10s", i ? "," : "", day);
@@ -123,14 +124,14 @@ static bool make_cutoffs(const struct pk_store_retention *all, size_t n, int64_t
     " dated as materialized (select relname, bound::date as day from part where bound is not null)"                                   \
     " select day from dated where relname = $1 || '_' || to_char(day, 'YYYYMMDD') and day < date '1970-01-01' + $3::int order by day limit $6::int"
 
-static void drop_days(struct pass *pass, const struct pk_store_retention *all, size_t n,
+static void drop_days(struct pass *pass, const struct pk_store_retention_plan *plan,
     bool is_activity, uint64_t *inout_n)
 {
     struct cutoffs cutoffs = {.tenants = NULL};
     struct params params = {0};
     uint64_t dropped = 0;
     const struct pk_store_retention *mine = pass->mine;
-    if (make_cutoffs(all, n, pass->today, is_activity, &cutoffs)) {
+    if (make_cutoffs(plan, is_activity, &cutoffs)) {
         param_text(&params, is_activity ? "activity" : "negative");
         param_text(&params, is_activity ? "{activity,client_count}" : "{negative}");
         param_day(&params, pass->today - (is_activity ? mine->activity_days : mine->history_days));
@@ -255,17 +256,29 @@ static void fold_ledger(struct pass *pass, struct pk_store_pruned *out)
     out->has_more = out->has_more || folded > 0;
 }
 
-pk_err pk_store_prune(struct pk_store *store, const struct pk_store_retention *all, size_t n,
+pk_err pk_store_read_day(struct pk_store *store, int64_t *out_day, int64_t *out_ahead_s)
+{
+    PGresult *result;
+    pk_err err = pg_query(store, "read the day",
+        "select (extract(epoch from clock_timestamp()) * 1000000)::bigint", NULL, true, &result);
+    if (err == PK_OK) {
+        int64_t us = get_int(result, 0, 0);
+        *out_day = us / PK_US_PER_DAY;
+        *out_ahead_s = (now_us() - us) / 1000000;
+    }
+    PQclear(result);
+    return err;
+}
+
+pk_err pk_store_prune(struct pk_store *store, const struct pk_store_retention_plan *plan,
     size_t which, uint64_t generation, struct pk_store_pruned *out_pruned)
 {
     struct pk_store_pruned pruned = {0};
-    struct pass pass = {.store = store,
-        .mine = &all[which],
-        .generation = generation,
-        .today = now_us() / PK_US_PER_DAY};
+    struct pass pass = {
+        .store = store, .mine = &plan->all[which], .generation = generation, .today = plan->today};
     note_arrival(&pass);
-    drop_days(&pass, all, n, true, &pruned.days);
-    drop_days(&pass, all, n, false, &pruned.days);
+    drop_days(&pass, plan, true, &pruned.days);
+    drop_days(&pass, plan, false, &pruned.days);
     delete_activity(&pass, &pruned);
     delete_health(&pass, &pruned);
     fold_ledger(&pass, &pruned);

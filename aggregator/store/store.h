@@ -275,15 +275,23 @@ struct pk_store_retention {
     uint32_t history_days;  /* negatives; RRsets stay */
     uint32_t health_days;   /* health, of interfaces too, and the quarantine */
 };
+struct pk_store_retention_plan {
+    const struct pk_store_retention
+        *all; /* every tenant's, because a day goes whole when none of them keeps it */
+    size_t n;
+    int64_t today; /* days since 1970, of pk_store_read_day */
+};
 struct pk_store_pruned {
     uint64_t activity, health, quarantine; /* rows */
     uint64_t days;                         /* whole partitions, of all tenants */
     uint64_t folded;                       /* days of a sensor's ledger */
     bool has_more;                         /* another pass would find something */
 };
-/* One bounded pass for the tenant all[which]: at most some thousand rows of a table. `all` has every tenant, because a day goes whole when none of them keeps it. PK_ERR_CONFLICT as of pk_store_commit;
+/* The day it is by the database's clock, and by how much ours is ahead of it (negative: behind). */
+pk_err pk_store_read_day(struct pk_store *store, int64_t *out_day, int64_t *out_ahead_s);
+/* One bounded pass for the tenant all[which] of the plan: at most some thousand rows of a table. PK_ERR_CONFLICT as of pk_store_commit;
  * PK_ERR_MALFORMED: the database refused some of it, the rest was done. *out_pruned is what was done, also on failure. */
-pk_err pk_store_prune(struct pk_store *store, const struct pk_store_retention *all, size_t n,
+pk_err pk_store_prune(struct pk_store *store, const struct pk_store_retention_plan *plan,
     size_t which, uint64_t generation, struct pk_store_pruned *out_pruned);
 
 /* --- detection: what the engine reads and leaves (pg_detect.c) --- */

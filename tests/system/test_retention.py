@@ -2,6 +2,7 @@
 import json
 import time
 
+from fault_support import Clock
 from pg_support import CAPTURES, wait_until
 from test_clock import restamp
 
@@ -114,6 +115,25 @@ def test_a_tenant_says_how_long(mesh, tmp_path):
     passes(one)
     wait_until(lambda: count(one, "health") == 0, 30, "the end of health")
     assert count(one, "activity") == n_old + n_new
+
+
+def test_a_clock_that_is_ahead_gives_nothing_up(mesh, tmp_path, monkeypatch):
+    one = mesh()
+    n_old, n_new = a_past(one, tmp_path)
+    execute(one, "insert into arrival select tenant_id, current_date - 20, last_seq from ingest_seq")
+    n_health = count(one, "health")
+    clock = Clock(tmp_path / "clock")
+    clock.set_off(100 * DAY_S)
+    with monkeypatch.context() as patch:
+        for key, value in clock.environment().items():
+            patch.setenv(key, value)
+        passes(one)
+    wait_until(lambda: "module=retention waits: the clocks of this machine and of the database differ ahead_s=8640000" in one.log("aggregator"), 30, "the refusal")
+    assert (count(one, "activity"), count(one, "health")) == (n_old + n_new, n_health)
+    assert count(one, "arrival", "day > current_date") == 0
+    execute(one, "insert into arrival select tenant_id, current_date - 40, last_seq from ingest_seq")
+    passes(one)
+    wait_until(lambda: count(one, "activity") == n_new, 30, "the end of the old day")
 
 
 def test_a_step_that_fails_keeps_no_other_from_its_turn(mesh, tmp_path):
