@@ -9,6 +9,7 @@
 #include "picket/log.h"
 
 enum {
+    DROP_MS = 60000,        /* from looking at whole days in vain to the next time */
     PRUNE_CLOCK_OFF_S = 600 /* our clock from the database's: more, and nothing is given up */
 };
 
@@ -178,15 +179,12 @@ static void on_pruned(
 {
     uint64_t rows = pruned->activity + pruned->health + pruned->quarantine;
     atomic_fetch_add(&tenancy->counters->retention_rows, rows);
-    atomic_fetch_add(&tenancy->counters->retention_days, pruned->days);
     atomic_fetch_add(&tenancy->counters->ledger_folded, pruned->folded);
-    if (rows > 0 || pruned->days > 0) {
+    if (rows > 0) {
         const char *name = pk_registry_tenant_name(tenancy->registry, tenant);
         pk_info("retention",
-            "tenant=%s activity_rows=%" PRIu64 " health_rows=%" PRIu64 " quarantined=%" PRIu64
-            " days=%" PRIu64,
-            name ? name : "retired", pruned->activity, pruned->health, pruned->quarantine,
-            pruned->days);
+            "tenant=%s activity_rows=%" PRIu64 " health_rows=%" PRIu64 " quarantined=%" PRIu64,
+            name ? name : "retired", pruned->activity, pruned->health, pruned->quarantine);
     }
 }
 
@@ -205,6 +203,33 @@ static bool is_clock_off(struct pk_tenancy *tenancy, int64_t ahead_s)
     return is_off;
 }
 
+/* Days are everybody's: once for all tenants here, under the lease of the first. */
+static pk_err drop_days(
+    struct pk_tenancy *tenancy, const struct pk_store_retention_plan *plan, bool *inout_has_more)
+{
+    struct pk_store_dropped dropped = {0};
+    uint64_t generation = 0;
+    size_t i = 0;
+    while (
+        i < plan->n && !(generation = pk_homes_generation(tenancy->homes, plan->all[i].tenant))) {
+        i++;
+    }
+    int64_t now_ms = pk_clock_mono_ms();
+    if (i == plan->n || now_ms < tenancy->next_drop_ms) {
+        return PK_OK;
+    }
+    pk_err err = pk_store_drop_days(tenancy->store, plan, i, generation, &dropped);
+    atomic_fetch_add(&tenancy->counters->retention_days, dropped.days);
+    if (dropped.days > 0 || dropped.is_busy) {
+        pk_info("retention", "days=%" PRIu64 "%s", dropped.days,
+            dropped.is_busy ? " the next is in use: waits for a minute" : "");
+    }
+    bool is_soon = err == PK_OK && dropped.days > 0 && !dropped.is_busy;
+    tenancy->next_drop_ms = is_soon ? now_ms : now_ms + DROP_MS;
+    *inout_has_more = *inout_has_more || (is_soon && dropped.has_more);
+    return go_on(tenancy, plan->all[i].tenant, "give up what is old", err);
+}
+
 pk_err pk_tenancy_prune(struct pk_tenancy *tenancy, bool *out_has_more)
 {
     const struct pk_store_registry *rows = &tenancy->registry->rows;
@@ -215,6 +240,9 @@ pk_err pk_tenancy_prune(struct pk_tenancy *tenancy, bool *out_has_more)
     bool has_more = false, is_off = err == PK_OK && is_clock_off(tenancy, ahead_s);
     for (size_t i = 0; err == PK_OK && i < plan.n; i++) {
         all[i] = retention_of(tenancy->registry, rows->tenants[i].tenant);
+    }
+    if (err == PK_OK && !is_off) {
+        err = drop_days(tenancy, &plan, &has_more);
     }
     for (size_t i = 0; err == PK_OK && !is_off && i < plan.n; i++) {
         uint64_t generation = pk_homes_generation(tenancy->homes, all[i].tenant);

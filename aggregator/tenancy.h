@@ -32,7 +32,8 @@ struct pk_tenancy {
     void *arg;
     struct pk_link_hello parked[PK_TENANCY_PARKED];
     size_t n_parked;
-    bool is_clock_off; /* retention waits for it, and the log says so once */
+    int64_t next_drop_ms; /* when whole days are looked at again */
+    bool is_clock_off;    /* retention waits for it, and the log says so once */
 };
 
 /* Engines to fit this registry, before the old one is freed. PK_ERR_IO: nothing is lost, call again. */

@@ -24,8 +24,9 @@ struct pk_store {
     char *conninfo, *role, *application;
     char error[STORE_ERROR_SIZE], state[6]; /* of what failed last; its SQLSTATE, or empty */
     bool has_temp_tables, is_listening, is_application_fixed, is_hasty;
-    struct pg_days days;  /* whose partitions are known to exist */
-    struct pk_bytes copy; /* rows on their way */
+    struct pg_days days;   /* whose partitions are known to exist */
+    int32_t looked_day[2]; /* retention's last look at a negative, an activity partition */
+    struct pk_bytes copy;  /* rows on their way */
 };
 
 /* pg_migrate.c: the newest migration that programs must know of, and the newest of all. */

@@ -16,7 +16,8 @@
 
 enum {
     MAX_ROWS = 5000,     /* of one table, in one pass; whole batches, so up to one more */
-    MAX_DAYS_LOOKED = 8, /* partitions, oldest first */
+    MAX_DAYS_LOOKED = 8, /* partitions of a table, in one pass */
+    DROP_LOCK_MS = 200,  /* as in picket_drop_day: what takes so long waited in vain */
     MAX_FOLDED = 32,     /* days of a sensor */
     MAX_ENTRY_TEXT = 24,
 };
@@ -76,6 +77,15 @@ static uint64_t step(
     return 0;
 }
 
+/* What the pass returns; the store's error is that one's. */
+static pk_err end_pass(const struct pass *pass)
+{
+    if (pass->err != PK_OK) {
+        memcpy(pass->store->error, pass->error, sizeof pass->store->error);
+    }
+    return pass->err;
+}
+
 static void note_arrival(struct pass *pass)
 {
     struct params params = {0};
@@ -117,40 +127,88 @@ static bool make_cutoffs(
     return true;
 }
 
-/* The days of a table's partitions before a day, from their bounds: no plan can put a name that is none of ours, or none of a day, before the cast. */
+/* The days of a table's partitions between two days, from their bounds: no plan can put a name that is none of ours, or none of a day, before the cast. */
 #define OLD_DAYS                                                                                                                      \
     "with part as materialized (select c.relname, substring(pg_get_expr(c.relpartbound, c.oid) from '\\d{4}-\\d\\d-\\d\\d') as bound" \
     "  from pg_class c where c.oid in (select i.inhrelid from pg_inherits i where i.inhparent = to_regclass($1))),"                   \
     " dated as materialized (select relname, bound::date as day from part where bound is not null)"                                   \
-    " select day from dated where relname = $1 || '_' || to_char(day, 'YYYYMMDD') and day < date '1970-01-01' + $3::int order by day limit $6::int"
+    " select day - date '1970-01-01' from dated where relname = $1 || '_' || to_char(day, 'YYYYMMDD')"                                \
+    "  and day > date '1970-01-01' + $2::int and day < date '1970-01-01' + $3::int order by day limit $4::int"
 
+/* The first day that every tenant keeps. */
+static int64_t first_kept(const struct pk_store_retention_plan *plan, bool is_activity)
+{
+    int64_t kept = INT32_MAX;
+    for (size_t i = 0; i < plan->n; i++) {
+        int64_t days = is_activity ? plan->all[i].activity_days : plan->all[i].history_days;
+        kept = days < kept ? days : kept;
+    }
+    return plan->today - kept;
+}
+
+/* A day's own transaction: what it locks it holds for a moment only. */
+static bool drop_day(struct pass *pass, const struct cutoffs *cutoffs, bool is_activity,
+    int64_t day, bool *inout_is_busy)
+{
+    struct params params = {0};
+    param_text(&params, is_activity ? "{activity,client_count}" : "{negative}");
+    param_day(&params, day);
+    param_text(&params, cutoffs->tenants);
+    param_text(&params, cutoffs->days);
+    int64_t start_ms = pk_clock_mono_ms();
+    uint64_t n = step(pass, "drop days",
+        "select picket_drop_day($1::text[], date '1970-01-01' + $2::int, $3::int[], $4::date[])::int::bigint",
+        &params);
+    *inout_is_busy = *inout_is_busy || (n == 0 && pk_clock_mono_ms() - start_ms >= DROP_LOCK_MS);
+    return n > 0;
+}
+
+/* Goes on where it stopped the last time, and after the last day begins again, so that days which somebody keeps hide none behind them. */
 static void drop_days(struct pass *pass, const struct pk_store_retention_plan *plan,
-    bool is_activity, uint64_t *inout_n)
+    bool is_activity, struct pk_store_dropped *out)
 {
     struct cutoffs cutoffs = {.tenants = NULL};
     struct params params = {0};
-    uint64_t dropped = 0;
-    const struct pk_store_retention *mine = pass->mine;
-    if (make_cutoffs(plan, is_activity, &cutoffs)) {
-        param_text(&params, is_activity ? "activity" : "negative");
-        param_text(&params, is_activity ? "{activity,client_count}" : "{negative}");
-        param_day(&params, pass->today - (is_activity ? mine->activity_days : mine->history_days));
-        param_text(&params, cutoffs.tenants);
-        param_text(&params, cutoffs.days);
-        param_int(&params, MAX_DAYS_LOOKED);
-        dropped = step(pass, "drop days",
-            "select count(*) filter (where picket_drop_day($2::text[], day, $4::int[], $5::date[])) from (" OLD_DAYS
-            ") old",
-            &params);
-    } else {
-        note_failure(pass, pg_fail(pass->store, PK_ERR_NOMEM, "drop days: no memory"));
+    PGresult *days = NULL;
+    int32_t *after = &pass->store->looked_day[is_activity];
+    param_text(&params, is_activity ? "activity" : "negative");
+    param_day(&params, *after);
+    param_day(&params, first_kept(plan, is_activity));
+    param_int(&params, MAX_DAYS_LOOKED);
+    pk_err err = make_cutoffs(plan, is_activity, &cutoffs)
+                     ? pg_query(pass->store, "look for old days", OLD_DAYS, &params, true, &days)
+                     : pg_fail(pass->store, PK_ERR_NOMEM, "no memory");
+    note_failure(pass, err);
+    int n = err == PK_OK ? PQntuples(days) : 0;
+    int i = 0;
+    for (; i < n && !out->is_busy && !pass->is_over; i++) {
+        *after = (int32_t)get_int(days, i, 0);
+        out->days += drop_day(pass, &cutoffs, is_activity, *after, &out->is_busy);
     }
+    if (i == n && n < MAX_DAYS_LOOKED) {
+        *after = 0;
+    }
+    out->has_more = out->has_more || n == MAX_DAYS_LOOKED;
+    PQclear(days);
     free(cutoffs.tenants);
     free(cutoffs.days);
-    if (dropped > 0) {
-        pass->store->days.n = 0; /* which partitions there are */
-        *inout_n += dropped;
+}
+
+pk_err pk_store_drop_days(struct pk_store *store, const struct pk_store_retention_plan *plan,
+    size_t which, uint64_t generation, struct pk_store_dropped *out_dropped)
+{
+    struct pk_store_dropped dropped = {0};
+    struct pass pass = {
+        .store = store, .mine = &plan->all[which], .generation = generation, .today = plan->today};
+    drop_days(&pass, plan, true, &dropped);
+    if (!dropped.is_busy) {
+        drop_days(&pass, plan, false, &dropped);
     }
+    if (dropped.days > 0) {
+        store->days.n = 0; /* which partitions there are */
+    }
+    *out_dropped = dropped;
+    return end_pass(&pass);
 }
 
 #define OLD_SEQ \
@@ -277,14 +335,9 @@ pk_err pk_store_prune(struct pk_store *store, const struct pk_store_retention_pl
     struct pass pass = {
         .store = store, .mine = &plan->all[which], .generation = generation, .today = plan->today};
     note_arrival(&pass);
-    drop_days(&pass, plan, true, &pruned.days);
-    drop_days(&pass, plan, false, &pruned.days);
     delete_activity(&pass, &pruned);
     delete_health(&pass, &pruned);
     fold_ledger(&pass, &pruned);
-    if (pass.err != PK_OK) {
-        memcpy(store->error, pass.error, sizeof store->error);
-    }
     *out_pruned = pruned;
-    return pass.err;
+    return end_pass(&pass);
 }

@@ -283,12 +283,19 @@ struct pk_store_retention_plan {
 };
 struct pk_store_pruned {
     uint64_t activity, health, quarantine; /* rows */
-    uint64_t days;                         /* whole partitions, of all tenants */
     uint64_t folded;                       /* days of a sensor's ledger */
     bool has_more;                         /* another pass would find something */
 };
 /* The day it is by the database's clock, and by how much ours is ahead of it (negative: behind). */
 pk_err pk_store_read_day(struct pk_store *store, int64_t *out_day, int64_t *out_ahead_s);
+struct pk_store_dropped {
+    uint64_t days; /* whole partitions */
+    bool is_busy;  /* somebody uses them: it stopped there; better call again later than soon */
+    bool has_more; /* days it did not look at */
+};
+/* Drops some of the days in which no tenant keeps a row; holds the home of all[which] meanwhile. Errors as of pk_store_prune. */
+pk_err pk_store_drop_days(struct pk_store *store, const struct pk_store_retention_plan *plan,
+    size_t which, uint64_t generation, struct pk_store_dropped *out_dropped);
 /* One bounded pass for the tenant all[which] of the plan: at most some thousand rows of a table. PK_ERR_CONFLICT as of pk_store_commit;
  * PK_ERR_MALFORMED: the database refused some of it, the rest was done. *out_pruned is what was done, also on failure. */
 pk_err pk_store_prune(struct pk_store *store, const struct pk_store_retention_plan *plan,

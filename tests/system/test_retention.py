@@ -117,6 +117,30 @@ def test_a_tenant_says_how_long(mesh, tmp_path):
     assert count(one, "activity") == n_old + n_new
 
 
+def test_days_in_use_are_left_alone_and_days_that_are_kept_hide_none(mesh, tmp_path):
+    one = mesh()
+    a_past(one, tmp_path)
+    # The oldest is nobody's; nine that another tenant keeps come before that of sixty days ago.
+    execute(one, "select picket_ensure_day(current_date - g) from generate_series(70, 79) g",
+            "insert into tenant (tenant_id, name) overriding system value values (99, 'other')",
+            "insert into activity select 99, current_date - g, ingest_seq, row_no, site_id, sensor_id, client_kind, client, pseudonym, client_prefix, name, qtype, qclass, server, server_port, transport, vantage, opcode,"
+            " answer, rcode, flags, edns_udp_size, first_us, span_us, count, latency_min_us, latency_max_us, response_bytes_max, answer_digest, min_ttl_s, retransmissions, transfer_records, transfer_soas,"
+            " case_mixed from activity, generate_series(70, 78) g where tenant_id = 1 and day = (select min(day) from activity where tenant_id = 1) and row_no = 0",
+            "insert into arrival select tenant_id, current_date - 100, last_seq from ingest_seq where tenant_id = 1")
+    kept = {stamp(g) for g in range(70, 79)}
+    with one.postgres.connect(one.database) as reader:
+        with reader.transaction():
+            reader.execute("select count(*) from activity")
+            before = days(one)
+            passes(one)
+            wait_until(lambda: count(one, "health") == 0, 30, "the end of health")
+            assert days(one) == before and kept | {stamp(79), stamp(60)} <= before
+            assert one.log("aggregator").count("module=retention days=0 the next is in use") == 1
+    passes(one)
+    wait_until(lambda: stamp(60) not in days(one), 30, "the day's end")
+    assert stamp(79) not in days(one) and kept <= days(one)
+
+
 def test_a_clock_that_is_ahead_gives_nothing_up(mesh, tmp_path, monkeypatch):
     one = mesh()
     n_old, n_new = a_past(one, tmp_path)
