@@ -110,7 +110,7 @@ def test_each_opens_once_and_closes_once(mesh):
         assert now["address"] == "127.0.0.1" and now["software"] == "pyzmq"
         text = one.ctl("sensors", "--tenant", "acme")
         assert "behind by 1d 02:03:04: batches=7 bytes=70000 wait there" in text and "its clock is 45.5 s ahead" in text
-        wait_until(lambda: alarms(one) == sorted([SILENT, UNBALANCED, DARK, ENCRYPTED]), 60, "the first alarms")  # skewed not yet for two minutes, cloned only once
+        wait_until(lambda: alarms(one) == sorted([SILENT, UNBALANCED, DARK, ENCRYPTED]), 180, "the first alarms")  # skewed not yet for two minutes, cloned only once
         with Peer(one, key, boot=boots[1]) as other:
             assert other.hello()[0] == WELCOME
         change(one, "update sensor_state set skewed_since_us = skewed_since_us - 120000000")

@@ -391,7 +391,8 @@ def test_handshake_flood_at_a_low_descriptor_limit(mesh, batches):
         finally:
             flood.end()
         lasted, spent, grew = time.monotonic() - started, cpu_s(child) - spent, peak_mib(child) - before
-        assert grew < 32
+        # A sanitizer keeps the latest 256 MiB of what was freed: there it says nothing of what is held.
+        assert grew < 32 or "libasan" in pathlib.Path(f"/proc/{child}/maps").read_text()
     ended = time.monotonic()
     with Peer(one, late) as peer:
         assert peer.hello(timeout=30)[0] == WELCOME
